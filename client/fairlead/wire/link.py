@@ -1,0 +1,442 @@
+"""Sessions over grpc.aio: a thin pump between a :class:`~fairlead.wire.session.Session` and a bidirectional stream.
+
+Writing needs no timer: whatever queued up since the last write goes out as one packet as soon as the transport takes it.
+A link belongs to the event loop it was made on, and none of its methods may be called from elsewhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from fairlead.v1 import session_pb2
+from fairlead.wire.errors import (
+    ConnectionLostError,
+    FairleadError,
+    GatewayDrainingError,
+    ProtocolViolationError,
+    TooManyCallsError,
+)
+from fairlead.wire.frames import decode_packet, encode_load
+from fairlead.wire.outcomes import error_of, outcome_of
+from fairlead.wire.session import CallOwner, EventKind, Session, Stream
+
+logger = logging.getLogger(__name__)
+
+SERVING_SESSION = "/fairlead.v1.ServingService/Session"
+REPLICA_SESSION = "/fairlead.v1.ReplicaService/Session"
+
+Acceptor = Callable[[Stream, session_pb2.CallHeader, bytes, bool, bool], None]
+"""Takes a call that the peer opened: ``(stream, header, payload, more, last)``. It sets ``stream.owner``."""
+
+CONGESTED = 32 * 1024 * 1024
+"""Bytes waiting to be written above which nothing more is read from the peer."""
+
+STALLED_AFTER = 60.0
+"""Seconds without a write going through, while some wait, after which the peer is given up."""
+
+CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
+    ("grpc.max_receive_message_length", 8 * 1024 * 1024),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.enable_http_proxy", 0),
+)
+
+
+class Link:
+    """One end of a session, alive."""
+
+    def __init__(
+        self,
+        *,
+        acceptor: Acceptor | None = None,
+        load: Callable[[], session_pb2.Load] | None = None,
+        on_load: Callable[[session_pb2.Load], None] | None = None,
+        name: str = "",
+        max_calls: int | None = None,
+    ) -> None:
+        """Makes a link: an acceptor's with ``acceptor``, an opener's without.
+
+        ``load`` is asked for a report with each packet that goes out; ``on_load`` hears of those that come in.
+        """
+        self.session = (
+            Session(opener=acceptor is None)
+            if max_calls is None
+            else Session(opener=acceptor is None, max_calls=max_calls)
+        )
+        self.name = name
+        self.on_packet: Callable[[], None] | None = None
+        """Called after the frames of each packet were dispatched, and after the link was lost."""
+        self.on_goodbye: Callable[[], None] | None = None
+        """Called when the peer says that it takes no further calls."""
+        self._acceptor = acceptor
+        self._load = load
+        self._on_load = on_load
+        self._loop = asyncio.get_running_loop()
+        self._closed: asyncio.Future[None] = self._loop.create_future()
+        self._writer: asyncio.Future[None] | None = None
+        self._relief: asyncio.Future[None] | None = None
+        self._closing = False
+        self._lost: FairleadError | None = None
+        self._writes = 0
+        self._watched_writes = -1
+        self._watch: asyncio.TimerHandle | None = None
+        self._shutdown: Callable[[], Awaitable[None]] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Link {self.name!r} {'closed' if self.closed else 'open'} {self.session!r}>"
+
+    # -- calls
+
+    def open(
+        self, header: session_pb2.CallHeader, payload: bytes, owner: CallOwner, *, more: bool = False, last: bool = True
+    ) -> Stream:
+        """Opens a call. Raises an error whose ``never_started`` is true if the link takes none."""
+        session = self.session
+        if self._lost is not None:
+            raise GatewayDrainingError(f"the connection is closed: {self._lost.message}")
+        if len(session.streams) >= session.max_calls:
+            raise TooManyCallsError(f"the session carries {session.max_calls} calls already")
+        stream = session.open(header, payload, owner, more, last)
+        stream.link = self
+        self._wake()
+        return stream
+
+    def send(self, stream: Stream, payload: bytes, *, more: bool = False, last: bool = False) -> bool:
+        """Sends a message, or with ``more`` a piece of one. False: wait for ``on_writable`` before the next."""
+        sent = self.session.send(stream, payload, more, last)
+        self._wake()
+        return sent
+
+    def end(self, stream: Stream, outcome: session_pb2.Outcome | None = None, payload: bytes | None = None) -> None:
+        """Ends a call that was accepted. Harmless for one that has ended, or was lost."""
+        self.session.end(stream, outcome, payload)
+        self._wake()
+
+    def cancel(self, stream: Stream) -> None:
+        """Gives up a call that was opened; its ``on_end`` still follows."""
+        self.session.cancel(stream)
+        self._wake()
+
+    def consumed(self, stream: Stream, amount: int) -> None:
+        """Returns credit for what was taken: the sum of :func:`~fairlead.wire.session.cost` of its pieces."""
+        self.session.consumed(stream, amount)
+        self._wake()
+
+    # -- life
+
+    @property
+    def closed(self) -> bool:
+        """Whether the link is over."""
+        return self._lost is not None
+
+    @property
+    def draining(self) -> bool:
+        """Whether the peer takes no further calls."""
+        return self._lost is not None or self.session.peer_refuses_above is not None
+
+    @property
+    def lost(self) -> FairleadError | None:
+        """Why the link is over, if it is."""
+        return self._lost
+
+    async def wait_closed(self) -> None:
+        """Returns when the link is over."""
+        await asyncio.shield(self._closed)
+
+    def goodbye(self) -> None:
+        """Says that no further calls are opened or accepted. Those under way go on."""
+        self.session.goodbye()
+        self._wake()
+
+    async def close(self) -> None:
+        """Ends the link, its calls with it."""
+        self.lose(ConnectionLostError("the connection was closed"))
+        if self._shutdown is not None:
+            await self._shutdown()
+
+    def fail(self, error: FairleadError) -> None:
+        """Ends the session for a reason, which the peer is told."""
+        if self._lost is None:
+            self.session.goodbye(outcome_of(error, trusted=False))
+            farewell = self.session.take()
+            self.lose(error)
+            self.session.outbox.append(farewell)
+            self._wake()
+
+    def lose(self, error: FairleadError) -> None:
+        """The transport is gone: every call ends, openers' with ``error``. A second time: no effect."""
+        if self._lost is not None:
+            return
+        self._lost = error
+        self._closing = True
+        if self._watch is not None:
+            self._watch.cancel()
+        outcome = outcome_of(error, trusted=False)
+        for stream in self.session.lose():
+            if self.session.opener:
+                self._tell(stream.owner.on_end, stream, outcome, None)
+            elif not stream.cancelled:
+                stream.cancelled = True
+                self._tell(stream.owner.on_cancel, stream)
+        if not self._closed.done():
+            self._closed.set_result(None)
+        if self._relief is not None:
+            self._relieve()
+        self._wake(force=True)
+        if self.on_packet is not None:
+            self.on_packet()
+
+    @staticmethod
+    def _tell(callback: Callable[..., None], *arguments: Any) -> None:
+        try:
+            callback(*arguments)
+        except Exception:  # an owner's defect must not end the other calls
+            logger.exception("a call's owner raised; the call is left as it is")
+
+    # -- the transport's side
+
+    def _wake(self, force: bool = False) -> None:
+        writer = self._writer
+        if writer is not None and (force or self.session.outbox):
+            self._writer = None
+            if not writer.done():
+                writer.set_result(None)
+
+    async def packet(self) -> bytes:
+        """Waits for the next packet to write; empty: there will be none."""
+        session = self.session
+        self._writes += 1
+        while not session.outbox:
+            if self._closing:
+                return b""
+            self._writer = writer = self._loop.create_future()
+            await writer
+        if self._watch is None and not self._closing:
+            self._watch = self._loop.call_later(STALLED_AFTER, self._check_progress)
+        packet = session.take()
+        if self._relief is not None and session.outbox_bytes < CONGESTED // 2:
+            self._relieve()
+        if self._load is not None:
+            packet += encode_load(self._load())
+        return packet
+
+    def _check_progress(self) -> None:
+        """A timer that runs only while packets go out: a peer that stopped reading is given up."""
+        self._watch = None
+        if self._writer is None and self._watched_writes == self._writes:
+            self.lose(ConnectionLostError(f"the peer has not read anything for {STALLED_AFTER:.0f} s"))
+            return
+        self._watched_writes = self._writes
+        if self._writer is None or self.session.outbox:
+            self._watch = self._loop.call_later(STALLED_AFTER, self._check_progress)
+
+    def _relieve(self) -> None:
+        relief, self._relief = self._relief, None
+        if relief is not None and not relief.done():
+            relief.set_result(None)
+
+    async def room(self) -> None:
+        """Waits while too much is to be written: who does not read is not read from."""
+        if self.session.outbox_bytes > CONGESTED and self._lost is None:
+            if self._relief is None:
+                self._relief = self._loop.create_future()
+            await asyncio.shield(self._relief)
+
+    def receive(self, packet: bytes) -> None:
+        """Takes in a packet from the peer and tells the calls' owners. A violation ends the session."""
+        if self._lost is not None:
+            return
+        try:
+            frames, load = decode_packet(packet)
+            if load is not None and self._on_load is not None:
+                self._on_load(load)
+            receive = self.session.receive
+            for frame in frames:
+                event = receive(frame)
+                if event is not None:
+                    self._dispatch(event.kind, event.stream, frame)
+        except ProtocolViolationError as violation:
+            logger.warning("%s: the peer broke the session protocol: %s", self.name, violation)
+            self.fail(violation)
+            return
+        if self.on_packet is not None:
+            self.on_packet()
+
+    def _dispatch(self, kind: EventKind, stream: Stream | None, frame: session_pb2.Frame) -> None:
+        try:
+            if stream is None:
+                self._peer_goodbye()
+            elif kind is EventKind.OPENED:
+                self._accept(stream, frame)
+            elif kind is EventKind.ENDED:
+                stream.owner.on_end(
+                    stream,
+                    frame.outcome if frame.HasField("outcome") else None,
+                    frame.payload if frame.has_payload else None,
+                )
+            elif kind is EventKind.MESSAGE:
+                stream.owner.on_message(stream, frame.payload, frame.more, frame.last)
+            elif kind is EventKind.WRITABLE:
+                stream.owner.on_writable(stream)
+            else:
+                stream.owner.on_cancel(stream)
+        except ProtocolViolationError:
+            raise
+        except Exception:  # an owner's defect must not end the other calls
+            logger.exception("%s: a call's owner raised; the call is left as it is", self.name)
+
+    def _accept(self, stream: Stream, frame: session_pb2.Frame) -> None:
+        stream.link = self
+        if len(self.session.streams) > self.session.max_calls:
+            error = TooManyCallsError(f"the session carries {self.session.max_calls} calls already")
+            self.end(stream, outcome_of(error, trusted=False))
+            return
+        assert self._acceptor is not None
+        self._acceptor(stream, frame.header, frame.payload, frame.more, frame.last)
+
+    def _peer_goodbye(self) -> None:
+        ended = self.session.ended
+        if ended is not None:
+            error = error_of(ended, trusted=False)
+            self.lose(error if isinstance(error, FairleadError) else ConnectionLostError(str(error)))
+            return
+        outcome = outcome_of(GatewayDrainingError("the peer is draining; the call did not start"), trusted=False)
+        for stream in self.session.drop_refused():
+            self._tell(stream.owner.on_end, stream, outcome, None)
+        if self.on_goodbye is not None:
+            self.on_goodbye()
+
+
+async def connect(
+    address: str,
+    path: str,
+    *,
+    credentials: grpc.ChannelCredentials | None = None,
+    metadata: tuple[tuple[str, str], ...] = (),
+    timeout_s: float = 10.0,
+    on_load: Callable[[session_pb2.Load], None] | None = None,
+    max_calls: int | None = None,
+) -> Link:
+    """Opens a session with the server at ``address`` ("unix:/path" or "host:port").
+
+    Returns when the server has taken it. Raises ConnectionLostError if it does not within ``timeout_s`` seconds.
+    ``path`` is SERVING_SESSION or REPLICA_SESSION.
+    """
+    if credentials is None:
+        channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+    else:
+        channel = grpc.aio.secure_channel(address, credentials, options=CHANNEL_OPTIONS)
+    call: Any = channel.stream_stream(path)(metadata=metadata)
+    try:
+        await asyncio.wait_for(call.initial_metadata(), timeout_s)
+        if call.done():
+            raise ConnectionLostError(f"{address} refused the session: {await call.code()}: {await call.details()}")
+    except (grpc.aio.AioRpcError, TimeoutError) as error:
+        await channel.close()
+        detail = error.details() if isinstance(error, grpc.aio.AioRpcError) else f"no answer within {timeout_s} s"
+        raise ConnectionLostError(f"cannot reach {address}: {detail}") from error
+    except BaseException:
+        await channel.close()
+        raise
+    link = Link(name=address, on_load=on_load, max_calls=max_calls)
+    pumps = asyncio.gather(_write_to(link, call), _read_from(link, call, address))
+
+    async def shutdown() -> None:
+        call.cancel()
+        pumps.cancel()
+        try:
+            await pumps
+        except asyncio.CancelledError:
+            pass
+        await channel.close()
+
+    async def clean_up() -> None:
+        await link.wait_closed()
+        await asyncio.wait({pumps}, timeout=1.0)  # a farewell may still go out
+        await shutdown()
+
+    link._shutdown = shutdown
+    link._keeper = asyncio.get_running_loop().create_task(clean_up())  # type: ignore[attr-defined]
+    return link
+
+
+async def _write_to(link: Link, call: Any) -> None:
+    try:
+        while packet := await link.packet():
+            await call.write(packet)
+        await call.done_writing()
+    except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
+        link.lose(ConnectionLostError(f"the connection to {link.name} was lost: {_detail(error)}"))
+
+
+async def _read_from(link: Link, call: Any, address: str) -> None:
+    try:
+        while (packet := await call.read()) is not grpc.aio.EOF:
+            link.receive(packet)
+            if link.session.outbox_bytes > CONGESTED:
+                await link.room()
+        link.lose(ConnectionLostError(f"{address} closed the connection"))
+    except grpc.aio.AioRpcError as error:
+        link.lose(ConnectionLostError(f"the connection to {address} was lost: {_detail(error)}"))
+
+
+def _detail(error: BaseException) -> str:
+    return str(error.details()) if isinstance(error, grpc.aio.AioRpcError) else str(error)
+
+
+def session_handler(
+    make_acceptor: Callable[[grpc.aio.ServicerContext[Any, Any]], Acceptor],
+    *,
+    load: Callable[[], session_pb2.Load] | None = None,
+    links: set[Link] | None = None,
+    on_link: Callable[[Link], None] | None = None,
+    max_calls: int | None = None,
+) -> grpc.RpcMethodHandler[Any, Any]:
+    """The handler of a ``Session`` method, for bytes.
+
+    ``make_acceptor`` is called once per session. ``links``, if given, holds the sessions that are alive; ``on_link``
+    hears of each new one.
+    """
+
+    async def handle(
+        requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext[Any, Any]
+    ) -> AsyncIterator[bytes]:
+        link = Link(acceptor=make_acceptor(context), load=load, name=context.peer() or "session", max_calls=max_calls)
+        await context.send_initial_metadata(())  # tells the opener that the session stands
+        reader = asyncio.create_task(_read_requests(link, requests))
+        if links is not None:
+            links.add(link)
+        if on_link is not None:
+            on_link(link)
+        try:
+            while packet := await link.packet():
+                yield packet
+            if isinstance(link.lost, ProtocolViolationError):
+                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, link.lost.message)
+        finally:
+            if links is not None:
+                links.discard(link)
+            link.lose(ConnectionLostError("the peer closed the session"))
+            reader.cancel()
+            await asyncio.wait({reader})
+
+    return grpc.stream_stream_rpc_method_handler(handle)
+
+
+async def _read_requests(link: Link, requests: AsyncIterator[bytes]) -> None:
+    try:
+        async for packet in requests:
+            link.receive(packet)
+            if link.session.outbox_bytes > CONGESTED:
+                await link.room()
+        link.lose(ConnectionLostError("the peer closed the session"))
+    except asyncio.CancelledError:
+        raise
+    except Exception as error:  # whatever ends the stream ends the session; the handler cleans up
+        link.lose(ConnectionLostError(f"the session broke: {error}"))

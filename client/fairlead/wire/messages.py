@@ -1,0 +1,124 @@
+"""Whole messages over a stream of pieces, with flow control: a reader and a writer for one call."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+from fairlead.wire.errors import MessageTooLargeError
+from fairlead.wire.session import Stream, cost
+
+MAX_MESSAGE = 1024 * 1024 * 1024
+"""The default limit of one message, in bytes."""
+
+
+class MessageAssembler:
+    """Joins pieces to messages. Pieces of a message that goes on are credited at once, so that any size passes."""
+
+    __slots__ = ("_parts", "_size", "limit")
+
+    def __init__(self, limit: int = MAX_MESSAGE) -> None:
+        self.limit = limit
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def add(self, stream: Stream, payload: bytes, more: bool) -> bytes | None:
+        """The message that this piece completes; None: it goes on. Raises MessageTooLargeError above the limit."""
+        if not more and not self._parts:
+            return payload
+        self._size += len(payload)
+        if self._size > self.limit:
+            raise MessageTooLargeError(f"a message of more than {self.limit} bytes")
+        self._parts.append(payload)
+        if more:
+            stream.link.consumed(stream, cost(payload))
+            return None
+        message = b"".join(self._parts)
+        self._parts.clear()
+        self._size = 0
+        return message
+
+
+class MessageReader:
+    """The messages of one call, read one at a time. Belongs to the link's loop; one reader at a time.
+
+    A message's credit is returned when it is taken, so a slow reader stops the sender.
+    """
+
+    __slots__ = ("_assembler", "_error", "_finished", "_messages", "_waiter")
+
+    def __init__(self, limit: int = MAX_MESSAGE) -> None:
+        self._assembler = MessageAssembler(limit)
+        self._messages: deque[tuple[Stream, bytes, int]] = deque()
+        self._finished = False
+        self._error: BaseException | None = None
+        self._waiter: asyncio.Future[None] | None = None
+
+    def feed(self, stream: Stream, payload: bytes, more: bool, last: bool = False) -> None:
+        """Takes a piece. After ``last`` the messages end. An oversized message ends them with MessageTooLargeError."""
+        if self._finished:
+            return
+        try:
+            message = self._assembler.add(stream, payload, more)
+        except MessageTooLargeError as error:
+            self.finish(error)
+            return
+        if message is not None:
+            self._messages.append((stream, message, cost(payload)))
+            self._wake()
+        if last:
+            self.finish(None)
+
+    def finish(self, error: BaseException | None) -> None:
+        """No more messages come. Those that are here are still read; then ``error`` is raised, or the end is reached."""
+        if not self._finished:
+            self._finished = True
+            self._error = error
+            self._wake()
+
+    def _wake(self) -> None:
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    async def get(self) -> bytes:
+        """The next message. Raises StopAsyncIteration at the end, or the error that ended them."""
+        while not self._messages:
+            if self._finished:
+                if self._error is not None:
+                    raise self._error
+                raise StopAsyncIteration
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        stream, message, amount = self._messages.popleft()
+        stream.link.consumed(stream, amount)
+        return message
+
+    def __aiter__(self) -> MessageReader:
+        return self
+
+    async def __anext__(self) -> bytes:
+        return await self.get()
+
+
+class MessageWriter:
+    """Sends the messages of one call, waiting for credit. Belongs to the link's loop; one sender at a time."""
+
+    __slots__ = ("_stream", "_waiter")
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self._waiter: asyncio.Future[None] | None = None
+
+    async def send(self, payload: bytes, *, last: bool = False) -> None:
+        """Sends a message and returns when there is room for the next. Returns at once when the call is over."""
+        stream = self._stream
+        if not stream.link.send(stream, payload, last=last) and not stream.closed and not stream.cancelled:
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+
+    def writable(self) -> None:
+        """To be called by the call's owner in ``on_writable``, ``on_cancel`` and ``on_end``: wakes the sender."""
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)

@@ -1,0 +1,134 @@
+"""Exceptions to ``Outcome`` messages and back: the side channel that errors travel in, whatever the serialization.
+
+Between trusted peers an exception travels as itself, made by cloudpickle, with the remote traceback as text. Everywhere
+else a ``google.rpc.Status`` with an ``ErrorInfo`` says what happened, and builtin exceptions are made again by name.
+"""
+
+from __future__ import annotations
+
+import builtins
+import pickle
+
+import cloudpickle
+from google.rpc import error_details_pb2, status_pb2
+
+from fairlead.v1 import error_pb2, session_pb2
+from fairlead.wire.errors import BY_REASON, DOMAIN, FairleadError, InternalError, UserExceptionError
+
+MAX_MESSAGE = 4096
+"""Characters of a status message; longer ones are cut, because they travel in HTTP/2 headers too."""
+
+MAX_TRACEBACK = 64 * 1024
+"""Characters of a traceback; of longer ones the end is kept."""
+
+_USER_EXCEPTION = "USER_EXCEPTION"
+
+
+class RemoteTraceback(Exception):
+    """The traceback of an exception as it was in the replica, attached to it as its cause."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+    def __str__(self) -> str:
+        return f'\n"""\n{self.text}"""'
+
+
+def _status(code: int, message: str, reason: str, metadata: dict[str, str]) -> status_pb2.Status:
+    status = status_pb2.Status(code=code, message=_cut(message))
+    status.details.add().Pack(error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN, metadata=metadata))
+    return status
+
+
+def _cut(message: str) -> str:
+    return message if len(message) <= MAX_MESSAGE else message[: MAX_MESSAGE - 1] + "…"
+
+
+def _pickled(error: BaseException) -> bytes:
+    """The exception as bytes that can be unpickled; empty if there are none."""
+    try:
+        data: bytes = cloudpickle.dumps(error, pickle.HIGHEST_PROTOCOL)
+        pickle.loads(data)  # an exception with a required constructor argument pickles, and fails only here
+    except Exception:
+        return b""
+    return data
+
+
+def outcome_of(error: BaseException, *, trusted: bool = True, traceback: str = "") -> session_pb2.Outcome:
+    """What travels for an exception.
+
+    Fairlead's own errors become their status. Any other exception is the user's: INTERNAL, its type and text, and for a
+    trusted peer the exception itself and ``traceback``.
+    """
+    if isinstance(error, FairleadError):
+        reason = error_pb2.ErrorReason.Name(error.reason).removeprefix("ERROR_REASON_")
+        code: int = error.code.value[0]
+        outcome = session_pb2.Outcome(status=_status(code, error.message, reason, error.metadata))
+    else:
+        kind = type(error)
+        name = f"{kind.__module__}.{kind.__qualname__}"
+        text = str(error)
+        message = f"{kind.__qualname__}: {text}" if text else kind.__qualname__
+        metadata = {"exception_type": name, "exception_message": _cut(text)}
+        code = UserExceptionError.code.value[0]
+        outcome = session_pb2.Outcome(status=_status(code, message, _USER_EXCEPTION, metadata))
+        if trusted:
+            outcome.exception = _pickled(error)
+    if trusted and traceback:
+        outcome.traceback = traceback[-MAX_TRACEBACK:]
+    return outcome
+
+
+def error_info(status: status_pb2.Status) -> error_details_pb2.ErrorInfo | None:
+    """The status's ErrorInfo of our domain, if it has one."""
+    for detail in status.details:
+        info = error_details_pb2.ErrorInfo()
+        if detail.Unpack(info) and info.domain == DOMAIN:
+            return info
+    return None
+
+
+def error_of(outcome: session_pb2.Outcome, *, trusted: bool = True) -> BaseException:
+    """The exception to raise for an outcome. Only with ``trusted`` is anything unpickled."""
+    error = _restored(outcome, trusted)
+    if trusted and outcome.traceback:
+        error.__cause__ = RemoteTraceback(outcome.traceback)
+    return error
+
+
+def _restored(outcome: session_pb2.Outcome, trusted: bool) -> BaseException:
+    status = outcome.status
+    info = error_info(status)
+    if info is None:
+        return InternalError(status.message or f"failed with code {status.code}")
+    metadata = dict(info.metadata)
+    if info.reason != _USER_EXCEPTION:
+        return BY_REASON.get(info.reason, InternalError).restore(status.message, metadata)
+    if trusted and outcome.exception:
+        try:
+            error = pickle.loads(outcome.exception)
+            if isinstance(error, BaseException):
+                return error
+        except Exception as failure:
+            metadata["unpickling_failed"] = f"{type(failure).__name__}: {failure}"
+    return _builtin(metadata) or UserExceptionError(status.message, metadata=metadata)
+
+
+def _builtin(metadata: dict[str, str]) -> BaseException | None:
+    """A builtin exception by name: safe, since making one runs no code of the sender's."""
+    module, _, name = metadata.get("exception_type", "").rpartition(".")
+    kind = getattr(builtins, name, None) if module == "builtins" else None
+    if isinstance(kind, type) and issubclass(kind, Exception):
+        try:
+            return kind(metadata.get("exception_message", ""))
+        except TypeError:  # UnicodeDecodeError and the like want more than a message
+            return None
+    return None
+
+
+def without_secrets(outcome: session_pb2.Outcome) -> session_pb2.Outcome:
+    """The outcome as a peer that is not trusted may see it."""
+    if not outcome.exception and not outcome.traceback:
+        return outcome
+    return session_pb2.Outcome(status=outcome.status)

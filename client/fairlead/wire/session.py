@@ -1,0 +1,404 @@
+"""The session protocol as a state machine: ``session.proto`` is its specification.
+
+Pure: no I/O, no clock, no asyncio. Frames come in through :meth:`Session.receive`, which says what happened; what goes
+out is queued by the other methods and fetched with :meth:`Session.take`. One object serves one end of one session.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from typing import Any, NamedTuple, Protocol
+
+from fairlead.v1 import session_pb2
+from fairlead.wire.errors import GatewayDrainingError, ProtocolViolationError
+from fairlead.wire.frames import MAX_FRAME_PAYLOAD, MAX_PACKET, MAX_PIECE, encode_frame
+
+INITIAL_CREDIT = 256 * 1024
+"""Bytes of DATA that each end of a call may send before the other returns credit."""
+
+FRAME_COST = 256
+"""What a frame costs beyond its payload, so that many small messages are bounded too."""
+
+MAX_CREDIT = 2**31 - 1
+MAX_CALLS = 100_000
+"""Calls that a session carries at once."""
+
+_GRANT_AT = INITIAL_CREDIT // 2
+
+_OPEN = session_pb2.FRAME_KIND_OPEN
+_DATA = session_pb2.FRAME_KIND_DATA
+_END = session_pb2.FRAME_KIND_END
+_CANCEL = session_pb2.FRAME_KIND_CANCEL
+_CREDIT = session_pb2.FRAME_KIND_CREDIT
+_GOODBYE = session_pb2.FRAME_KIND_GOODBYE
+_Frame = session_pb2.Frame
+
+
+def cost(payload: bytes) -> int:
+    """The credit that a frame with this payload costs."""
+    return len(payload) + FRAME_COST
+
+
+class CallOwner(Protocol):
+    """Whoever uses a call hears of it through these. They are called on the link's loop and neither block nor raise."""
+
+    def on_message(self, stream: Stream, payload: bytes, more: bool, last: bool) -> None:
+        """A message, or with ``more`` (now or the time before) a piece of one. After ``last`` none follows."""
+
+    def on_end(self, stream: Stream, outcome: session_pb2.Outcome | None, payload: bytes | None) -> None:
+        """The call is over, exactly once, opener only. ``outcome`` None: success; ``payload``: the last message."""
+
+    def on_cancel(self, stream: Stream) -> None:
+        """The opener gave up, or the session was lost; acceptor only. The acceptor still ends the call."""
+
+    def on_writable(self, stream: Stream) -> None:
+        """All that was handed over has gone out; there is credit for more."""
+
+
+class Stream:
+    """One call on one session. Its fields are the session's; a call's user reads ``call_id``, ``owner`` and ``link``."""
+
+    __slots__ = (
+        "call_id",
+        "cancelled",
+        "closed",
+        "end_waiting",
+        "link",
+        "never_started",
+        "owner",
+        "pending",
+        "receive_credit",
+        "received_last",
+        "send_credit",
+        "sent_last",
+        "ungranted",
+    )
+
+    def __init__(self, call_id: int, owner: CallOwner | None, send_credit: int, receive_credit: int) -> None:
+        self.call_id = call_id
+        self.owner: CallOwner = owner  # type: ignore[assignment]  # the acceptor sets it before anything else arrives
+        self.link: Any = None
+        self.send_credit = send_credit
+        self.receive_credit = receive_credit
+        self.ungranted = 0
+        self.pending: deque[tuple[bytes, bool, bool]] | None = None
+        self.end_waiting: tuple[bytes | None] | None = None
+        self.sent_last = False
+        self.received_last = False
+        self.cancelled = False
+        self.closed = False
+        self.never_started = False
+
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else "cancelled" if self.cancelled else "open"
+        return f"<Stream {self.call_id} {state} send_credit={self.send_credit} receive_credit={self.receive_credit}>"
+
+
+class EventKind(enum.IntEnum):
+    """What a received frame meant."""
+
+    OPENED = 1
+    MESSAGE = 2
+    ENDED = 3
+    CANCELLED = 4
+    WRITABLE = 5
+    GOODBYE = 6
+
+
+class Event(NamedTuple):
+    """Something that a received frame meant."""
+
+    kind: EventKind
+    stream: Stream | None
+
+
+_OPENED, _MESSAGE, _ENDED, _CANCELLED, _WRITABLE = (EventKind(n) for n in range(1, 6))
+
+
+class Session:
+    """One end of a session."""
+
+    def __init__(self, *, opener: bool, max_calls: int = MAX_CALLS) -> None:
+        self.opener = opener
+        self.max_calls = max_calls
+        self.streams: dict[int, Stream] = {}
+        self.highest = 0
+        """The highest call id opened so far."""
+        self.refusing_above: int | None = None
+        """Set by :meth:`goodbye`: calls above are not accepted."""
+        self.peer_refuses_above: int | None = None
+        """Set by the peer's GOODBYE."""
+        self.ended: session_pb2.Outcome | None = None
+        """Set when either end finished the session with a reason."""
+        self.outbox: deque[bytes] = deque()
+        self.outbox_bytes = 0
+        self._unwritten: list[Stream] = []
+
+    def __repr__(self) -> str:
+        role = "opener" if self.opener else "acceptor"
+        return f"<Session {role} calls={len(self.streams)} highest={self.highest} outbox={self.outbox_bytes}B>"
+
+    # -- outgoing
+
+    def open(
+        self, header: session_pb2.CallHeader, payload: bytes, owner: CallOwner, more: bool = False, last: bool = True
+    ) -> Stream:
+        """Opens a call. Raises an error with ``never_started`` if the peer takes no more of them."""
+        if self.peer_refuses_above is not None or self.ended is not None:
+            raise GatewayDrainingError("the peer said goodbye and takes no further calls")
+        self.highest = call_id = self.highest + 1
+        stream = Stream(call_id, owner, INITIAL_CREDIT, INITIAL_CREDIT)
+        self.streams[call_id] = stream
+        self._unwritten.append(stream)
+        if len(payload) <= MAX_PIECE:
+            stream.send_credit -= len(payload) + FRAME_COST
+            stream.sent_last = last
+            self._put(_Frame(call_id=call_id, kind=_OPEN, payload=payload, more=more, last=last, header=header))
+        else:
+            stream.send_credit -= MAX_PIECE + FRAME_COST
+            self._put(_Frame(call_id=call_id, kind=_OPEN, payload=payload[:MAX_PIECE], more=True, header=header))
+            self._send_pieces(stream, payload, MAX_PIECE, more, last)
+        return stream
+
+    def send(self, stream: Stream, payload: bytes, more: bool = False, last: bool = False) -> bool:
+        """Sends a message, or with ``more`` a piece of one. False: it waits for credit, and so must the next."""
+        if stream.closed or stream.cancelled or stream.sent_last:
+            return True
+        if stream.pending is None and stream.send_credit > 0 and len(payload) <= MAX_PIECE:
+            stream.send_credit -= len(payload) + FRAME_COST
+            stream.sent_last = last
+            self._put(_Frame(call_id=stream.call_id, kind=_DATA, payload=payload, more=more, last=last))
+            return True
+        self._send_pieces(stream, payload, 0, more, last)
+        return stream.pending is None
+
+    def _send_pieces(self, stream: Stream, payload: bytes, start: int, more: bool, last: bool) -> None:
+        pending = stream.pending
+        if pending is None:
+            pending = stream.pending = deque()
+        size = len(payload)
+        while size - start > MAX_PIECE:
+            pending.append((payload[start : start + MAX_PIECE], True, False))
+            start += MAX_PIECE
+        pending.append((payload[start:], more, last))
+        self._flush(stream)
+
+    def _flush(self, stream: Stream) -> bool:
+        """Sends what waits, as far as credit goes. Whether all of it went."""
+        pending = stream.pending
+        while pending and stream.send_credit > 0:
+            payload, more, last = pending.popleft()
+            stream.send_credit -= len(payload) + FRAME_COST
+            stream.sent_last = last
+            self._put(_Frame(call_id=stream.call_id, kind=_DATA, payload=payload, more=more, last=last))
+        if pending:
+            return False
+        stream.pending = None
+        if stream.end_waiting is not None:
+            self._finish(stream, None, stream.end_waiting[0])
+        return True
+
+    def end(self, stream: Stream, outcome: session_pb2.Outcome | None = None, payload: bytes | None = None) -> None:
+        """Ends a call, as its acceptor: at once with an outcome, after what waits without. A second time: no effect."""
+        if stream.closed or stream.end_waiting is not None:
+            return
+        if outcome is not None:
+            self._finish(stream, outcome, None)
+            return
+        if payload is not None and len(payload) > MAX_PIECE:
+            tail = len(payload) - (len(payload) % MAX_PIECE or MAX_PIECE)
+            self._send_pieces(stream, payload[:tail], 0, True, False)
+            payload = payload[tail:]
+        if stream.pending is None:
+            self._finish(stream, None, payload)
+        else:
+            stream.end_waiting = (payload,)
+
+    def _finish(self, stream: Stream, outcome: session_pb2.Outcome | None, payload: bytes | None) -> None:
+        stream.pending = None
+        stream.closed = True
+        del self.streams[stream.call_id]
+        if payload is None:
+            self._put(_Frame(call_id=stream.call_id, kind=_END, outcome=outcome))
+        else:
+            self._put(_Frame(call_id=stream.call_id, kind=_END, payload=payload, has_payload=True))
+
+    def cancel(self, stream: Stream) -> None:
+        """Gives up a call, as its opener. Its end still follows."""
+        if stream.closed or stream.cancelled:
+            return
+        stream.cancelled = True
+        stream.pending = None
+        self._put(_Frame(call_id=stream.call_id, kind=_CANCEL))
+
+    def consumed(self, stream: Stream, amount: int) -> None:
+        """Returns credit to the peer for DATA that has been taken: the sum of its frames' costs."""
+        stream.ungranted += amount
+        if stream.ungranted >= _GRANT_AT and not stream.closed and not stream.received_last:
+            stream.receive_credit += stream.ungranted
+            self._put(_Frame(call_id=stream.call_id, kind=_CREDIT, credit=stream.ungranted))
+            stream.ungranted = 0
+
+    def goodbye(self, outcome: session_pb2.Outcome | None = None) -> None:
+        """Takes (acceptor) or opens (opener) no further calls; with an outcome, ends the session for that reason."""
+        if self.ended is not None or (outcome is None and self.refusing_above is not None):
+            return
+        self.refusing_above = self.highest
+        self.ended = outcome
+        self._put(_Frame(call_id=self.highest, kind=_GOODBYE, outcome=outcome))
+
+    def _put(self, frame: session_pb2.Frame) -> None:
+        data = encode_frame(frame)
+        self.outbox.append(data)
+        self.outbox_bytes += len(data)
+
+    def take(self) -> bytes:
+        """What is to be written now, as one packet; empty if there is nothing."""
+        self._unwritten.clear()
+        outbox = self.outbox
+        if self.outbox_bytes <= MAX_PACKET:
+            packet = b"".join(outbox)
+            outbox.clear()
+            self.outbox_bytes = 0
+            return packet
+        parts = []
+        size = 0
+        while outbox and size < MAX_PACKET:
+            data = outbox.popleft()
+            parts.append(data)
+            size += len(data)
+        self.outbox_bytes -= size
+        return b"".join(parts)
+
+    # -- incoming
+
+    def receive(self, frame: session_pb2.Frame) -> Event | None:
+        """Takes in a frame and says what it meant; None: nothing for anybody. Raises ProtocolViolationError."""
+        kind = frame.kind
+        call_id = frame.call_id
+        if self.ended is not None:
+            return None
+        if kind == _OPEN:
+            return self._opened(frame, call_id)
+        if kind == _GOODBYE:
+            return self._goodbye(frame, call_id)
+        stream = self.streams.get(call_id)
+        if stream is None:
+            if call_id == 0 or call_id > self.highest:
+                raise ProtocolViolationError(f"a frame of kind {kind} for call {call_id}, which was never opened")
+            return None  # it crossed an END
+        if kind == _DATA:
+            return self._data(frame, stream)
+        if kind == _END:
+            return self._end(frame, stream)
+        if kind == _CREDIT:
+            return self._credit(frame, stream)
+        if kind == _CANCEL:
+            return self._cancel(stream)
+        raise ProtocolViolationError(f"a frame of unknown kind {kind} for call {call_id}")
+
+    def _opened(self, frame: session_pb2.Frame, call_id: int) -> Event | None:
+        if self.opener:
+            raise ProtocolViolationError("OPEN from the acceptor of a session")
+        if call_id != self.highest + 1:
+            raise ProtocolViolationError(f"OPEN for call {call_id}; the next one is {self.highest + 1}")
+        self.highest = call_id
+        if not frame.HasField("header"):
+            raise ProtocolViolationError(f"OPEN for call {call_id} without a header")
+        if self.refusing_above is not None:
+            return None  # it crossed our GOODBYE, which tells the opener that it did not start
+        size = len(frame.payload)
+        stream = Stream(call_id, None, INITIAL_CREDIT, INITIAL_CREDIT - FRAME_COST - size)
+        self._check_piece(frame, size)
+        stream.received_last = frame.last
+        self.streams[call_id] = stream
+        return Event(_OPENED, stream)
+
+    def _data(self, frame: session_pb2.Frame, stream: Stream) -> Event | None:
+        if stream.received_last:
+            raise ProtocolViolationError(f"DATA for call {stream.call_id} after its last message")
+        if stream.receive_credit <= 0:
+            raise ProtocolViolationError(f"DATA for call {stream.call_id} beyond its credit")
+        size = len(frame.payload)
+        self._check_piece(frame, size)
+        stream.receive_credit -= size + FRAME_COST
+        stream.received_last = frame.last
+        return None if stream.cancelled or stream.end_waiting is not None else Event(_MESSAGE, stream)
+
+    def _end(self, frame: session_pb2.Frame, stream: Stream) -> Event:
+        if not self.opener:
+            raise ProtocolViolationError("END from the opener of a session")
+        self._check_piece(frame, len(frame.payload))
+        if frame.has_payload and frame.HasField("outcome"):
+            raise ProtocolViolationError(f"END for call {stream.call_id} with both an outcome and a payload")
+        stream.closed = True
+        stream.pending = None
+        del self.streams[stream.call_id]
+        return Event(_ENDED, stream)
+
+    def _credit(self, frame: session_pb2.Frame, stream: Stream) -> Event | None:
+        if not 0 < frame.credit <= MAX_CREDIT or stream.send_credit + frame.credit > MAX_CREDIT:
+            raise ProtocolViolationError(f"CREDIT of {frame.credit} for call {stream.call_id}")
+        stream.send_credit += frame.credit
+        if stream.pending is not None and self._flush(stream) and not stream.closed:
+            return Event(_WRITABLE, stream)
+        return None
+
+    def _cancel(self, stream: Stream) -> Event | None:
+        if self.opener:
+            raise ProtocolViolationError("CANCEL from the acceptor of a session")
+        if stream.cancelled:
+            raise ProtocolViolationError(f"a second CANCEL for call {stream.call_id}")
+        stream.cancelled = True
+        stream.pending = None
+        if stream.end_waiting is not None:  # its owner is done with it
+            self._finish(stream, None, None)
+            return None
+        return Event(_CANCELLED, stream)
+
+    def _goodbye(self, frame: session_pb2.Frame, call_id: int) -> Event:
+        if call_id > self.highest:
+            raise ProtocolViolationError(f"GOODBYE at call {call_id}, which was never opened")
+        self.peer_refuses_above = call_id
+        if frame.HasField("outcome"):
+            self.ended = frame.outcome
+        return Event(EventKind.GOODBYE, None)
+
+    @staticmethod
+    def _check_piece(frame: session_pb2.Frame, size: int) -> None:
+        if size > MAX_FRAME_PAYLOAD:
+            raise ProtocolViolationError(f"a frame with {size} bytes of payload; the limit is {MAX_FRAME_PAYLOAD}")
+        if frame.more and frame.last:
+            raise ProtocolViolationError("a frame with both more and last")
+
+    # -- the end of things
+
+    def drop_refused(self) -> list[Stream]:
+        """After the acceptor's GOODBYE: removes the calls that it did not take. They did not start."""
+        limit = self.peer_refuses_above
+        if not self.opener or limit is None:
+            return []
+        dropped = [stream for call_id, stream in self.streams.items() if call_id > limit]
+        for stream in dropped:
+            stream.never_started = True
+            self._forget(stream)
+        return dropped
+
+    def lose(self) -> list[Stream]:
+        """The stream under the session is gone: removes all calls. Those whose OPEN was never written did not start."""
+        for stream in self._unwritten:
+            stream.never_started = True
+        streams = list(self.streams.values())
+        for stream in streams:
+            self._forget(stream)
+        self.outbox.clear()
+        self.outbox_bytes = 0
+        if self.ended is None:
+            self.ended = session_pb2.Outcome()
+        return streams
+
+    def _forget(self, stream: Stream) -> None:
+        stream.closed = True
+        stream.pending = None
+        del self.streams[stream.call_id]
