@@ -2,7 +2,6 @@ import os
 import stat
 
 import pytest
-
 from fairlead.serve import environment
 from fairlead.wire.errors import FairleadError
 

@@ -35,8 +35,8 @@ def token() -> str | None:
 def state_directory() -> Path:
     """The directory of this user's instances: made if need be, owner-only.
 
-    ``FAIRLEAD_STATE_DIR``, else ``$XDG_RUNTIME_DIR/fairlead``, else ``/tmp/fairlead-<uid>``. Whoever can write to it can
-    run code as this user, so that a directory of somebody else's, or a symbolic link in its place, is refused.
+    ``FAIRLEAD_STATE_DIR``, else ``$XDG_RUNTIME_DIR/fairlead``, else ``/tmp/fairlead-<uid>``. Whoever can write to it
+    can run code as this user, so that a directory of somebody else's, or a symbolic link in its place, is refused.
     Raises FairleadError for that, and for a path that is too long for Unix sockets; OSError if it cannot be made.
     """
     path = _state_path()

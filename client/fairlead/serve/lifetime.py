@@ -19,7 +19,7 @@ async def process_ended(pid: int) -> None:
     elsewhere. Any process may be watched, of whichever parent. Cancelling leaves nothing behind.
     """
     if not hasattr(os, "pidfd_open"):
-        while _exists(pid):
+        while _exists(pid):  # noqa: ASYNC110 - nothing here tells of another process
             await asyncio.sleep(_POLL_S)
         return
     try:
