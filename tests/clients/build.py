@@ -1,0 +1,120 @@
+"""Builds the Go and Node.js clients, from nothing but protos/ and what their lock files pin.
+
+``python -m tests.clients.build`` builds those whose toolchain is installed. Building what is built costs little.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+GO = HERE / "go"
+NODE = HERE / "node"
+PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/go/bin"])  # where Go's own installer puts it
+TIMEOUT_S = 600
+
+
+class ToolchainMissingError(Exception):
+    """There is no toolchain for a client here, or one that is too old; the message says which."""
+
+
+class BuildError(Exception):
+    """A client could not be built; the message is what the tool printed."""
+
+
+def go_client() -> list[str]:
+    """The command that runs the Go client, built. Raises ToolchainMissingError, or BuildError."""
+    go = _tool("go")
+    wanted = re.search(r"^go (\S+)$", (GO / "go.mod").read_text(), re.MULTILINE)
+    found = re.search(r"go(\d+\.\d+)", _run([go, "version"], HERE))
+    if not wanted or not found or _version(found[1]) < _version(wanted[1])[:2]:
+        raise ToolchainMissingError(f"Go is {found[1] if found else 'unknown'}; tests/clients/go/go.mod asks for more")
+    # A checkout's owner and revision do not matter here, and asking git for them fails in some containers.
+    environment = {"GOFLAGS": "-buildvcs=false"}
+    with _exclusive(GO):
+        if _older(GO / "stubs" / "fairlead", [ROOT / "protos", GO / "buf.gen.yaml", GO / "go.mod"]):
+            buf = [str(Path(sys.executable).parent / "buf"), "generate", str(ROOT), "--template", "buf.gen.yaml"]
+            _run([*buf, "--path", str(ROOT / "protos" / "fairlead")], GO, environment)
+            (GO / "stubs" / "fairlead").touch()
+        _run([go, "build", "-o", "bin/client", "."], GO, environment)
+    return [str(GO / "bin" / "client")]
+
+
+def node_client() -> list[str]:
+    """The command that runs the Node.js client, installed. Raises ToolchainMissingError, or BuildError."""
+    node, npm = _tool("node"), _tool("npm")
+    found = _run([node, "--version"], HERE).strip()
+    if _version(found.removeprefix("v")) < (18,):
+        raise ToolchainMissingError(f"Node.js is {found}; the client needs v18")
+    with _exclusive(NODE):
+        if _older(NODE / "node_modules" / ".package-lock.json", [NODE / "package-lock.json"]):
+            _run([npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"], NODE)
+            (NODE / "node_modules" / ".package-lock.json").touch()
+    return [node, str(NODE / "client.js"), str(ROOT / "protos"), str(ROOT / "third_party" / "googleapis")]
+
+
+def _tool(name: str) -> str:
+    path = shutil.which(name, path=PATH)
+    if path is None:
+        raise ToolchainMissingError(f"{name} is not installed")
+    return path
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", text))
+
+
+def _older(made: Path, sources: list[Path]) -> bool:
+    """Whether something was made before a file of its sources was last changed, or not at all."""
+    if not made.exists():
+        return True
+    files = [file for source in sources for file in [source, *source.rglob("*")]]
+    return made.stat().st_mtime < max(file.stat().st_mtime for file in files)
+
+
+@contextmanager
+def _exclusive(folder: Path) -> Iterator[None]:
+    """Lets one process at a time build in a folder."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _run(command: list[str], folder: Path, environment: Mapping[str, str] | None = None) -> str:
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env={**os.environ, **(environment or {}), "PATH": PATH},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=TIMEOUT_S,
+    )
+    if done.returncode != 0:
+        raise BuildError(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def main() -> None:
+    """Builds both; a missing toolchain is said and is no error: the tests decide what it means."""
+    for client in (go_client, node_client):
+        try:
+            client()
+        except ToolchainMissingError as error:
+            print(f"{client.__name__.replace('_', ' ')}: {error}; its tests will be skipped")
+
+
+if __name__ == "__main__":
+    main()
