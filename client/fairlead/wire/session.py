@@ -11,7 +11,7 @@ from collections import deque
 from typing import Any, NamedTuple, Protocol
 
 from fairlead.v1 import session_pb2
-from fairlead.wire.errors import GatewayDrainingError, ProtocolViolationError
+from fairlead.wire.errors import GatewayDrainingError, InvalidCallError, ProtocolViolationError
 from fairlead.wire.frames import MAX_FRAME_PAYLOAD, MAX_PACKET, MAX_PIECE, encode_frame
 
 INITIAL_CREDIT = 256 * 1024
@@ -144,20 +144,32 @@ class Session:
     def open(
         self, header: session_pb2.CallHeader, payload: bytes, owner: CallOwner, more: bool = False, last: bool = True
     ) -> Stream:
-        """Opens a call. Raises an error with ``never_started`` if the peer takes no more of them."""
-        if self.peer_refuses_above is not None or self.ended is not None:
-            raise GatewayDrainingError("the peer said goodbye and takes no further calls")
-        self.highest = call_id = self.highest + 1
+        """Opens a call.
+
+        Raises GatewayDrainingError if either end has said goodbye, InvalidCallError for a header too large for a frame.
+        """
+        if self.peer_refuses_above is not None or self.refusing_above is not None or self.ended is not None:
+            raise GatewayDrainingError("the session takes no further calls: one of its ends has said goodbye")
+        call_id = self.highest + 1
+        size = len(payload)
+        if size <= MAX_PIECE:
+            frame = _Frame(call_id=call_id, kind=_OPEN, payload=payload, more=more, last=last, header=header)
+        else:
+            frame = _Frame(call_id=call_id, kind=_OPEN, payload=payload[:MAX_PIECE], more=True, header=header)
+        data = encode_frame(frame)
+        if len(data) > MAX_FRAME_PAYLOAD:
+            raise InvalidCallError(f"the call's header, its metadata included, has more than {MAX_FRAME_PAYLOAD} bytes")
+        self.highest = call_id
         stream = Stream(call_id, owner, INITIAL_CREDIT, INITIAL_CREDIT)
         self.streams[call_id] = stream
         self._unwritten.append(stream)
-        if len(payload) <= MAX_PIECE:
-            stream.send_credit -= len(payload) + FRAME_COST
+        self.outbox.append(data)
+        self.outbox_bytes += len(data)
+        if size <= MAX_PIECE:
+            stream.send_credit -= size + FRAME_COST
             stream.sent_last = last
-            self._put(_Frame(call_id=call_id, kind=_OPEN, payload=payload, more=more, last=last, header=header))
         else:
             stream.send_credit -= MAX_PIECE + FRAME_COST
-            self._put(_Frame(call_id=call_id, kind=_OPEN, payload=payload[:MAX_PIECE], more=True, header=header))
             self._send_pieces(stream, payload, MAX_PIECE, more, last)
         return stream
 
@@ -207,6 +219,9 @@ class Session:
             self._finish(stream, outcome, None)
             return
         if payload is not None and len(payload) > MAX_PIECE:
+            if stream.cancelled:  # the opener takes nothing any more: no credit would come for the rest
+                self._finish(stream, None, None)
+                return
             tail = len(payload) - (len(payload) % MAX_PIECE or MAX_PIECE)
             self._send_pieces(stream, payload[:tail], 0, True, False)
             payload = payload[tail:]
@@ -303,6 +318,8 @@ class Session:
             raise ProtocolViolationError("OPEN from the acceptor of a session")
         if call_id != self.highest + 1:
             raise ProtocolViolationError(f"OPEN for call {call_id}; the next one is {self.highest + 1}")
+        if self.peer_refuses_above is not None:
+            raise ProtocolViolationError(f"OPEN for call {call_id} after GOODBYE")
         self.highest = call_id
         if not frame.HasField("header"):
             raise ProtocolViolationError(f"OPEN for call {call_id} without a header")
@@ -329,7 +346,10 @@ class Session:
     def _end(self, frame: session_pb2.Frame, stream: Stream) -> Event:
         if not self.opener:
             raise ProtocolViolationError("END from the opener of a session")
-        self._check_piece(frame, len(frame.payload))
+        if len(frame.payload) > MAX_FRAME_PAYLOAD:
+            raise ProtocolViolationError(
+                f"END for call {stream.call_id} with {len(frame.payload)} bytes, over the limit"
+            )
         if frame.has_payload and frame.HasField("outcome"):
             raise ProtocolViolationError(f"END for call {stream.call_id} with both an outcome and a payload")
         stream.closed = True
@@ -360,9 +380,12 @@ class Session:
     def _goodbye(self, frame: session_pb2.Frame, call_id: int) -> Event:
         if call_id > self.highest:
             raise ProtocolViolationError(f"GOODBYE at call {call_id}, which was never opened")
-        self.peer_refuses_above = call_id
         if frame.HasField("outcome"):
             self.ended = frame.outcome
+        elif self.peer_refuses_above is not None:
+            raise ProtocolViolationError("a second GOODBYE")
+        if self.peer_refuses_above is None:
+            self.peer_refuses_above = call_id
         return Event(EventKind.GOODBYE, None)
 
     @staticmethod
@@ -386,11 +409,18 @@ class Session:
         return dropped
 
     def lose(self) -> list[Stream]:
-        """The stream under the session is gone: removes all calls. Those whose OPEN was never written did not start."""
+        """The stream under the session is gone: removes all calls.
+
+        Those whose OPEN was never written, or which the acceptor's GOODBYE leaves out, did not start.
+        """
+        limit = self.peer_refuses_above if self.opener else None
         for stream in self._unwritten:
             stream.never_started = True
+        self._unwritten.clear()
         streams = list(self.streams.values())
         for stream in streams:
+            if limit is not None and stream.call_id > limit:
+                stream.never_started = True
             self._forget(stream)
         self.outbox.clear()
         self.outbox_bytes = 0
