@@ -1,0 +1,1 @@
+"""The controller: desired state, launchers, rollout, supervision."""

@@ -1,0 +1,400 @@
+"""The controller's mind: what shall run, what runs, and what to do about the difference.
+
+Pure: the clock and randomness are arguments, and what is to be done is returned for the shell to do. Events change what
+is known; :meth:`Core.reconcile` decides. Not thread-safe.
+"""
+
+from __future__ import annotations
+
+import random
+import string
+
+from fairlead.v1 import control_pb2, replica_pb2
+from fairlead.wire.errors import FairleadError
+from fairlead_gateway.control.actions import (
+    Action,
+    DrainReplica,
+    KillReplica,
+    PublishSnapshot,
+    ReconfigureReplica,
+    StartReplica,
+)
+from fairlead_gateway.control.backoff import CALM_S
+from fairlead_gateway.control.desired import ApplicationGoal, DeploymentGoal, DesiredState
+from fairlead_gateway.control.observed import GatewayView, ObservedState, Phase, Progress, Replica, Stop
+from fairlead_gateway.control.rollout import kind_of_change, plan
+from fairlead_gateway.control.snapshot import application_routes
+from fairlead_gateway.control.standing import Standing, is_complete
+
+LEASE_GRACE_S = 10.0
+"""A process whose lease was lost has that long to end or to take it up again."""
+EXIT_GRACE_S = 2.0
+"""A replica that has drained or failed has that long to end by itself."""
+_ACKNOWLEDGEMENT_S = 5.0
+"""A gateway worker that does not apply a snapshot holds up a drain for no longer than this."""
+
+
+class Core:
+    """The state of one instance's applications. Times are seconds of one monotonic clock."""
+
+    def __init__(self, *, randomness: random.Random, gateways: int) -> None:
+        self.desired = DesiredState()
+        self.observed = ObservedState()
+        self.standings: dict[str, Standing] = {}
+        self.snapshot = control_pb2.WatchResponse(version=1)
+        """The last one published."""
+        self.due: float | None = None
+        """When to reconcile next if nothing happens before; None: no need."""
+        self._random = randomness
+        self._gateways = gateways
+        self._draining_gateways = False
+
+    # What users ask for.
+
+    def deploy(self, spec: control_pb2.ApplicationSpec, now: float) -> int:
+        """Takes a new goal for an application; its generation. ``now``: seconds since the epoch. Raises FairleadError."""
+        before = self.desired.applications.get(spec.name)
+        known = {} if before is None else before.deployments
+        goal = self.desired.deploy(spec, now)
+        for deployment in goal.deployments.values():
+            self._renew_progress(deployment, known.get(deployment.name), goal.generation)
+        standing = self.standings.get(spec.name)
+        if standing is None:
+            self.standings[spec.name] = Standing(route_prefix=goal.route_prefix, ingress=spec.ingress_deployment)
+            return goal.generation
+        standing.renewed()
+        standing.retired = {
+            name: deployment
+            for name, deployment in {**standing.retired, **known}.items()
+            if name not in goal.deployments
+        }
+        return goal.generation
+
+    def delete(self, name: str) -> bool:
+        """Takes an application's end as its goal; whether there is one."""
+        return self.desired.delete(name)
+
+    def drain_gateways(self) -> None:
+        """From the next snapshot on gateway workers are told to drain."""
+        self._draining_gateways = True
+
+    # What replicas' processes and leases tell. Events of replicas that are gone are ignored.
+
+    def assignment(self, replica_id: str, socket_path: str) -> replica_pb2.ReplicaAssignment:
+        """What a replica shall run. Raises FairleadError for one that this controller has not started."""
+        replica = self.observed.replicas.get(replica_id)
+        goal = None if replica is None else self.desired.applications.get(replica.application)
+        if replica is None or goal is None or replica.deployment not in goal.deployments:
+            raise FairleadError(f"replica {replica_id!r} is not wanted here")
+        replica.settings = goal.deployments[replica.deployment].spec.settings
+        assignment = replica_pb2.ReplicaAssignment(
+            application=goal.name,
+            deployment=goal.deployments[replica.deployment].spec,
+            environment=goal.spec.environment,
+            socket_path=socket_path,
+        )
+        if goal.route_prefix is not None:
+            assignment.route_prefix = goal.route_prefix
+        return assignment
+
+    def replica_started(self, replica_id: str, pid: int) -> None:
+        """The process runs."""
+        if replica := self.observed.replicas.get(replica_id):
+            replica.pid = pid
+
+    def lease_taken(self, replica_id: str) -> None:
+        """The lease stream is open."""
+        if replica := self.observed.replicas.get(replica_id):
+            replica.leased = True
+            replica.lease_lost_at = None
+
+    def lease_lost(self, replica_id: str, now: float) -> None:
+        """The lease stream has ended."""
+        if replica := self.observed.replicas.get(replica_id):
+            replica.leased = False
+            replica.lease_lost_at = now
+
+    def replica_ready(self, replica_id: str, address: str, now: float) -> None:
+        """The replica can be called at that address."""
+        replica = self.observed.replicas.get(replica_id)
+        if replica is None or replica.phase is not Phase.STARTING:
+            return
+        replica.phase = Phase.RUNNING
+        replica.address = address
+        replica.running_since = now
+        progress = self._progress_of(replica)
+        if progress is not None:
+            progress.started_once = True
+            progress.failures = 0
+
+    def replica_failed(self, replica_id: str, description: str, now: float) -> None:
+        """The replica could not start; the description has the traceback."""
+        replica = self.observed.replicas.get(replica_id)
+        if replica is None or replica.phase is not Phase.STARTING:
+            return
+        self._count_failure(replica, description, now)
+        self._stop(replica, now, "could not start", EXIT_GRACE_S)
+        if replica.stop is not None:
+            replica.stop.drain_sent = True
+
+    def replica_reported(self, replica_id: str, report: replica_pb2.ReplicaReport) -> bool:
+        """The replica says how it is; whether there may be something to decide."""
+        replica = self.observed.replicas.get(replica_id)
+        if replica is None or replica.failed_health_checks == report.failed_health_checks:
+            return False
+        replica.failed_health_checks = report.failed_health_checks
+        replica.health_message = report.health_message
+        return True
+
+    def replica_drained(self, replica_id: str, now: float) -> None:
+        """The replica has finished its calls."""
+        replica = self.observed.replicas.get(replica_id)
+        if replica is not None and replica.stop is not None:
+            replica.stop.drained = True
+            replica.stop.deadline = min(replica.stop.deadline, now + EXIT_GRACE_S)
+
+    def replica_reconfigured(self, replica_id: str, traceback: str) -> None:
+        """The replica runs with the settings that it was sent, or could not."""
+        replica = self.observed.replicas.get(replica_id)
+        if replica is None:
+            return
+        replica.reconfiguring = False
+        progress = self._progress_of(replica)
+        if traceback and progress is not None:
+            progress.failed = True
+            progress.message = f"Replica {replica_id} could not be reconfigured:\n{traceback}"
+
+    def process_ended(self, replica_id: str, description: str, now: float) -> None:
+        """A replica's process has ended; the description says how."""
+        replica = self.observed.replicas.pop(replica_id, None)
+        if replica is None or replica.phase is Phase.STOPPING:
+            return
+        if replica.phase is Phase.STARTING:
+            self._count_failure(replica, f"The replica's process ended before it was ready: {description}", now)
+        else:
+            self._note_crash(replica, f"Replica {replica_id} died: {description}", now)
+
+    # What gateway workers tell on their watches.
+
+    def gateway_said(self, view: GatewayView) -> None:
+        """A gateway worker has connected, or applied a snapshot."""
+        self.observed.gateways[view.gateway_id] = view
+
+    def gateway_lost(self, gateway_id: str) -> None:
+        """A gateway worker's watch has ended."""
+        self.observed.gateways.pop(gateway_id, None)
+
+    # Deciding.
+
+    def reconcile(self, now: float) -> list[Action]:
+        """Decides what to do now. Deciding twice without an event in between decides nothing the second time."""
+        actions: list[Action] = []
+        self.due = None
+        for goal in list(self.desired.applications.values()):
+            if goal.deleting:
+                self._plan_deletion(goal, now)
+            else:
+                self._plan_application(goal, now, actions)
+        for replica in self.observed.replicas.values():
+            lost = replica.lease_lost_at
+            if lost is not None and replica.phase is not Phase.STOPPING and self._is_due(lost + LEASE_GRACE_S, now):
+                self._note_crash(replica, f"Replica {replica.replica_id} lost its lease", now)
+                self._stop(replica, now, "lost its lease", 0.0)
+        self._publish(actions)
+        for replica in self.observed.replicas.values():
+            if replica.stop is not None:
+                self._advance_stop(replica, replica.stop, now, actions)
+        for standing in self.standings.values():
+            self._settle(standing)
+        return actions
+
+    def _plan_application(self, goal: ApplicationGoal, now: float, actions: list[Action]) -> None:
+        for deployment in goal.deployments.values():
+            self._plan_deployment(goal, deployment, now, actions)
+        standing = self.standings[goal.name]
+        complete = True
+        for deployment in goal.deployments.values():
+            progress = self.observed.progress[goal.name, deployment.name]
+            if is_complete(deployment, progress, self.observed):
+                progress.reached = True
+                progress.message = ""
+            else:
+                complete = False
+        if complete:
+            standing.serving = True
+        else:
+            standing.ready_version = None
+            standing.running = False
+        if complete or not standing.serving:
+            standing.route_prefix = goal.route_prefix
+            standing.ingress = goal.spec.ingress_deployment
+        if complete and not any(self._has_calls(goal.name, name) for name in goal.deployments):
+            self._retire(goal.name, standing, now)
+
+    def _plan_deployment(
+        self, goal: ApplicationGoal, deployment: DeploymentGoal, now: float, actions: list[Action]
+    ) -> None:
+        progress = self.observed.progress[goal.name, deployment.name]
+        replicas = self.observed.replicas_of(goal.name, deployment.name)
+        step = plan(deployment, progress, replicas, now)
+        for replica, reason in step.stop:
+            self._stop(replica, now, reason)
+            if replica.failed_health_checks:
+                progress.message = f"Replica {replica.replica_id} {reason}"
+        for replica in step.reconfigure:
+            replica.settings = deployment.spec.settings
+            replica.reconfiguring = True
+            actions.append(ReconfigureReplica(replica_id=replica.replica_id, settings=deployment.spec.settings))
+        for _ in range(step.start):
+            replica = self._new_replica(goal, deployment, now)
+            actions.append(StartReplica(replica_id=replica.replica_id, environment=goal.spec.environment))
+        if step.not_before is not None:
+            self._is_due(step.not_before, now)
+
+    def _retire(self, application: str, standing: Standing, now: float) -> None:
+        for name in list(standing.retired):
+            replicas = self.observed.replicas_of(application, name)
+            for replica in replicas:
+                self._stop(replica, now, "removed by an update")
+            if not replicas:
+                del standing.retired[name]
+                self.observed.progress.pop((application, name), None)
+
+    def _plan_deletion(self, goal: ApplicationGoal, now: float) -> None:
+        # The ingress first: its calls under way may still need the other deployments.
+        standing = self.standings[goal.name]
+        names = [standing.ingress]
+        if not self._has_calls(goal.name, standing.ingress):
+            names = [*goal.deployments, *standing.retired]
+        for name in names:
+            for replica in self.observed.replicas_of(goal.name, name):
+                self._stop(replica, now, "the application is being deleted")
+        if any(replica.application == goal.name for replica in self.observed.replicas.values()):
+            return
+        self.desired.gone(goal.name)
+        del self.standings[goal.name]
+        for key in [key for key in self.observed.progress if key[0] == goal.name]:
+            del self.observed.progress[key]
+
+    def _publish(self, actions: list[Action]) -> None:
+        snapshot = control_pb2.WatchResponse(
+            version=self.snapshot.version,
+            applications=[
+                application_routes(goal, self.standings[goal.name], self.observed)
+                for goal in self.desired.applications.values()
+            ],
+            drain=self._draining_gateways,
+        )
+        if snapshot != self.snapshot:
+            snapshot.version += 1
+            self.snapshot = snapshot
+            actions.append(PublishSnapshot(snapshot=snapshot))
+        for goal in self.desired.applications.values():
+            standing = self.standings[goal.name]
+            if standing.ready_version is None and self._is_all_reached(goal):
+                standing.ready_version = snapshot.version
+
+    def _advance_stop(self, replica: Replica, stop: Stop, now: float, actions: list[Action]) -> None:
+        if stop.killed:
+            return
+        if stop.version is None:
+            stop.version = self.snapshot.version
+        if self._is_due(stop.deadline, now) or not (replica.leased or stop.drain_sent):
+            stop.killed = True
+            actions.append(KillReplica(replica_id=replica.replica_id, reason=stop.reason))
+            return
+        if stop.drain_sent:
+            return
+        patience = stop.since + min(_ACKNOWLEDGEMENT_S, (stop.deadline - stop.since) / 2)
+        if self.observed.applied_by_all(stop.version) or self._is_due(patience, now):
+            stop.drain_sent = True
+            actions.append(DrainReplica(replica_id=replica.replica_id, timeout_s=stop.deadline - now))
+
+    def _settle(self, standing: Standing) -> None:
+        if standing.ready_version is None or standing.running:
+            return
+        enough = len(self.observed.gateways) >= min(1, self._gateways)
+        if enough and self.observed.applied_by_all(standing.ready_version):
+            standing.running = True
+            standing.was_running = True
+
+    # Small parts.
+
+    def _renew_progress(self, goal: DeploymentGoal, before: DeploymentGoal | None, generation: int) -> None:
+        key = (goal.application, goal.name)
+        progress = self.observed.progress.get(key)
+        if progress is None or before is None or progress.code_version != goal.code_version or progress.failed:
+            self.observed.progress[key] = Progress(generation=generation, code_version=goal.code_version)
+            return
+        progress.generation = generation
+        progress.kind = kind_of_change(before, goal)
+        progress.reached = False
+
+    def _progress_of(self, replica: Replica) -> Progress | None:
+        """The progress of its deployment, if the replica is one of those that the goal asks for."""
+        progress = self.observed.progress.get(replica.key)
+        return progress if progress is not None and progress.code_version == replica.code_version else None
+
+    def _new_replica(self, goal: ApplicationGoal, deployment: DeploymentGoal, now: float) -> Replica:
+        suffix = "".join(self._random.choices(string.ascii_lowercase, k=6))
+        replica = Replica(
+            replica_id=f"{goal.name}#{deployment.name}#{suffix}",
+            application=goal.name,
+            deployment=deployment.name,
+            code_version=deployment.code_version,
+            settings=deployment.spec.settings,
+            started_at=now,
+        )
+        self.observed.replicas[replica.replica_id] = replica
+        return replica
+
+    def _stop(self, replica: Replica, now: float, reason: str, timeout: float | None = None) -> None:
+        if replica.phase is Phase.STOPPING:
+            return
+        if timeout is None:
+            timeout = replica.settings.graceful_shutdown_timeout_s if replica.phase is Phase.RUNNING else 0.0
+        replica.phase = Phase.STOPPING
+        replica.stop = Stop(since=now, deadline=now + timeout, reason=reason)
+
+    def _count_failure(self, replica: Replica, description: str, now: float) -> None:
+        progress = self._progress_of(replica)
+        goal = self.desired.applications.get(replica.application)
+        if progress is None or goal is None or replica.deployment not in goal.deployments:
+            return
+        progress.failures += 1
+        progress.backoff.failed(now)
+        progress.message = (
+            f"The deployment failed to start {progress.failures} times in a row. This may be due to a problem with its "
+            f"constructor or initial health check failing. Error:\n{description}"
+        )
+        limit = goal.deployments[replica.deployment].constructor_failure_limit
+        if progress.failures >= limit and not progress.started_once:
+            progress.failed = True
+
+    def _note_crash(self, replica: Replica, description: str, now: float) -> None:
+        if progress := self._progress_of(replica):
+            if now - replica.running_since >= CALM_S:
+                progress.backoff.recovered()
+            progress.backoff.failed(now)
+            progress.message = description
+
+    def _has_calls(self, application: str, deployment: str) -> bool:
+        """Whether replicas of the deployment may have calls that they have been asked to finish."""
+        return any(
+            replica.stop is None or not (replica.stop.drained or replica.stop.killed)
+            for replica in self.observed.replicas_of(application, deployment)
+            if replica.stop is not None or self.desired.applications[application].deleting
+        )
+
+    def _is_all_reached(self, goal: ApplicationGoal) -> bool:
+        return not goal.deleting and all(
+            is_complete(deployment, self.observed.progress[goal.name, name], self.observed)
+            for name, deployment in goal.deployments.items()
+        )
+
+    def _is_due(self, time: float, now: float) -> bool:
+        """Whether the time has come; if not, it is remembered."""
+        if now >= time:
+            return True
+        self.due = time if self.due is None else min(self.due, time)
+        return False

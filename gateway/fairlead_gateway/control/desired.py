@@ -1,0 +1,161 @@
+"""What shall run: the applications as they were last deployed.
+
+Pure: no I/O, no clock. Everything here can be written down and read back: an application's specification, its
+generation and the time of its deploy say it all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+
+from fairlead.v1 import control_pb2
+from fairlead.wire.errors import DeployFailedError, InvalidCallError
+
+_FAILURES_PER_REPLICA = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeploymentGoal:
+    """One deployment as it shall run."""
+
+    application: str
+    """The application's name."""
+    spec: control_pb2.DeploymentSpec
+    """Code, arguments and settings."""
+    code_version: str
+    """Equal for replicas that need no restart to become this: a digest of code, arguments and environment."""
+
+    @property
+    def name(self) -> str:
+        """The deployment's name."""
+        return self.spec.name
+
+    @property
+    def target(self) -> int:
+        """How many replicas shall run."""
+        return self.spec.settings.num_replicas
+
+    @property
+    def constructor_failure_limit(self) -> int:
+        """How many failures to start end a deploy: Ray Serve's rule."""
+        return max(1, min(self.target * _FAILURES_PER_REPLICA, self.spec.settings.max_constructor_retry_count))
+
+
+@dataclass(kw_only=True)
+class ApplicationGoal:
+    """One application as it shall run."""
+
+    spec: control_pb2.ApplicationSpec
+    """As it was deployed."""
+    generation: int
+    """Grows with each deploy of any application."""
+    deployed_at: float
+    """Seconds since the epoch."""
+    deployments: dict[str, DeploymentGoal]
+    """By name, in the order of the specification."""
+    deleting: bool = False
+    """Whether it shall go away instead."""
+
+    @property
+    def name(self) -> str:
+        """The application's name."""
+        return self.spec.name
+
+    @property
+    def route_prefix(self) -> str | None:
+        """Where it is mounted over HTTP; None: nowhere."""
+        return self.spec.route_prefix if self.spec.HasField("route_prefix") else None
+
+
+@dataclass
+class DesiredState:
+    """All applications that shall run, and those that shall go away and have not gone yet."""
+
+    applications: dict[str, ApplicationGoal] = field(default_factory=dict)
+    """By name."""
+    generation: int = 0
+    """The last generation given out."""
+
+    def deploy(self, spec: control_pb2.ApplicationSpec, now: float) -> ApplicationGoal:
+        """Makes an application what the specification says; ``now`` in seconds since the epoch.
+
+        Raises InvalidCallError for a specification that makes no sense, DeployFailedError if its route prefix is taken.
+        Nothing has changed then.
+        """
+        _check(spec)
+        self._check_prefix(spec)
+        self.generation += 1
+        goal = ApplicationGoal(
+            spec=spec,
+            generation=self.generation,
+            deployed_at=now,
+            deployments={
+                deployment.name: DeploymentGoal(
+                    application=spec.name, spec=deployment, code_version=_code_version(deployment, spec.environment)
+                )
+                for deployment in spec.deployments
+            },
+        )
+        self.applications[spec.name] = goal
+        return goal
+
+    def delete(self, name: str) -> bool:
+        """Says that an application shall go away; whether there is one."""
+        goal = self.applications.get(name)
+        if goal is None:
+            return False
+        goal.deleting = True
+        return True
+
+    def delete_all(self) -> None:
+        """Says that everything shall go away."""
+        for goal in self.applications.values():
+            goal.deleting = True
+
+    def gone(self, name: str) -> None:
+        """Forgets an application that has gone away."""
+        del self.applications[name]
+
+    def _check_prefix(self, spec: control_pb2.ApplicationSpec) -> None:
+        if not spec.HasField("route_prefix"):
+            return
+        for other in self.applications.values():
+            if other.name != spec.name and other.route_prefix == spec.route_prefix and not other.deleting:
+                raise DeployFailedError(
+                    f'Prefix {spec.route_prefix} is being used by application "{other.name}". '
+                    f'Failed to deploy application "{spec.name}".'
+                )
+
+
+def _check(spec: control_pb2.ApplicationSpec) -> None:
+    if not spec.name:
+        raise InvalidCallError("an application needs a name")
+    names = [deployment.name for deployment in spec.deployments]
+    if len(set(names)) != len(names) or not all(names):
+        raise InvalidCallError(f"application {spec.name!r}: deployments need names, each its own; they are {names}")
+    if spec.ingress_deployment not in names:
+        raise InvalidCallError(
+            f"application {spec.name!r} has no deployment {spec.ingress_deployment!r} to be its ingress; it has {names}"
+        )
+    for deployment in spec.deployments:
+        settings = deployment.settings
+        where = f"application {spec.name!r}, deployment {deployment.name!r}"
+        if deployment.WhichOneof("code") is None:
+            raise InvalidCallError(f"{where}: there is no code to run")
+        if settings.num_replicas < 1 or settings.max_ongoing_requests < 1:
+            raise InvalidCallError(f"{where}: num_replicas and max_ongoing_requests must be at least 1")
+
+
+def _code_version(deployment: control_pb2.DeploymentSpec, environment: control_pb2.CodeEnvironment) -> str:
+    digest = hashlib.sha256()
+    parts = (
+        deployment.import_path.encode(),
+        deployment.pickled_code,
+        deployment.init_arguments,
+        environment.SerializeToString(deterministic=True),
+    )
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "big"))
+        digest.update(part)
+    return digest.hexdigest()[:16]

@@ -1,0 +1,165 @@
+"""Keeping gateway workers running: what to start, when, and with which doors. Pure: the clock is an argument."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fairlead.v1 import control_pb2
+from fairlead_gateway.control.actions import Action, KillGateway, StartGateway
+from fairlead_gateway.control.backoff import CALM_S, Backoff
+from fairlead_gateway.control.observed import GatewayView
+
+BIND_FAILED = 3
+"""The exit status of a gateway worker that could not open its doors; its last line says why."""
+DRAIN_S = 10.0
+"""A gateway worker that was told to drain is killed after that."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Door:
+    """Where gateway workers listen for one protocol."""
+
+    host: str
+    port: int
+    """0: any; the one that was given stays for the life of the instance."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Doors:
+    """Where gateway workers listen, beside their Unix sockets."""
+
+    http: Door | None
+    """None: not at all."""
+    grpc: Door | None
+    """None: not at all."""
+    insecure: bool = False
+    """Whether a door that other hosts can reach may be open to everybody."""
+
+
+@dataclass(kw_only=True)
+class _Worker:
+    gateway_id: str
+    http: Door | None
+    grpc: Door | None
+    backoff: Backoff = field(default_factory=Backoff)
+    alive: bool = False
+    killed: bool = False
+    pid: int = 0
+    started_at: float = 0.0
+    served: bool = False
+    view: GatewayView | None = None
+
+
+class GatewaySupervisor:
+    """The gateway workers of one instance. Not thread-safe; times are seconds of one monotonic clock."""
+
+    def __init__(self, *, directory: Path, doors: Doors, count: int = 1) -> None:
+        self.due: float | None = None
+        """When to reconcile next if nothing happens before; None: no need."""
+        self._directory = directory
+        self._insecure = doors.insecure
+        self._drain_deadline: float | None = None
+        self._workers = {
+            name: _Worker(gateway_id=name, http=doors.http, grpc=doors.grpc)
+            for name in (f"gateway-{index}" for index in range(count))
+        }
+
+    @property
+    def trusted_addresses(self) -> list[str]:
+        """Where the workers take calls from trusted callers, running or not."""
+        return [f"unix:{self._socket(name)}" for name in self._workers]
+
+    @property
+    def ended(self) -> bool:
+        """Whether no worker runs."""
+        return not any(worker.alive for worker in self._workers.values())
+
+    def arguments(self, gateway_id: str) -> list[str]:
+        """The command line of a worker: the doors that it had before, if it had any."""
+        worker = self._workers[gateway_id]
+        arguments = ["--gateway-id", gateway_id, "--socket", str(self._socket(gateway_id))]
+        if worker.http is not None:
+            arguments += ["--http-host", worker.http.host, "--http-port", str(worker.http.port)]
+        if worker.grpc is not None:
+            arguments += ["--grpc-host", worker.grpc.host, "--grpc-port", str(worker.grpc.port)]
+        if self._insecure:
+            arguments.append("--insecure")
+        return arguments
+
+    def started(self, gateway_id: str, pid: int, now: float) -> None:
+        """The process runs."""
+        worker = self._workers[gateway_id]
+        worker.alive, worker.pid, worker.started_at = True, pid, now
+
+    def said(self, view: GatewayView) -> None:
+        """A worker has connected, or applied a snapshot. One that is not of this instance is ignored."""
+        worker = self._workers.get(view.gateway_id)
+        if worker is not None:
+            worker.view = view
+            worker.served = True
+            worker.http = _bound(worker.http, view.http_address)
+            worker.grpc = _bound(worker.grpc, view.grpc_address)
+
+    def lost(self, gateway_id: str) -> None:
+        """A worker's watch has ended."""
+        if worker := self._workers.get(gateway_id):
+            worker.view = None
+
+    def process_ended(self, gateway_id: str, status: int, now: float) -> bool:
+        """A worker's process has ended; whether that is for good: it never could open its doors."""
+        worker = self._workers[gateway_id]
+        worker.alive, worker.killed, worker.pid, worker.view = False, False, 0, None
+        if now - worker.started_at >= CALM_S:
+            worker.backoff.recovered()
+        worker.backoff.failed(now)
+        return status == BIND_FAILED and not worker.served
+
+    def drain(self, now: float) -> None:
+        """Workers are to end: no more are started, and those that take too long are killed."""
+        self._drain_deadline = now + DRAIN_S
+
+    def reconcile(self, now: float) -> list[Action]:
+        """Decides what to do now. A start that is decided counts as carried out when :meth:`started` is called."""
+        self.due = None
+        actions: list[Action] = []
+        for worker in self._workers.values():
+            if self._drain_deadline is not None:
+                if not worker.alive or worker.killed:
+                    continue
+                # One that never connected cannot be told to drain, and has no calls.
+                if worker.view is None or self._is_due(self._drain_deadline, now):
+                    worker.killed = True
+                    actions.append(KillGateway(gateway_id=worker.gateway_id, reason="did not drain in time"))
+            elif not worker.alive and self._is_due(worker.backoff.not_before, now):
+                actions.append(StartGateway(gateway_id=worker.gateway_id))
+        return actions
+
+    def statuses(self) -> list[control_pb2.GatewayStatus]:
+        """The workers, for users."""
+        return [self._status(worker) for worker in self._workers.values()]
+
+    def _status(self, worker: _Worker) -> control_pb2.GatewayStatus:
+        view = worker.view
+        status = control_pb2.GatewayStatus(gateway_id=worker.gateway_id, pid=worker.pid)
+        status.trusted_address = f"unix:{self._socket(worker.gateway_id)}"
+        if view is not None:
+            status.ready = view.applied_version > 0
+            status.grpc_address = view.grpc_address
+            status.http_address = view.http_address
+        return status
+
+    def _socket(self, gateway_id: str) -> Path:
+        return self._directory / f"{gateway_id}.sock"
+
+    def _is_due(self, time: float, now: float) -> bool:
+        if now >= time:
+            return True
+        self.due = time if self.due is None else min(self.due, time)
+        return False
+
+
+def _bound(door: Door | None, address: str) -> Door | None:
+    if door is None or door.port or not address:
+        return door
+    return Door(host=door.host, port=int(address.rpartition(":")[2]))

@@ -1,0 +1,141 @@
+"""What runs: replicas and gateway workers as their processes, leases and watches tell of them.
+
+Pure: no I/O, no clock. Nothing here needs to be kept over a restart of the controller: replicas and gateway workers say
+all of it again when they connect.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+
+from fairlead.v1 import control_pb2
+from fairlead_gateway.control.backoff import Backoff
+
+
+class Phase(enum.Enum):
+    """The life of a replica."""
+
+    STARTING = enum.auto()
+    """The process or the constructor is starting."""
+    RUNNING = enum.auto()
+    """It is ready, and gateways may call it."""
+    STOPPING = enum.auto()
+    """It is out of the snapshot, draining or being killed."""
+
+
+@dataclass(kw_only=True, slots=True)
+class Stop:
+    """How far the end of a replica has come."""
+
+    since: float
+    """When it began."""
+    deadline: float
+    """When the process is killed."""
+    reason: str
+    """Why, for the log."""
+    version: int | None = None
+    """The first snapshot without the replica; None: not published yet."""
+    drain_sent: bool = False
+    """Whether the replica knows."""
+    drained: bool = False
+    """Whether it has finished its calls."""
+    killed: bool = False
+    """Whether the process was told to end."""
+
+
+@dataclass(kw_only=True, slots=True)
+class Replica:
+    """One replica, from the decision to start it to the end of its process."""
+
+    replica_id: str
+    application: str
+    deployment: str
+    code_version: str
+    """Of the goal that it was started for."""
+    settings: control_pb2.DeploymentSettings
+    """What it was last told to run with."""
+    started_at: float
+    phase: Phase = Phase.STARTING
+    pid: int = 0
+    """0: not known yet."""
+    address: str = ""
+    """Where it takes calls; empty: not ready yet."""
+    running_since: float = 0.0
+    leased: bool = False
+    """Whether its lease stream is open."""
+    lease_lost_at: float | None = None
+    """When its lease stream was lost; None: it was not."""
+    reconfiguring: bool = False
+    """Whether it has been sent settings and has not answered."""
+    failed_health_checks: int = 0
+    """In a row, by its own account."""
+    health_message: str = ""
+    failure: str = ""
+    """Why it could not start, by its own account."""
+    stop: Stop | None = None
+    """Set while STOPPING."""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Application and deployment."""
+        return self.application, self.deployment
+
+
+@dataclass(kw_only=True, slots=True)
+class Progress:
+    """How far a deployment has come towards its goal."""
+
+    generation: int
+    """Of the goal."""
+    code_version: str
+    """Of the goal."""
+    kind: control_pb2.DeploymentState.ValueType = control_pb2.DEPLOYMENT_STATE_UPDATING
+    """UPDATING, UPSCALING or DOWNSCALING: what the goal asks for."""
+    backoff: Backoff = field(default_factory=Backoff)
+    failures: int = 0
+    """Failures to start in a row."""
+    started_once: bool = False
+    """Whether a replica of this code version was ever ready."""
+    reached: bool = False
+    """Whether the goal was ever reached."""
+    failed: bool = False
+    """Whether the goal was given up."""
+    message: str = ""
+    """What went wrong last; empty: nothing, or it is over."""
+
+
+@dataclass(kw_only=True, slots=True)
+class GatewayView:
+    """What a gateway worker says of itself on its watch."""
+
+    gateway_id: str
+    pid: int
+    applied_version: int
+    trusted_address: str
+    grpc_address: str
+    http_address: str
+
+
+@dataclass
+class ObservedState:
+    """All replicas and all connected gateway workers."""
+
+    replicas: dict[str, Replica] = field(default_factory=dict)
+    """By id."""
+    progress: dict[tuple[str, str], Progress] = field(default_factory=dict)
+    """By application and deployment."""
+    gateways: dict[str, GatewayView] = field(default_factory=dict)
+    """By id; those whose watch is open."""
+
+    def replicas_of(self, application: str, deployment: str) -> list[Replica]:
+        """The replicas of a deployment, oldest first."""
+        return [
+            replica
+            for replica in self.replicas.values()
+            if replica.deployment == deployment and replica.application == application
+        ]
+
+    def applied_by_all(self, version: int) -> bool:
+        """Whether every connected gateway worker routes by that snapshot or a later one."""
+        return all(view.applied_version >= version for view in self.gateways.values())

@@ -1,0 +1,78 @@
+"""How an application stands between what it shall be and what runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from fairlead.v1 import control_pb2
+from fairlead_gateway.control.desired import ApplicationGoal, DeploymentGoal
+from fairlead_gateway.control.observed import ObservedState, Phase, Progress, Replica
+
+
+@dataclass(kw_only=True)
+class Standing:
+    """What the controller remembers of an application beside its goal."""
+
+    route_prefix: str | None
+    """Where it is mounted now: an update moves it only when it is complete."""
+    ingress: str
+    """The deployment called from outside now; as above."""
+    retired: dict[str, DeploymentGoal] = field(default_factory=dict)
+    """Deployments that the goal no longer has, until their replicas have gone."""
+    serving: bool = False
+    """Whether it was ever complete and is not being deleted."""
+    ready_version: int | None = None
+    """The first snapshot with the complete application; None: not complete."""
+    running: bool = False
+    """Whether gateways have applied that snapshot."""
+    was_running: bool = False
+    """Whether this generation ever was running."""
+
+    def renewed(self) -> None:
+        """A new generation was deployed."""
+        self.ready_version = None
+        self.running = False
+        self.was_running = False
+
+
+def is_complete(goal: DeploymentGoal, progress: Progress, observed: ObservedState) -> bool:
+    """Whether exactly what the goal asks for runs, what is stopping left aside."""
+    if progress.failed:
+        return False
+    active = [
+        replica for replica in observed.replicas_of(goal.application, goal.name) if replica.phase is not Phase.STOPPING
+    ]
+    return len(active) == goal.target and all(_is_current(replica, goal) for replica in active)
+
+
+def _is_current(replica: Replica, goal: DeploymentGoal) -> bool:
+    return replica.phase is Phase.RUNNING and replica.code_version == goal.code_version and not replica.reconfiguring
+
+
+def deployment_state(
+    goal: DeploymentGoal, progress: Progress, observed: ObservedState
+) -> control_pb2.DeploymentState.ValueType:
+    """A deployment's state, by Ray Serve's names."""
+    if progress.failed:
+        return control_pb2.DEPLOYMENT_STATE_DEPLOY_FAILED
+    if is_complete(goal, progress, observed):
+        return control_pb2.DEPLOYMENT_STATE_HEALTHY
+    keeps_failing = progress.started_once and progress.failures >= goal.constructor_failure_limit
+    if progress.reached or keeps_failing:
+        return control_pb2.DEPLOYMENT_STATE_UNHEALTHY
+    return progress.kind
+
+
+def application_state(
+    goal: ApplicationGoal, standing: Standing, deployments: list[control_pb2.DeploymentState.ValueType]
+) -> control_pb2.ApplicationState.ValueType:
+    """An application's state from those of its deployments, by Ray Serve's names."""
+    if goal.deleting:
+        return control_pb2.APPLICATION_STATE_DELETING
+    if control_pb2.DEPLOYMENT_STATE_DEPLOY_FAILED in deployments:
+        return control_pb2.APPLICATION_STATE_DEPLOY_FAILED
+    if standing.running:
+        return control_pb2.APPLICATION_STATE_RUNNING
+    if standing.was_running or control_pb2.DEPLOYMENT_STATE_UNHEALTHY in deployments:
+        return control_pb2.APPLICATION_STATE_UNHEALTHY
+    return control_pb2.APPLICATION_STATE_DEPLOYING
