@@ -80,10 +80,9 @@ class _Program:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal)
-        # The first thing that it decides is to start the gateway worker, which starts while this server does.
-        watchers = [asyncio.create_task(self._decide())]
-        await asyncio.sleep(0)
         server = make_server(self._controller, self._stop)
+        # The first decision is to start the gateway worker: it starts while this server does.
+        watchers = [asyncio.create_task(self._decide())]
         await server.start()
         self._report.say("listening")
         watchers += [

@@ -52,7 +52,7 @@ class Core:
     # What users ask for.
 
     def deploy(self, spec: control_pb2.ApplicationSpec, now: float) -> int:
-        """Takes a new goal for an application; its generation. ``now``: seconds since the epoch. Raises FairleadError."""
+        """Takes an application's new goal; its generation. ``now``: seconds since the epoch. Raises FairleadError."""
         before = self.desired.applications.get(spec.name)
         known = {} if before is None else before.deployments
         goal = self.desired.deploy(spec, now)

@@ -72,8 +72,8 @@ def _scale(step: Step, goal: DeploymentGoal, progress: Progress, current: list[R
             step.not_before = progress.backoff.not_before
     elif missing < 0:
         # Those that do not serve yet go first, then the youngest: they hold the least warm state.
-        youngest_first = sorted(reversed(current), key=lambda replica: replica.phase is Phase.RUNNING)
-        step.stop += [(replica, "scaled down") for replica in youngest_first[:-missing]]
+        first_to_stay = sorted(current, key=lambda replica: replica.phase is not Phase.RUNNING)
+        step.stop += [(replica, "scaled down") for replica in first_to_stay[goal.target :]]
 
 
 def replica_settings(settings: control_pb2.DeploymentSettings) -> control_pb2.DeploymentSettings:
