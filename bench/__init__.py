@@ -1,0 +1,1 @@
+"""Measures Fairlead against bare servers, in one run on one machine: ``make bench``."""

@@ -1,0 +1,45 @@
+"""``python -m bench``: measures, prints the table, keeps the figures."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from time import perf_counter
+
+from bench import report
+from bench.measures import cold_start, grpc_unary, handle_calls, http_json, megabyte, memory, streams
+from bench.result import Row
+from bench.sides import Sides
+
+MEASURES = {
+    "handle": handle_calls.run,
+    "grpc": grpc_unary.run,
+    "http": http_json.run,
+    "streams": streams.run,
+    "megabyte": megabyte.run,
+    "cold-start": cold_start.run,
+    "memory": memory.run,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Measures Fairlead against bare servers.")
+    parser.add_argument("--only", action="append", choices=MEASURES, help="measure only this; may be repeated")
+    parser.add_argument("--quick", action="store_true", help="shorter and fewer samples: a look, not a measurement")
+    arguments = parser.parse_args()
+    seconds, repeats = (1.0, 2) if arguments.quick else (3.0, 5)
+
+    begin = perf_counter()
+    print(f"{repeats} samples of {seconds:g} s each, sides taking turns, on {os.cpu_count()} CPUs")
+    rows: list[Row] = []
+    with Sides(seconds=seconds, repeats=repeats) as sides:
+        for name, run in MEASURES.items():
+            if not arguments.only or name in arguments.only:
+                print(f"{name} …", flush=True)
+                rows += run(sides)
+    path = report.keep(rows, seconds=seconds, repeats=repeats)
+    print(f"\n{report.table(rows)}\n\n{perf_counter() - begin:.0f} s; all samples in {path}")
+
+
+if __name__ == "__main__":
+    main()
