@@ -1,0 +1,242 @@
+"""Settings that users give: frozen, keyword-only, checked when they are made, unknown names refused.
+
+Plain dataclasses: the client library does without pydantic.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, Self
+
+from fairlead.serve.validation import check_choice, check_integer, check_number, check_optional_number, check_text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What all settings objects share."""
+
+    @classmethod
+    def of(cls, value: Self | Mapping[str, Any] | None) -> Self:
+        """The settings that a user gave as an object, as a mapping with the same names, or not at all.
+
+        Raises TypeError for anything else, and for unknown names, listing the known ones.
+        """
+        if isinstance(value, cls):
+            return value
+        if value is None:
+            return cls()
+        if not isinstance(value, Mapping):
+            raise TypeError(f"{cls.__name__} expected, or a mapping with its fields; got {type(value).__name__}")
+        known = [one.name for one in fields(cls)]
+        unknown = sorted(set(value) - set(known))
+        if unknown:
+            raise TypeError(f"{cls.__name__} has no {', '.join(map(repr, unknown))}; it has {', '.join(known)}")
+        return cls(**value)
+
+
+class ProxyLocation(enum.StrEnum):
+    """Where HTTP and gRPC are served. On one machine ``HeadOnly`` and ``EveryNode`` are the same."""
+
+    Disabled = "Disabled"
+    """Nowhere: handles only."""
+    HeadOnly = "HeadOnly"
+    """On the machine that started the instance."""
+    EveryNode = "EveryNode"
+    """On every machine."""
+
+    @classmethod
+    def of(cls, value: ProxyLocation | str | None) -> ProxyLocation:
+        """The location that a user gave, in any case; None: ``EveryNode``. ``NoServer`` is the classic ``Disabled``."""
+        if value is None:
+            return cls.EveryNode
+        if isinstance(value, str):
+            name = value.value if isinstance(value, ProxyLocation) else value
+            found = {"noserver": cls.Disabled, **{one.value.lower(): one for one in cls}}.get(name.lower())
+            if found is not None:
+                return found
+        raise ValueError(f"proxy_location must be one of {', '.join(one.value for one in cls)}, not {value!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class HTTPOptions(Settings):
+    """How HTTP is served."""
+
+    host: str | None = "127.0.0.1"
+    """The address to bind; None: no HTTP."""
+    port: int = 8000
+    """The port to bind; 0: any free one."""
+    root_path: str = ""
+    """The prefix that a proxy in front has removed from paths."""
+    request_timeout_s: float | None = None
+    """Seconds that a request may take, queueing included; None: no limit."""
+    keep_alive_timeout_s: float = 90
+    """Seconds that an idle connection is kept open."""
+    ssl_keyfile: str | None = None
+    """The TLS key's file."""
+    ssl_certfile: str | None = None
+    """The TLS certificate's file."""
+    ssl_keyfile_password: str | None = None
+    """The password of the TLS key."""
+    ssl_ca_certs: str | None = None
+    """The file of certificates that clients must be signed by; None: clients need none."""
+    location: ProxyLocation | str | None = None
+    """The classic spelling of ``serve.start(proxy_location=...)``; None: that one counts."""
+
+    def __post_init__(self) -> None:
+        if self.host is not None:
+            check_text("host", self.host)
+        check_integer("port", self.port, at_least=0, at_most=65535)
+        if self.root_path and not self.root_path.startswith("/"):
+            raise ValueError(f"root_path must start with '/', not {self.root_path!r}")
+        check_optional_number("request_timeout_s", self.request_timeout_s, above=0)
+        check_number("keep_alive_timeout_s", self.keep_alive_timeout_s, at_least=0)
+        if (self.ssl_keyfile is None) != (self.ssl_certfile is None):
+            raise ValueError("Both ssl_keyfile and ssl_certfile must be provided together to enable HTTPS.")
+        if self.location is not None:
+            object.__setattr__(self, "location", ProxyLocation.of(self.location))
+
+
+@dataclass(frozen=True, kw_only=True)
+class gRPCOptions(Settings):
+    """How gRPC is served."""
+
+    host: str | None = "127.0.0.1"
+    """The address to bind; None: no gRPC port."""
+    port: int = 9000
+    """The port to bind; 0: any free one."""
+    grpc_servicer_functions: Sequence[str | Callable[..., Any]] = ()
+    """The generated ``add_…Servicer_to_server`` functions of typed services, or their import paths."""
+    request_timeout_s: float | None = None
+    """Seconds that a request may take, queueing included; None: no limit but the caller's deadline."""
+    enable_reflection: bool = True
+    """Whether the reflection service is offered."""
+
+    def __post_init__(self) -> None:
+        if self.host is not None:
+            check_text("host", self.host)
+        check_integer("port", self.port, at_least=0, at_most=65535)
+        check_optional_number("request_timeout_s", self.request_timeout_s, above=0)
+        if isinstance(self.grpc_servicer_functions, str):
+            raise TypeError("grpc_servicer_functions must be a list of functions or import paths, not a string")
+        object.__setattr__(self, "grpc_servicer_functions", tuple(self.grpc_servicer_functions))
+
+
+class AggregationFunction(enum.StrEnum):
+    """How autoscaling condenses the ongoing calls of a time span into one figure."""
+
+    MEAN = "mean"
+    MAX = "max"
+    MIN = "min"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoscalingConfig(Settings):
+    """How many replicas a deployment has, by the calls it gets."""
+
+    min_replicas: int = 1
+    """The fewest; 0: none while nobody calls."""
+    initial_replicas: int | None = None
+    """How many at first; None: ``min_replicas``."""
+    max_replicas: int = 1
+    """The most."""
+    target_ongoing_requests: float = 2
+    """How many ongoing calls one replica shall have."""
+    metrics_interval_s: float = 10
+    """Seconds between measurements. Kept for compatibility."""
+    look_back_period_s: float = 30
+    """Seconds of the past that a decision looks at."""
+    smoothing_factor: float = 1
+    """Deprecated: sets both factors below where they are None."""
+    upscaling_factor: float | None = None
+    """Multiplies growth; None: 1."""
+    downscaling_factor: float | None = None
+    """Multiplies decline; None: 1."""
+    upscale_delay_s: float = 30
+    """Seconds that more replicas must be wanted before they are started."""
+    downscale_delay_s: float = 600
+    """Seconds that fewer replicas must be wanted before some are stopped."""
+    downscale_to_zero_delay_s: float | None = None
+    """The same for the last replica; None: ``downscale_delay_s``."""
+    aggregation_function: AggregationFunction | str = AggregationFunction.MEAN
+    """How ongoing calls are condensed."""
+    policy: Any = None
+    """A function that decides instead, or its import path."""
+
+    def __post_init__(self) -> None:
+        check_integer("min_replicas", self.min_replicas, at_least=0)
+        check_integer("max_replicas", self.max_replicas, at_least=1)
+        if self.max_replicas < self.min_replicas:
+            raise ValueError(f"max_replicas ({self.max_replicas}) must be at least min_replicas ({self.min_replicas})")
+        if self.initial_replicas is not None:
+            check_integer("initial_replicas", self.initial_replicas, at_least=0)
+            if not self.min_replicas <= self.initial_replicas <= self.max_replicas:
+                raise ValueError(
+                    f"initial_replicas ({self.initial_replicas}) must be between min_replicas ({self.min_replicas}) "
+                    f"and max_replicas ({self.max_replicas})"
+                )
+        for name in ("target_ongoing_requests", "metrics_interval_s", "look_back_period_s", "smoothing_factor"):
+            check_number(name, getattr(self, name), above=0)
+        for name in ("upscaling_factor", "downscaling_factor"):
+            check_optional_number(name, getattr(self, name), above=0)
+        check_number("upscale_delay_s", self.upscale_delay_s, at_least=0)
+        check_number("downscale_delay_s", self.downscale_delay_s, at_least=0)
+        check_optional_number("downscale_to_zero_delay_s", self.downscale_to_zero_delay_s, at_least=0)
+        object.__setattr__(self, "aggregation_function", AggregationFunction(self.aggregation_function))
+
+    @property
+    def starting_replicas(self) -> int:
+        """How many replicas at first."""
+        return self.min_replicas if self.initial_replicas is None else self.initial_replicas
+
+
+AUTO = AutoscalingConfig(min_replicas=1, max_replicas=100, target_ongoing_requests=2)
+"""What ``num_replicas="auto"`` stands for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackpressureConfig(Settings):
+    """How a HTTP call that finds the queue full is answered."""
+
+    status_code: int = 503
+    """503 or 429."""
+    retry_after_s: float | None = None
+    """Seconds for the ``Retry-After`` header; None: no header."""
+
+    def __post_init__(self) -> None:
+        check_choice("status_code", self.status_code, (503, 429))
+        check_optional_number("retry_after_s", self.retry_after_s, at_least=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RequestRouterConfig(Settings):
+    """How calls are spread over replicas. Accepted for compatibility: Fairlead wakes on completion and never polls."""
+
+    request_router_class: str | Callable[..., Any] | None = None
+    """A router of the user's. None: power of two choices."""
+    request_router_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    """What that router is initialized with."""
+    request_routing_stats_period_s: float = 10
+    """Seconds between collections of routing statistics."""
+    request_routing_stats_timeout_s: float = 30
+    """Seconds that a collection may take."""
+    initial_backoff_s: float = 0.025
+    """Not used."""
+    backoff_multiplier: float = 2
+    """Not used."""
+    max_backoff_s: float = 0.5
+    """Not used."""
+
+
+__all__ = [
+    "AUTO",
+    "AggregationFunction",
+    "AutoscalingConfig",
+    "BackpressureConfig",
+    "HTTPOptions",
+    "ProxyLocation",
+    "RequestRouterConfig",
+    "Settings",
+    "gRPCOptions",
+]

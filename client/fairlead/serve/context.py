@@ -1,0 +1,193 @@
+"""What user code can learn about the call and the replica that it runs in.
+
+The replica host sets a :class:`RequestContext` for each call, and the :class:`ReplicaContext` once.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar, Token
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from fairlead.v1 import session_pb2
+from fairlead.wire.errors import FairleadError
+
+
+class Cancellable(Protocol):
+    """A call made on behalf of another one."""
+
+    def cancel(self) -> None:
+        """Gives the call up. Does nothing if it has ended. From any thread."""
+
+
+class RequestContext:
+    """What is known of the call that is being handled. Read-only for users.
+
+    Made for each call, so it only keeps the call's header and reads from it when asked.
+    """
+
+    __slots__ = ("_children", "_client", "_header", "app_name", "deadline", "grpc_context", "is_http_request")
+
+    def __init__(
+        self,
+        header: session_pb2.CallHeader,
+        *,
+        app_name: str | None = None,
+        deadline: float | None = None,
+        is_http_request: bool = False,
+        grpc_context: Any = None,
+        client: str = "",
+    ) -> None:
+        self._header = header
+        self._children: set[Cancellable] | None = None
+        self._client = client
+        self.app_name = header.application if app_name is None else app_name
+        """The application that runs the call."""
+        self.deadline = deadline
+        """When the call's time is over, by ``time.monotonic()``; None: never."""
+        self.is_http_request = is_http_request
+        """Whether the call came in as a HTTP request for a handler that takes one."""
+        self.grpc_context = grpc_context
+        """The ``grpc_context`` of a typed gRPC service's method, else None."""
+
+    @property
+    def request_id(self) -> str:
+        """The request's id, the same in all calls made on its behalf."""
+        return self._header.request_id
+
+    @property
+    def _internal_request_id(self) -> str:
+        return self._header.request_id
+
+    @property
+    def route(self) -> str:
+        """The HTTP route that the request came in by; empty where it did not come by HTTP."""
+        return self._header.route
+
+    @property
+    def multiplexed_model_id(self) -> str:
+        """The model that the caller asked for; empty: none."""
+        return self._header.multiplexed_model_id
+
+    @property
+    def session_id(self) -> str:
+        """The session that the call belongs to; empty: none."""
+        return self._header.session_id
+
+    @property
+    def cancel_on_parent_request_cancel(self) -> bool:
+        """Whether cancelling this call cancels the calls it made: always."""
+        return True
+
+    def adopt(self, call: Cancellable) -> None:
+        """Registers a call made on behalf of this one. From any thread."""
+        if self._children is None:
+            self._children = set()
+        self._children.add(call)
+
+    def release(self, call: Cancellable) -> None:
+        """Forgets a call that has ended. From any thread."""
+        if self._children is not None:
+            self._children.discard(call)
+
+    def cancel_children(self) -> None:
+        """Cancels the calls made on behalf of this one that have not ended. The replica host calls it."""
+        if self._children is not None:
+            for call in list(self._children):
+                call.cancel()
+
+    def __repr__(self) -> str:
+        return (
+            f"RequestContext(request_id={self.request_id!r}, app_name={self.app_name!r}, route={self.route!r}, "
+            f"multiplexed_model_id={self.multiplexed_model_id!r}, children={len(self._children or ())})"
+        )
+
+
+_RequestContext = RequestContext  # Ray Serve's name
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReplicaRank:
+    """The place of a replica among its deployment's."""
+
+    rank: int = 0
+    """Its number among all replicas."""
+    node_rank: int = 0
+    """The number of its machine."""
+    local_rank: int = 0
+    """Its number on its machine."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReplicaContext:
+    """What is known of the replica that user code runs in."""
+
+    app_name: str
+    """The application."""
+    deployment: str
+    """The deployment's name."""
+    replica_id: str
+    """The replica's id, ``application#deployment#suffix``."""
+    servable_object: Any = None
+    """The instance of the user's class, or the function; None while the constructor runs."""
+    rank: ReplicaRank | None = None
+    """The replica's place among its deployment's; None where it is not known."""
+    world_size: int = 1
+    """How many replicas the deployment wanted when this one started."""
+    code_version: str = ""
+    """Tells versions of the code apart."""
+
+    @property
+    def replica_tag(self) -> str:
+        """The last part of the id."""
+        return self.replica_id.rpartition("#")[2]
+
+
+_EMPTY_HEADER = session_pb2.CallHeader()
+_request_context: ContextVar[RequestContext | None] = ContextVar("fairlead_request_context", default=None)
+_replica_context: ReplicaContext | None = None
+
+current_request_context = _request_context.get
+"""The context of the call that is being handled, or None outside of one. For hot paths."""
+
+
+def set_request_context(context: RequestContext | None) -> Token[RequestContext | None]:
+    """Enters a call. For the replica host, in the task or thread that runs the user's method."""
+    return _request_context.set(context)
+
+
+def reset_request_context(token: Token[RequestContext | None]) -> None:
+    """Leaves a call. Not needed where the task ends with the call."""
+    _request_context.reset(token)
+
+
+def get_request_context() -> RequestContext:
+    """The context of the call that is being handled; an empty one outside of a call."""
+    return _request_context.get() or RequestContext(_EMPTY_HEADER)
+
+
+_get_serve_request_context = get_request_context  # Ray Serve's private name, commonly used anyway
+
+
+def get_multiplexed_model_id() -> str:
+    """The model id that the caller of the call being handled asked for; empty: none, or no call is being handled."""
+    context = _request_context.get()
+    return "" if context is None else context.multiplexed_model_id
+
+
+def set_replica_context(context: ReplicaContext | None) -> None:
+    """Says which replica this process is. For the replica host; None: none."""
+    global _replica_context
+    _replica_context = context
+
+
+def is_replica() -> bool:
+    """Whether this process is a replica."""
+    return _replica_context is not None
+
+
+def get_replica_context() -> ReplicaContext:
+    """The replica that this code runs in. Raises FairleadError (``RayServeException``) outside of one."""
+    if _replica_context is None:
+        raise FairleadError("`serve.get_replica_context()` may only be called from within a deployment's replica.")
+    return _replica_context

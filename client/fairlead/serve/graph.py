@@ -1,0 +1,136 @@
+"""An application as users bind it, to what the controller is told: deployments, their code and arguments."""
+
+from __future__ import annotations
+
+import io
+import logging
+import pickle
+from typing import Any
+
+import cloudpickle
+
+from fairlead.serve.code import capture_environment, import_path_of, pickled_code
+from fairlead.serve.deployment import Application, Deployment
+from fairlead.serve.handle import DeploymentHandle, unbound_handle
+from fairlead.serve.validation import check_route_prefix
+from fairlead.v1 import control_pb2
+from fairlead.wire.errors import FairleadError
+
+logger = logging.getLogger("fairlead.serve")
+
+
+def application_spec(
+    target: Application[Any],
+    *,
+    name: str = "default",
+    route_prefix: str | None = "/",
+    caller: str = "serve.run",
+) -> control_pb2.ApplicationSpec:
+    """The application bound from ``target``: its deployments, each after those that its arguments need.
+
+    Raises TypeError if ``target`` was not made by ``.bind()`` (``caller`` names the function in the message) or code or
+    arguments cannot be pickled, ValueError for a route prefix that cannot be, FairleadError for an empty name.
+    """
+    check_application(target, caller)
+    if not isinstance(name, str) or not name:
+        raise FairleadError("Application name must a non-empty string.")
+    check_route_prefix(route_prefix)
+    graph = _Graph(name)
+    ingress = graph.add(target)
+    return control_pb2.ApplicationSpec(
+        name=name,
+        route_prefix=route_prefix,
+        ingress_deployment=ingress,
+        deployments=graph.specs,
+        environment=capture_environment(),
+    )
+
+
+def check_application(target: Any, caller: str = "serve.run") -> None:
+    """Raises TypeError that says what to do if ``target`` was not made by ``.bind()``."""
+    if isinstance(target, Application):
+        return
+    found = f"a `{type(target).__name__}`"
+    if isinstance(target, Deployment):
+        found = f"the deployment `{target.name}`; call `.bind()` on it"
+    elif isinstance(target, type) or callable(target):
+        found = f"`{getattr(target, '__name__', target)}`; decorate it with `@serve.deployment` and call `.bind()`"
+    elif isinstance(target, DeploymentHandle):
+        found = "a `DeploymentHandle`, which is what `serve.run` returns"
+    raise TypeError(f"`{caller}` expects an `Application` returned by `Deployment.bind()`, but got {found}.")
+
+
+class _Graph:
+    """The deployments of one application, collected."""
+
+    def __init__(self, application: str) -> None:
+        self.application = application
+        self.specs: list[control_pb2.DeploymentSpec] = []
+        self._names: dict[int, str] = {}
+        self._nodes: list[Application[Any]] = []  # keeps the ids above from being used again
+        self._taken: set[str] = set()
+        self._open: list[Application[Any]] = []
+
+    def add(self, node: Application[Any]) -> str:
+        """Adds an application and those in its arguments; the name of its deployment."""
+        known = self._names.get(id(node))
+        if known is not None:
+            return known
+        if any(node is one for one in self._open):
+            raise ValueError(f"{node!r} is bound to itself")
+        self._nodes.append(node)
+        self._open.append(node)
+        arguments = b""
+        if node.init_args or node.init_kwargs:
+            arguments = self._pickle(node)
+        self._open.pop()
+        deployment = node.deployment
+        name = self._names[id(node)] = self._unique(deployment.name)
+        spec = control_pb2.DeploymentSpec(name=name, init_arguments=arguments, settings=deployment.config.to_settings())
+        code = deployment.func_or_class
+        path = code if isinstance(code, str) else import_path_of(code)
+        if path is not None:
+            spec.import_path = path
+        else:
+            spec.pickled_code = pickled_code(code)
+        self.specs.append(spec)
+        return name
+
+    def _unique(self, wanted: str) -> str:
+        name = wanted
+        number = 0
+        while name in self._taken:
+            number += 1
+            name = f"{wanted}_{number}"
+        if number:
+            logger.warning(
+                "There are multiple deployments with the same name '%s'. Renaming one to '%s'.", wanted, name
+            )
+        self._taken.add(name)
+        return name
+
+    def _pickle(self, node: Application[Any]) -> bytes:
+        buffer = io.BytesIO()
+        try:
+            _ArgumentPickler(buffer, self).dump((node.init_args, node.init_kwargs))
+        except (FairleadError, ValueError):
+            raise
+        except Exception as error:
+            raise TypeError(
+                f"the arguments of {node.deployment.name!r} cannot be sent to replicas: {type(error).__name__}: {error}"
+            ) from error
+        return buffer.getvalue()
+
+
+class _ArgumentPickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
+    """Pickles a constructor's arguments, handles in the place of applications, wherever they stand."""
+
+    def __init__(self, buffer: io.BytesIO, graph: _Graph) -> None:
+        super().__init__(buffer, pickle.HIGHEST_PROTOCOL)
+        self._graph = graph
+
+    def reducer_override(self, obj: Any) -> Any:
+        """Called for every object but the plainest."""
+        if isinstance(obj, Application):
+            return unbound_handle(self._graph.add(obj), self._graph.application)
+        return super().reducer_override(obj)
