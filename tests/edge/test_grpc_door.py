@@ -1,0 +1,186 @@
+"""Listeners: TLS, tokens, ports that are taken, and the end."""
+
+import asyncio
+import os
+import subprocess
+
+import grpc
+import grpc.aio
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from fairlead.v1 import serving_pb2, serving_pb2_grpc
+from fairlead.wire.trust import Trust
+from fairlead_gateway.edge.binding import BindError, InsecureBindingError, TcpListener, Tls
+from fairlead_gateway.edge.grpc_door import GrpcDoor
+from tests.edge.fake_router import FakeRouter, application
+
+PICKLE = "application/vnd.fairlead.pickle"
+
+
+@pytest.fixture(scope="module")
+def pki(tmp_path_factory):
+    """A CA, a server's certificate for localhost, and a client's."""
+    directory = tmp_path_factory.mktemp("pki")
+
+    def openssl(*arguments):
+        subprocess.run(["openssl", *arguments], cwd=directory, check=True, capture_output=True)
+
+    new_key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
+    openssl("req", "-x509", *new_key, "-keyout", "ca.key", "-out", "ca.pem", "-days", "2", "-subj", "/CN=test ca")
+    for name in ("server", "client"):
+        openssl("req", *new_key, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
+        (directory / "names").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
+        signing = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", "names")
+        openssl("x509", "-req", "-in", f"{name}.csr", "-out", f"{name}.pem", *signing)
+    return directory
+
+
+def tls(pki, client_ca=False):
+    return Tls(
+        certificate_file=str(pki / "server.pem"),
+        key_file=str(pki / "server.key"),
+        client_ca_file=str(pki / "ca.pem") if client_ca else None,
+    )
+
+
+def client_credentials(pki, own=False):
+    return grpc.ssl_channel_credentials(
+        (pki / "ca.pem").read_bytes(),
+        (pki / "client.key").read_bytes() if own else None,
+        (pki / "client.pem").read_bytes() if own else None,
+    )
+
+
+@pytest.fixture
+async def door():
+    router = FakeRouter()
+    router.deploy(application())
+    door = GrpcDoor(router)
+    yield door
+    await door.stop(0)
+
+
+def pickled():
+    request = serving_pb2.CallRequest()
+    request.payload.content_type = PICKLE
+    return request
+
+
+async def call(channel, token=None, request=None):
+    metadata = () if token is None else (("authorization", f"Bearer {token}"),)
+    stub = serving_pb2_grpc.ServingServiceStub(channel)
+    await stub.Call(request or serving_pb2.CallRequest(), metadata=metadata, timeout=10)
+
+
+async def refused(channel, code, **arguments):
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call(channel, **arguments)
+    assert caught.value.code() is code
+
+
+async def test_token_over_tls_is_authentication(door, pki):
+    address = await door.listen(TcpListener(host="0.0.0.0", tls=tls(pki), token="s3cret"))
+    local = address.replace("0.0.0.0", "localhost")
+    async with grpc.aio.secure_channel(local, client_credentials(pki)) as channel:
+        for token in (None, "", "wrong", "s3cret2"):
+            await refused(channel, grpc.StatusCode.UNAUTHENTICATED, token=token)
+        await call(channel, "s3cret", pickled())
+    assert [call.trust for call in door._router.calls] == [Trust.AUTHENTICATED]
+
+
+async def test_probes_need_no_token(door, pki):
+    address = await door.listen(TcpListener(token="s3cret"))
+    async with grpc.aio.insecure_channel(address) as channel:
+        answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
+        assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+async def test_token_in_plain_text_lets_in_but_proves_nothing(door):
+    address = await door.listen(TcpListener(token="s3cret"))
+    async with grpc.aio.insecure_channel(address) as channel:
+        await refused(channel, grpc.StatusCode.UNAUTHENTICATED)
+        await call(channel, "s3cret")
+        await refused(channel, grpc.StatusCode.PERMISSION_DENIED, token="s3cret", request=pickled())
+
+
+async def test_tls_alone_proves_nothing(door, pki):
+    address = await door.listen(TcpListener(tls=tls(pki)))
+    async with grpc.aio.secure_channel(address, client_credentials(pki)) as channel:
+        await call(channel)
+        await refused(channel, grpc.StatusCode.PERMISSION_DENIED, request=pickled())
+
+
+async def test_client_certificate_is_authentication(door, pki):
+    address = await door.listen(TcpListener(tls=tls(pki, client_ca=True)))
+    async with grpc.aio.secure_channel(address, client_credentials(pki, own=True)) as channel:
+        await call(channel, request=pickled())
+    async with grpc.aio.secure_channel(address, client_credentials(pki)) as channel:
+        await refused(channel, grpc.StatusCode.UNAVAILABLE)
+
+
+async def test_what_it_does_not_listen_on(door, pki):
+    with pytest.raises(InsecureBindingError):
+        await door.listen(TcpListener(host="0.0.0.0"))
+    address = await door.listen(TcpListener())
+    with pytest.raises(BindError, match="in use"):
+        await door.listen(TcpListener(port=int(address.rpartition(":")[2])))
+    with pytest.raises(BindError):
+        await door.listen(TcpListener(tls=Tls(certificate_file="/nowhere", key_file="/nowhere")))
+    with pytest.raises(BindError):
+        await door.listen_owner("/nowhere/at/all.sock")
+
+
+async def test_unix_socket_is_the_owners(door, tmp_path):
+    path = str(tmp_path / "g.sock")
+    assert await door.listen_owner(path) == f"unix:{path}"
+    assert os.stat(path).st_mode & 0o777 == 0o600
+    await door.stop(0)
+    assert not os.path.exists(path)
+
+
+async def test_session_handlers_are_made_for_each_trust(tmp_path):
+    asked = []
+
+    def sessions(trust):
+        asked.append(trust)
+
+        async def session(requests, context):
+            yield trust.value.encode()
+
+        return grpc.stream_stream_rpc_method_handler(session)
+
+    door = GrpcDoor(FakeRouter(), sessions=sessions)
+    addresses = [await door.listen_owner(str(tmp_path / "g.sock")), await door.listen(TcpListener())]
+    for address, expected in zip(addresses, (b"owner", b"untrusted"), strict=True):
+        async with grpc.aio.insecure_channel(address) as channel:
+            assert await channel.stream_stream("/fairlead.v1.ServingService/Session")().read() == expected
+    await door.stop(0)
+    assert asked == [Trust.OWNER, Trust.UNTRUSTED]
+
+
+async def test_stop_lets_calls_finish():
+    async def slow(call):
+        await release.wait()
+        call.end(None, b"done")
+
+    release = asyncio.Event()
+    router = FakeRouter(slow)
+    router.deploy(application())
+    door = GrpcDoor(router)
+    address = await door.listen(TcpListener())
+    async with grpc.aio.insecure_channel(address) as channel:
+        running = asyncio.ensure_future(serving_pb2_grpc.ServingServiceStub(channel).Call(serving_pb2.CallRequest()))
+        await asyncio.wait_for(router.called.wait(), 5)
+        stopping = asyncio.ensure_future(door.stop(30))
+        release.set()
+        assert (await asyncio.wait_for(running, 10)).payload.data == b"done"
+        await asyncio.wait_for(stopping, 10)
+
+
+async def test_unknown_method(door):
+    address = await door.listen(TcpListener())
+    async with grpc.aio.insecure_channel(address) as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await channel.unary_unary("/no.Such/Method")(b"")
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
