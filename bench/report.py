@@ -19,7 +19,7 @@ VERDICTS = {True: "reached", False: "MISSED", None: "unknown"}
 
 def table(rows: list[Row]) -> str:
     """One line for each row: medians, ratio, target, verdict; notes below."""
-    lines = [("", "Fairlead", "reference", "", "ratio", "target", "")]
+    lines: list[tuple[str, ...]] = [("", "Fairlead", "reference", "", "ratio", "target", "")]
     lines += [_line(row) for row in rows]
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     right = {1, 2, 4}
