@@ -1,0 +1,120 @@
+"""What the replica itself calls on the user's class: health checks, reconfigurations, destructors."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from fairlead.wire.errors import FairleadError
+from fairlead_replica.callable import UserCallable
+from fairlead_replica.pool import Mailbox, ThreadPool
+from fairlead_replica.tracebacks import one_line, user_traceback
+
+logger = logging.getLogger(__name__)
+
+_TICK_S = 1.0
+
+
+class Hooks:
+    """The user's hooks, called one at a time. Synchronous ones run in a thread of their own, never on the loop."""
+
+    def __init__(self, target: UserCallable) -> None:
+        loop = asyncio.get_running_loop()
+        self._target = target
+        self._loop = loop
+        self._pool = ThreadPool(1, Mailbox(loop), name="fairlead-hooks")
+        self._check = target.hook("check_health")
+        self.failed_checks = 0
+        """Health checks that failed in a row."""
+        self.health_message = ""
+        """What the last one said that failed."""
+
+    async def reconfigure(self, config: Any) -> None:
+        """Calls ``reconfigure(config)``; nothing for None. Raises what it raises; FairleadError if there is none."""
+        if config is None:
+            return
+        hook = self._target.hook("reconfigure")
+        if hook is None:
+            raise FairleadError("user_config specified but reconfigure method missing in the deployment.")
+        await self._call(hook, config)
+
+    async def check_health(self, timeout_s: float) -> None:
+        """Calls ``check_health`` once and notes the result. Never raises.
+
+        The timeout counts seconds in which the loop turned: a method that blocks the loop must not be taken for a
+        health check that hangs.
+        """
+        if self._check is None:
+            return
+        task = self._loop.create_task(self._call(self._check))
+        try:
+            waited = 0.0
+            while not task.done() and waited < timeout_s:
+                step = min(_TICK_S, timeout_s - waited)
+                await asyncio.wait({task}, timeout=step)
+                waited += step
+            if not task.done():
+                raise TimeoutError(f"check_health did not return within {timeout_s} s")
+            task.result()
+        except Exception as error:
+            self.failed_checks += 1
+            self.health_message = one_line(error)
+            logger.warning("health check failed, %d in a row\n%s", self.failed_checks, user_traceback(error))
+        else:
+            self.failed_checks = 0
+            self.health_message = ""
+        finally:
+            task.cancel()
+
+    async def check_forever(self, period_s: float, timeout_s: float) -> None:
+        """Checks every ``period_s`` seconds, for as long as it is not cancelled."""
+        while self._check is not None:
+            await asyncio.sleep(period_s)
+            await self.check_health(timeout_s)
+
+    async def destroy(self) -> None:
+        """Calls ``__del__``, for the instance that Python itself may never get to delete. Never raises."""
+        target = self._target.target
+        hook = None if self._target.is_function else getattr(type(target), "__del__", None)
+        if hook is None:
+            return
+        try:
+            await self._call(hook, target)
+        except Exception as error:
+            logger.warning("__del__ failed\n%s", user_traceback(error))
+        try:
+            # It must not run a second time when the interpreter ends.
+            type(target).__del__ = _nothing
+        except TypeError:  # an extension type
+            pass
+
+    async def _call(self, hook: Callable[..., Any], *args: Any) -> None:
+        try:
+            result = hook(*args) if inspect.iscoroutinefunction(hook) else await self._in_thread(hook, *args)
+            if inspect.isawaitable(result):
+                await result
+        except (SystemExit, KeyboardInterrupt) as error:  # from a task they would end the loop
+            raise FairleadError(f"{one_line(error)} in {getattr(hook, '__name__', hook)}") from error
+
+    async def _in_thread(self, hook: Callable[..., Any], *args: Any) -> Any:
+        finished = asyncio.Event()
+        outcome: list[Any] = [None, None]
+
+        def work() -> None:
+            try:
+                outcome[0] = hook(*args)
+            except BaseException as error:
+                outcome[1] = error
+
+        self._pool.submit(work, finished.set)
+        await finished.wait()
+        if outcome[1] is not None:
+            raise outcome[1]
+        return outcome[0]
+
+
+def _nothing(target: Any) -> None:
+    """Stands in for a ``__del__`` that has been called."""

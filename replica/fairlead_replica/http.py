@@ -1,0 +1,220 @@
+"""HTTP payloads: a request for the user's handler, and whatever it returns as a response, by Ray Serve's rules.
+
+Starlette is imported with the first request, so that replicas that serve none do not carry it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import orjson
+
+from fairlead.v1 import http_pb2
+from fairlead.wire.errors import InvalidArgumentsError
+
+PLAIN = b"text/plain"
+PLAIN_UTF8 = b"text/plain; charset=utf-8"
+JSON = b"application/json"
+JSON_LINES = b"application/x-ndjson"
+
+Send = Callable[[bytes], Awaitable[None]]
+"""Sends one encoded HttpResponse and returns when there is room for the next."""
+
+
+def decode_request(payload: bytes) -> Any:
+    """The payload of a call as a ``starlette.requests.Request``. Raises InvalidArgumentsError."""
+    try:
+        message = http_pb2.HttpRequest.FromString(payload)
+    except Exception as error:  # protobuf raises its own
+        raise InvalidArgumentsError(f"the payload is not a HttpRequest: {error}") from error
+    from starlette.requests import Request
+
+    scope = {
+        "type": "http",
+        # From 2.4 on Starlette's streams end by an error from send and need no task that waits for a disconnect.
+        "asgi": {"version": "3.0", "spec_version": "2.4"},
+        "http_version": message.http_version or "1.1",
+        "method": message.method,
+        "scheme": message.scheme,
+        "path": message.path,
+        "raw_path": message.raw_path,
+        "query_string": message.query_string,
+        "root_path": message.root_path,
+        "headers": [(header.name, header.value) for header in message.headers],
+        "client": (message.client_host, message.client_port) if message.client_host else None,
+        "server": (message.server_host, message.server_port) if message.server_host else None,
+    }
+    body = message.body
+    request = Request(scope, _Body(body).receive)
+    request._body = body  # what body() would set after a detour through receive()
+    return request
+
+
+class _Body:
+    """ASGI's ``receive`` for a body that is all there."""
+
+    __slots__ = ("_body",)
+
+    def __init__(self, body: bytes) -> None:
+        self._body: bytes | None = body
+
+    async def receive(self) -> dict[str, Any]:
+        body, self._body = self._body, None
+        if body is None:  # next would be the disconnect, and that cancels the handler
+            await asyncio.get_running_loop().create_future()
+        return {"type": "http.request", "body": body, "more_body": False}
+
+
+def encode_value(value: Any) -> bytes:
+    """What a handler returned, if it is no Response, as an encoded HttpResponse with status 200.
+
+    None: empty; bytes: text/plain; str: text/plain; charset=utf-8; else JSON. Raises TypeError for what
+    JSON cannot hold.
+    """
+    content_type, body = _content(value)
+    return encode_response(200, [(b"content-type", content_type), (b"content-length", b"%d" % len(body))], body)
+
+
+def encode_response(status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> bytes:
+    """The first message of a response."""
+    response = http_pb2.HttpResponse(status=status, body=body)
+    add = response.headers.add
+    for name, value in headers:
+        add(name=name, value=value)
+    return response.SerializeToString()
+
+
+def encode_error(status: int, text: str) -> bytes:
+    """A whole response with a status and a line of text."""
+    body = text.encode()
+    return encode_response(status, [(b"content-type", PLAIN_UTF8), (b"content-length", b"%d" % len(body))], body)
+
+
+class ChunkEncoder:
+    """The items of a generator as the pieces of one response; the first decides on the content type.
+
+    Strings and bytes go out as they are; anything else as JSON, one line each.
+    """
+
+    __slots__ = ("_started",)
+
+    def __init__(self) -> None:
+        self._started = False
+
+    def encode(self, item: Any) -> bytes:
+        """An item as an encoded HttpResponse. Raises TypeError for what JSON cannot hold."""
+        content_type, body = _content(item)
+        if content_type == JSON:
+            content_type, body = JSON_LINES, body + b"\n"
+        if self._started:
+            return http_pb2.HttpResponse(body=body).SerializeToString()
+        self._started = True
+        return encode_response(200, [(b"content-type", content_type)], body)
+
+    def finish(self) -> bytes | None:
+        """What is to be sent at the end: a response that never began still has a status."""
+        return None if self._started else encode_response(200, [(b"content-type", PLAIN)], b"")
+
+
+def is_response(value: Any) -> bool:
+    """Whether the value is a Starlette Response of any kind."""
+    responses = sys.modules.get("starlette.responses")  # not imported: nobody can have made one
+    return responses is not None and isinstance(value, responses.Response)
+
+
+def encode_plain_response(response: Any) -> bytes | None:
+    """A Response whose body is all there, without a background task, as one message; None: :func:`play` it."""
+    from starlette.responses import Response
+
+    kind = type(response)
+    if kind.__call__ is not Response.__call__ or response.background is not None:
+        return None
+    return encode_response(response.status_code, response.raw_headers, bytes(response.body))
+
+
+async def play(response: Any, request: Any, send: Send) -> None:
+    """Runs any Response, streams, files and background tasks included; its pieces go to ``send``.
+
+    Raises what the response raises. Cancelling it cancels the response.
+    """
+    head: dict[str, Any] | None = None
+
+    async def send_message(message: dict[str, Any]) -> None:
+        nonlocal head
+        if message["type"] == "http.response.start":
+            head = message
+            return
+        body = bytes(message.get("body", b""))
+        if head is not None:
+            started, head = head, None
+            await send(encode_response(started["status"], list(started.get("headers", ())), body))
+        elif body:
+            await send(http_pb2.HttpResponse(body=body).SerializeToString())
+
+    await response(request.scope, request.receive, send_message)
+
+
+def error_response(error: BaseException) -> bytes | None:
+    """A Starlette HTTPException of the user's as the response that it stands for; None for any other error."""
+    exceptions = sys.modules.get("starlette.exceptions")
+    if exceptions is None or not isinstance(error, exceptions.HTTPException):
+        return None
+    headers = [
+        (name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in (error.headers or {}).items()
+    ]
+    body = error.detail.encode()
+    headers += [(b"content-type", PLAIN_UTF8), (b"content-length", b"%d" % len(body))]
+    return encode_response(error.status_code, headers, body)
+
+
+def _content(value: Any) -> tuple[bytes, bytes]:
+    if value is None:
+        return PLAIN, b""
+    if isinstance(value, str):
+        return PLAIN_UTF8, value.encode()
+    if isinstance(value, bytes | bytearray | memoryview):
+        return PLAIN, bytes(value)
+    return JSON, encode_json(value)
+
+
+_NON_STRING_KEYS = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
+
+
+def encode_json(value: Any) -> bytes:
+    """Any value as JSON: numpy, pydantic, dataclasses and the like by their contents, non-string keys as strings.
+
+    Raises TypeError for what has no JSON form.
+    """
+    try:
+        return orjson.dumps(value, _simpler, orjson.OPT_SERIALIZE_NUMPY)
+    except TypeError:
+        pass
+    try:
+        return orjson.dumps(value, _simpler, _NON_STRING_KEYS)
+    except TypeError as error:
+        if "64-bit" not in str(error):
+            raise
+    return json.dumps(value, default=_simpler, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def _simpler(value: Any) -> Any:
+    """For what orjson does not know: a value that it does."""
+    if isinstance(value, bytes | bytearray | memoryview):
+        return bytes(value).decode()
+    if isinstance(value, BaseException):
+        return str(value)
+    if isinstance(value, set | frozenset):
+        return list(value)
+    if callable(dump := getattr(value, "model_dump", None)):
+        return dump(mode="json")
+    if callable(to_list := getattr(value, "tolist", None)):
+        return to_list()
+    if callable(to_dict := getattr(value, "to_dict", None)):
+        return to_dict(orient="records") if hasattr(value, "columns") else to_dict()
+    if callable(path := getattr(value, "__fspath__", None)):
+        return path()
+    raise TypeError(f"Type is not JSON serializable: {type(value).__qualname__}")

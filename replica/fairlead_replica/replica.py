@@ -1,0 +1,299 @@
+"""The life of a replica: register, build what the controller assigns, serve it, drain, end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import logging
+import os
+import threading
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from fairlead.serve import connection
+from fairlead.serve.context import ReplicaContext, set_replica_context
+from fairlead.serve.lifetime import process_ended
+from fairlead.v1 import control_pb2, replica_pb2
+from fairlead.wire.errors import FairleadError
+from fairlead.wire.link import CHANNEL_OPTIONS, Link, session_handler
+from fairlead.wire.trust import Trust
+from fairlead_replica import assignment
+from fairlead_replica.callable import UserCallable
+from fairlead_replica.hooks import Hooks
+from fairlead_replica.lease import Lease
+from fairlead_replica.runtime import Runtime
+from fairlead_replica.tracebacks import one_line, user_traceback
+
+logger = logging.getLogger(__name__)
+
+_SERVICE = "fairlead.v1.ReplicaService"
+_LAST_MOMENT_S = 1.0
+"""How much of the time to drain is kept for interrupting what still runs and for ``__del__``."""
+_FAREWELL_S = 0.3
+"""How long sessions may still carry the last answers."""
+_OWNER_GRACE_S = 3.0
+"""How long a replica whose owner is gone may take to end by itself."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReplicaOptions:
+    """What a replica is started with."""
+
+    controller: str
+    """Where the controller is, as gRPC names it: "unix:/path" or "host:port"."""
+    replica_id: str
+    """Its id."""
+    owner_pid: int | None = None
+    """The process that it must not outlive; None: there is none."""
+    patience_s: float = 600.0
+    """Seconds without a controller after which it drains and ends."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Stop:
+    reason: str
+    timeout_s: float | None = None
+    """None: what the deployment's settings say."""
+
+
+class Replica:
+    """One replica, from registration to its end. Use it once."""
+
+    def __init__(self, options: ReplicaOptions) -> None:
+        self._options = options
+        self._assigned: asyncio.Future[replica_pb2.ReplicaAssignment]
+        self._stop: asyncio.Future[_Stop]
+        self._loop: asyncio.AbstractEventLoop
+        self._lease: Lease
+        self._settings = control_pb2.DeploymentSettings()
+        self._server: grpc.aio.Server | None = None
+        self._runtime: Runtime | None = None
+        self._hooks: Hooks | None = None
+        self._links: set[Link] = set()
+        self._checks: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def __repr__(self) -> str:
+        return f"<Replica {self._options.replica_id} {self._runtime!r}>"
+
+    async def run(self) -> int:
+        """Lives. Returns the exit status: 0 after a drain, 1 if it could not start."""
+        self._loop = asyncio.get_running_loop()
+        self._assigned = self._loop.create_future()
+        self._stop = self._loop.create_future()
+        self._lease = self._make_lease()
+        self._lease.start()
+        if self._options.owner_pid is not None:
+            threading.Thread(target=self._watch_owner, args=(self._options.owner_pid,), daemon=True).start()
+        starting = self._loop.create_task(self._start())
+        waited_for: set[asyncio.Future[Any]] = {starting, self._stop}
+        await asyncio.wait(waited_for, return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            starting.cancel()
+        error = await starting
+        if self._server is not None:
+            await self._end(await asyncio.shield(self._stop))
+        elif error is not None and not self._stop.done():
+            failed = replica_pb2.ReplicaFailed(message=one_line(error), traceback=user_traceback(error))
+            logger.error("the replica cannot start\n%s", failed.traceback)
+            await asyncio.to_thread(self._lease.close, replica_pb2.RegisterRequest(failed=failed))
+            return 1
+        else:
+            await asyncio.to_thread(self._lease.close)
+        return 0
+
+    def stop(self, reason: str, timeout_s: float | None = None) -> None:
+        """Drains and ends within ``timeout_s`` seconds, or what the settings say. On the loop; once."""
+        if not self._stop.done():
+            self._stop.set_result(_Stop(reason=reason, timeout_s=timeout_s))
+
+    # -- starting
+
+    async def _start(self) -> BaseException | None:
+        """From the assignment to ready. What went wrong; SystemExit too, which must not end the loop."""
+        try:
+            assigned = await self._assigned
+            runtime, hooks = await self._build(assigned)
+            self._server = await self._serve(assigned.socket_path, runtime)
+        except BaseException as error:
+            return error
+        self._runtime, self._hooks = runtime, hooks
+        self._restart_checks()
+        self._lease.ready(f"unix:{assigned.socket_path}")
+        return None
+
+    async def _build(self, assigned: replica_pb2.ReplicaAssignment) -> tuple[Runtime, Hooks]:
+        """The user's class or function, ready to be called. Raises whatever the user's code raises."""
+        spec = assigned.deployment
+        self._settings = settings = spec.settings
+        context = ReplicaContext(
+            app_name=assigned.application,
+            deployment=spec.name,
+            replica_id=self._options.replica_id,
+            world_size=max(1, settings.num_replicas),
+        )
+        set_replica_context(context)
+        connection.use_loop(self._loop)
+        self._use_gateways(assigned)
+        assignment.apply_environment(assigned.environment)
+        code = assignment.load_code(spec)
+        if isinstance(code, type):
+            args, kwargs = assignment.load_arguments(spec)
+            target = UserCallable(await _construct(code, args, kwargs), is_function=False)
+        else:
+            target = UserCallable(code, is_function=True)
+        set_replica_context(
+            ReplicaContext(
+                app_name=context.app_name,
+                deployment=context.deployment,
+                replica_id=context.replica_id,
+                world_size=context.world_size,
+                servable_object=target.target,
+            )
+        )
+        hooks = Hooks(target)
+        await hooks.reconfigure(assignment.user_config(settings))
+        await hooks.check_health(settings.health_check_timeout_s or 30.0)
+        if hooks.failed_checks:
+            raise FairleadError(f"the first health check failed: {hooks.health_message}")
+        runtime = Runtime(
+            target, application=assigned.application, max_ongoing_requests=max(1, settings.max_ongoing_requests)
+        )
+        return runtime, hooks
+
+    async def _serve(self, path: str, runtime: Runtime) -> grpc.aio.Server:
+        server = grpc.aio.server(options=CHANNEL_OPTIONS)
+        handler = session_handler(runtime.acceptor, load=runtime.load, links=self._links)
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, {"Session": handler}),))
+        _unlink(path)  # what a killed predecessor left behind
+        server.add_insecure_port(f"unix:{path}")
+        await server.start()
+        return server
+
+    def _use_gateways(self, assigned: replica_pb2.ReplicaAssignment) -> None:
+        if assigned.gateway_addresses:
+            connection.set_address(assigned.gateway_addresses[0], Trust.OWNER)
+
+    # -- ending
+
+    async def _end(self, stop: _Stop) -> None:
+        """Refuses new calls, finishes those under way, destroys what the user built, and hangs up."""
+        runtime, hooks, server = self._runtime, self._hooks, self._server
+        assert runtime is not None
+        assert hooks is not None
+        assert server is not None
+        timeout = self._settings.graceful_shutdown_timeout_s if stop.timeout_s is None else stop.timeout_s
+        logger.debug("draining within %.1f s: %s", timeout, stop.reason)
+        until = time.monotonic() + timeout
+        if self._checks is not None:
+            self._checks.cancel()
+        runtime.drain()
+        for link in list(self._links):
+            link.goodbye()
+        try:
+            await asyncio.wait_for(runtime.wait_idle(), max(0.0, timeout - _LAST_MOMENT_S))
+        except TimeoutError:
+            logger.warning("%d calls did not end in time and are cancelled", runtime.statistics().ongoing)
+            runtime.cancel_all()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(runtime.wait_idle(), _LAST_MOMENT_S / 2)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(hooks.destroy(), max(_LAST_MOMENT_S / 2, until - time.monotonic()))
+        drained = replica_pb2.RegisterRequest(drained=replica_pb2.ReplicaDrained())
+        await asyncio.to_thread(self._lease.close, drained)
+        await server.stop(_FAREWELL_S)
+        _unlink(self._assigned.result().socket_path)
+        await connection.current().aclose()
+
+    def _watch_owner(self, pid: int) -> None:
+        """On a thread of its own, so that no code of the user's keeps a replica alive without its owner."""
+        asyncio.run(process_ended(pid))
+        with contextlib.suppress(RuntimeError):  # the loop is closed: it is ending anyway
+            self._loop.call_soon_threadsafe(self.stop, f"its owner, process {pid}, is gone", 0.0)
+        time.sleep(_OWNER_GRACE_S)
+        os._exit(1)
+
+    # -- the lease
+
+    def _make_lease(self) -> Lease:
+        return Lease(
+            self._options.controller,
+            replica_pb2.ReplicaHello(replica_id=self._options.replica_id, pid=os.getpid()),
+            on_command=self._on_command,
+            on_abandoned=self._on_abandoned,
+            report=self._report,
+            patience_s=self._options.patience_s,
+        )
+
+    def _report(self) -> replica_pb2.ReplicaReport | None:
+        runtime, hooks = self._runtime, self._hooks
+        if runtime is None or hooks is None:
+            return None
+        return replica_pb2.ReplicaReport(
+            load=runtime.load(), failed_health_checks=hooks.failed_checks, health_message=hooks.health_message
+        )
+
+    def _on_abandoned(self) -> None:
+        self._loop.call_soon_threadsafe(self.stop, "there is no controller")
+
+    def _on_command(self, command: replica_pb2.RegisterResponse) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nothing can be commanded any more
+            self._loop.call_soon_threadsafe(self._obey, command)
+
+    def _obey(self, command: replica_pb2.RegisterResponse) -> None:
+        kind = command.WhichOneof("command")
+        if kind == "assignment":
+            if self._assigned.done():  # a controller that came back; what runs stays
+                self._use_gateways(command.assignment)
+            else:
+                self._assigned.set_result(command.assignment)
+        elif kind == "drain":
+            self.stop("the controller says so", command.drain.timeout_s)
+        elif kind == "reconfigure":
+            task = self._loop.create_task(self._reconfigure(command.reconfigure.settings))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _reconfigure(self, settings: control_pb2.DeploymentSettings) -> None:
+        runtime, hooks = self._runtime, self._hooks
+        if runtime is None or hooks is None:
+            return  # the settings of the assignment are newer than what could be reconfigured
+        before, self._settings = self._settings, settings
+        runtime.resize(max(1, settings.max_ongoing_requests))
+        self._restart_checks()
+        answer = replica_pb2.ReplicaReconfigured()
+        if settings.user_config != before.user_config:
+            try:
+                await hooks.reconfigure(assignment.user_config(settings))
+            except Exception as error:
+                answer.traceback = user_traceback(error)
+        self._lease.say(replica_pb2.RegisterRequest(reconfigured=answer))
+
+    def _restart_checks(self) -> None:
+        if self._checks is not None:
+            self._checks.cancel()
+        assert self._hooks is not None
+        settings = self._settings
+        self._checks = self._loop.create_task(
+            self._hooks.check_forever(settings.health_check_period_s or 10.0, settings.health_check_timeout_s or 30.0)
+        )
+
+
+async def _construct(code: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """An instance of the user's class, on the main thread, with the loop running; ``__init__`` may be a coroutine."""
+    initialize: Any = code.__init__  # type: ignore[misc]  # of this very class
+    if not inspect.iscoroutinefunction(initialize):
+        return code(*args, **kwargs)
+    instance = code.__new__(code, *args, **kwargs)
+    await initialize(instance, *args, **kwargs)
+    return instance
+
+
+def _unlink(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)

@@ -1,0 +1,138 @@
+"""The calls of a replica: which are taken, which wait, which are refused, and when there are none left."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+from fairlead.v1 import session_pb2
+from fairlead.wire.errors import ReplicaBusyError, ReplicaDrainingError
+from fairlead.wire.messages import MAX_MESSAGE
+from fairlead.wire.outcomes import outcome_of
+from fairlead.wire.session import Stream
+from fairlead_replica.callable import UserCallable
+from fairlead_replica.execution import Call
+from fairlead_replica.pool import Mailbox, ThreadPool
+
+MAX_WAITING = 1000
+"""Broadcast calls that wait for a slot."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RuntimeStatistics:
+    """A snapshot of a runtime."""
+
+    ongoing: int
+    """Calls that hold a slot."""
+    waiting: int
+    """Broadcast calls that wait for one."""
+    limit: int
+    """Slots."""
+    draining: bool
+    """Whether new calls are refused."""
+
+
+class Runtime:
+    """Runs at most ``max_ongoing_requests`` calls at once. Belongs to the event loop that it was made on."""
+
+    def __init__(
+        self,
+        target: UserCallable,
+        *,
+        application: str = "",
+        max_ongoing_requests: int,
+        max_waiting: int = MAX_WAITING,
+        max_message: int = MAX_MESSAGE,
+    ) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.callable = target
+        self.application = application
+        self.max_message = max_message
+        self.context = contextvars.copy_context()
+        """What each call's context starts from."""
+        self.mailbox = Mailbox(self.loop)
+        self.pool = ThreadPool(max_ongoing_requests, self.mailbox)
+        self._limit = max_ongoing_requests
+        self._max_waiting = max_waiting
+        self._calls: set[Call] = set()
+        self._waiting: deque[Call] = deque()
+        self._draining = False
+        self._idle = asyncio.Event()
+        self._sequence = 0
+        self._busy = self._busy_outcome()
+
+    def __repr__(self) -> str:
+        return f"<Runtime {self.statistics()!r}>"
+
+    def statistics(self) -> RuntimeStatistics:
+        """How it is. From any thread."""
+        return RuntimeStatistics(
+            ongoing=len(self._calls), waiting=len(self._waiting), limit=self._limit, draining=self._draining
+        )
+
+    def load(self) -> session_pb2.Load:
+        """A load report. From any thread; numbered, so that a late one can be told."""
+        self._sequence = sequence = self._sequence + 1
+        return session_pb2.Load(ongoing=len(self._calls) + len(self._waiting), sequence=sequence)
+
+    def acceptor(self, _context: Any = None) -> Any:
+        """For :func:`fairlead.wire.link.session_handler`: whoever calls gets the same."""
+        return self.accept
+
+    def accept(self, stream: Stream, header: session_pb2.CallHeader, payload: bytes, more: bool, last: bool) -> None:
+        """Takes a call from a link, or ends it with an error that says that it did not start."""
+        if self._draining:
+            error = ReplicaDrainingError("the replica is draining; the call did not start")
+            stream.link.end(stream, outcome_of(error))
+        elif len(self._calls) < self._limit:
+            stream.owner = call = Call(self, stream, header)
+            self._calls.add(call)
+            call.begin(payload, more, last)
+        elif header.broadcast and len(self._waiting) < self._max_waiting:
+            # A broadcast is for every replica: it cannot go to another one, so it waits here.
+            stream.owner = call = Call(self, stream, header, admitted=False)
+            self._waiting.append(call)
+            call.begin(payload, more, last)
+        else:
+            stream.link.end(stream, self._busy)
+
+    def release(self, call: Call) -> None:
+        """The call has ended and gives its slot back; the oldest waiting one gets it."""
+        if call.admitted:
+            self._calls.discard(call)
+        else:
+            self._waiting.remove(call)
+        while self._waiting and len(self._calls) < self._limit:
+            waiting = self._waiting.popleft()
+            self._calls.add(waiting)
+            waiting.admit()
+        if self._draining and not self._calls:
+            self._idle.set()
+
+    def resize(self, max_ongoing_requests: int) -> None:
+        """Changes how many calls run at once. Those under way go on."""
+        self._limit = max_ongoing_requests
+        self.pool.grow(max_ongoing_requests)
+        self._busy = self._busy_outcome()
+
+    def drain(self) -> None:
+        """Refuses new calls from now on. Those that run or wait go on."""
+        self._draining = True
+        if not self._calls:
+            self._idle.set()
+
+    async def wait_idle(self) -> None:
+        """Returns when the replica is draining and the last call has ended."""
+        await self._idle.wait()
+
+    def cancel_all(self) -> None:
+        """Interrupts every call, as if its caller had given up."""
+        for call in [*self._waiting, *self._calls]:
+            call.on_cancel(call.stream)
+
+    def _busy_outcome(self) -> session_pb2.Outcome:
+        message = f"the replica runs {self._limit} calls, as many as it may; the call did not start"
+        return outcome_of(ReplicaBusyError(message))
