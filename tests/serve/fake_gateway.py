@@ -148,9 +148,7 @@ class FakeGateway:
         self.links.append(accepting)
         return opener
 
-    def accept(
-        self, stream: Stream, header: session_pb2.CallHeader, payload: bytes, more: bool, last: bool
-    ) -> None:
+    def accept(self, stream: Stream, header: session_pb2.CallHeader, payload: bytes, more: bool, last: bool) -> None:
         call = FakeCall(self, stream, header)
         stream.owner = call
         self.calls.append(call)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from random import getrandbits
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic, Literal, TypeVar, Unpack, overload
 
 from fairlead.serve import connection
 from fairlead.serve.arguments import Resolution, encode, holds_response
 from fairlead.serve.broadcast import BroadcastCall, DeploymentBroadcastResponse
 from fairlead.serve.caller import Call, StreamCall, UnaryCall
 from fairlead.serve.context import current_request_context
-from fairlead.serve.options import HandleOptions
+from fairlead.serve.options import HandleOptions, OptionNames
 from fairlead.serve.response import DeploymentResponse, DeploymentResponseGenerator
 from fairlead.serve.settings import DEFAULT
 from fairlead.serve.upload import IteratorUpload
@@ -120,11 +120,6 @@ class DeploymentHandle(Generic[T_co]):
         gets one too. Whatever goes wrong is raised when the result is fetched. Made while a request is handled, the
         call carries its request id, ends with its deadline, and is cancelled with it.
         """
-        call: UnaryCall | StreamCall
-        if self._options.stream:
-            call = self._make(StreamCall)
-            self._send(call, args, kwargs)
-            return DeploymentResponseGenerator(call)
         call = self._make(UnaryCall)
         self._send(call, args, kwargs)
         return DeploymentResponse(call)
@@ -161,44 +156,23 @@ class DeploymentHandle(Generic[T_co]):
 
     # -- copies
 
-    def options(
-        self,
-        *,
-        method_name: str | DEFAULT = DEFAULT.VALUE,
-        multiplexed_model_id: str | DEFAULT = DEFAULT.VALUE,
-        session_id: str | DEFAULT = DEFAULT.VALUE,
-        stream: bool | DEFAULT = DEFAULT.VALUE,
-        timeout_s: float | DEFAULT | None = DEFAULT.VALUE,
-        idempotent: bool | DEFAULT = DEFAULT.VALUE,
-        request_serialization: str | DEFAULT = DEFAULT.VALUE,
-        response_serialization: str | DEFAULT = DEFAULT.VALUE,
-        use_new_handle_api: bool | DEFAULT = DEFAULT.VALUE,
-        _prefer_local_routing: bool | DEFAULT = DEFAULT.VALUE,
-        _by_reference: bool | DEFAULT = DEFAULT.VALUE,
-    ) -> DeploymentHandle[Any]:
-        """A copy that calls differently; what is left out stays. ``HandleOptions`` says what each means.
+    @overload
+    def options(self, *, stream: Literal[True], **given: Unpack[OptionNames]) -> StreamingDeploymentHandle: ...
+    @overload
+    def options(self, *, stream: bool | DEFAULT = ..., **given: Unpack[OptionNames]) -> DeploymentHandle[Any]: ...
+    def options(self, **given: Any) -> DeploymentHandle[Any]:
+        """A copy that calls differently; what is left out stays. ``HandleOptions`` says what each option means.
 
-        ``request_serialization`` and ``response_serialization`` are one of cloudpickle (the default), pickle, msgpack
-        and orjson, in any case. Raises ValueError or TypeError for values that cannot be. The last three are accepted
-        for compatibility and change nothing.
+        ``method_name``, ``multiplexed_model_id``, ``session_id``, ``stream``, ``timeout_s``, ``idempotent``,
+        ``request_serialization``, ``response_serialization`` (each of cloudpickle, pickle, msgpack and orjson, in any
+        case); ``use_new_handle_api``, ``_prefer_local_routing`` and ``_by_reference`` are accepted for compatibility
+        and change nothing. Raises TypeError for unknown options, ValueError or TypeError for values that cannot be.
         """
-        given = {
-            "method_name": method_name,
-            "multiplexed_model_id": multiplexed_model_id,
-            "session_id": session_id,
-            "stream": stream,
-            "timeout_s": timeout_s,
-            "idempotent": idempotent,
-            "request_serialization": request_serialization,
-            "response_serialization": response_serialization,
-            "use_new_handle_api": use_new_handle_api,
-            "_prefer_local_routing": _prefer_local_routing,
-            "_by_reference": _by_reference,
-        }
         return self._copy(self._options.update(given))
 
     def _copy(self, options: HandleOptions) -> DeploymentHandle[Any]:
-        return DeploymentHandle(self._deployment_name, self._app_name, options=options, _shared=self._shared)
+        kind = StreamingDeploymentHandle if options.stream else DeploymentHandle
+        return kind(self._deployment_name, self._app_name, options=options, _shared=self._shared)
 
     def __getattr__(self, name: str) -> DeploymentHandle[Any]:
         """A copy that calls the method of this name; whether there is one is found out by calling it."""
@@ -245,12 +219,31 @@ class DeploymentHandle(Generic[T_co]):
         """For compatibility; does nothing."""
 
 
+class StreamingDeploymentHandle(DeploymentHandle[Any]):
+    """A handle with ``stream=True``: its calls return generators."""
+
+    __slots__ = ()
+
+    def remote(self, *args: Any, **kwargs: Any) -> DeploymentResponseGenerator[Any]:  # type: ignore[override]
+        """As ``DeploymentHandle.remote``; returns a ``DeploymentResponseGenerator``."""
+        call = self._make(StreamCall)
+        self._send(call, args, kwargs)
+        return DeploymentResponseGenerator(call)
+
+    def __getattr__(self, name: str) -> StreamingDeploymentHandle:
+        """A copy that calls the method of this name."""
+        found: Any = super().__getattr__(name)
+        return found  # type: ignore[no-any-return]
+
+
 def _restore(deployment_name: str, app_name: str, options: dict[str, Any], hint: str) -> DeploymentHandle[Any]:
     """Makes a pickled handle again. In a process that knows no gateway yet, the one that the sender used is taken."""
     here = connection.current()
     if hint and not here.address:
         here.set_address(hint, Trust.OWNER)
-    return DeploymentHandle(deployment_name, app_name, options=HandleOptions(**options))
+    chosen = HandleOptions(**options)
+    kind = StreamingDeploymentHandle if chosen.stream else DeploymentHandle
+    return kind(deployment_name, app_name, options=chosen)
 
 
 def unbound_handle(deployment_name: str, app_name: str) -> tuple[Any, ...]:

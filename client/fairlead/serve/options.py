@@ -5,13 +5,28 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, Self
+from typing import Any, Self, TypedDict
 
 from fairlead.serve.caller import CallTemplate
 from fairlead.serve.settings import DEFAULT
 from fairlead.serve.validation import check_optional_number
 from fairlead.v1 import session_pb2
 from fairlead.wire.codecs import codec_named
+
+
+class OptionNames(TypedDict, total=False):
+    """The keywords of ``DeploymentHandle.options`` but ``stream``, for type checkers."""
+
+    method_name: str | DEFAULT
+    multiplexed_model_id: str | DEFAULT
+    session_id: str | DEFAULT
+    timeout_s: float | DEFAULT | None
+    idempotent: bool | DEFAULT
+    request_serialization: str | DEFAULT
+    response_serialization: str | DEFAULT
+    use_new_handle_api: bool | DEFAULT
+    _prefer_local_routing: bool | DEFAULT
+    _by_reference: bool | DEFAULT
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,6 +73,9 @@ class HandleOptions:
                 UserWarning,
                 stacklevel=3,
             )
+        unknown = sorted(set(changes) - _KNOWN)
+        if unknown:
+            raise TypeError(f"handles have no option {', '.join(map(repr, unknown))}; they have {sorted(_KNOWN)}")
         return replace(self, **changes)
 
     def given(self) -> dict[str, Any]:
@@ -81,3 +99,6 @@ class HandleOptions:
             session_id=self.session_id,
         )
         return CallTemplate(header=header, request_codec=request, response_codec=response, timeout_s=self.timeout_s)
+
+
+_KNOWN = frozenset(one.name for one in fields(HandleOptions))

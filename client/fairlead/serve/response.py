@@ -201,4 +201,3 @@ class DeploymentResponseGenerator(ResponseOfCall, Generic[R]):
                 self._call.cancel()
         except (AttributeError, RuntimeError):  # never made, or the interpreter is going down
             return
-
