@@ -1,7 +1,8 @@
 """Checks that protos/ breaks no client generated from an earlier state of it: `buf breaking` against that state.
 
 The earlier state is where this branch left main or, on main itself, the commit before the last one (on the first
-commit: that commit, if something has changed since). A commit that breaks the contract on purpose says why in a line of its message that begins with ``Breaks-Contract:``.
+commit: that commit, if something has changed since). A commit that breaks the contract on purpose says why in a line of
+its message that begins with ``Breaks-Contract:``.
 """
 
 from __future__ import annotations
