@@ -1,0 +1,1 @@
+"""The gateway: a worker that carries calls, and the controller that says what runs."""

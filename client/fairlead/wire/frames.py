@@ -1,8 +1,8 @@
 """Frames and packets as bytes.
 
-A packet on the wire is a ``SessionRequest`` or ``SessionResponse`` (the same two fields in each): repeated frames, then a
-load report. Protobuf says that concatenated messages merge, repeated fields one after the other; so a packet is built by
-joining frames that were each encoded once, when they were made.
+A packet on the wire is a ``SessionRequest`` or ``SessionResponse`` (the same two fields in each): repeated frames, then
+a load report. Protobuf says that concatenated messages merge, repeated fields one after the other; so a packet is built
+by joining frames that were each encoded once, when they were made.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from fairlead.v1 import serving_pb2, session_pb2
 from fairlead.wire.errors import ProtocolViolationError
 
 MAX_PIECE = 128 * 1024
-"""The most bytes of a message that one frame carries; larger messages are split, so that they do not block small ones."""
+"""The most bytes of a message that one frame carries; larger ones are split, so that they do not block small ones."""
 
 MAX_FRAME_PAYLOAD = 1024 * 1024
 """The most bytes of payload that a frame from a peer may carry."""

@@ -1,6 +1,6 @@
 """Sessions over grpc.aio: a thin pump between a :class:`~fairlead.wire.session.Session` and a bidirectional stream.
 
-Writing needs no timer: whatever queued up since the last write goes out as one packet as soon as the transport takes it.
+Writing needs no timer: what queued up since the last write goes out as one packet as soon as the transport takes it.
 A link belongs to the event loop it was made on, and none of its methods may be called from elsewhere.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc
@@ -19,6 +19,7 @@ from fairlead.wire.errors import (
     ConnectionLostError,
     FairleadError,
     GatewayDrainingError,
+    InternalError,
     ProtocolViolationError,
     TooManyCallsError,
 )
@@ -35,10 +36,16 @@ Acceptor = Callable[[Stream, session_pb2.CallHeader, bytes, bool, bool], None]
 """Takes a call that the peer opened: ``(stream, header, payload, more, last)``. It sets ``stream.owner``."""
 
 CONGESTED = 32 * 1024 * 1024
-"""Bytes waiting to be written above which nothing more is read from the peer."""
+"""Bytes waiting to be written above which an acceptor reads nothing more from its peer."""
 
 STALLED_AFTER = 60.0
 """Seconds without a write going through, while some wait, after which the peer is given up."""
+
+FAREWELL = 1.0
+"""Seconds that an opener gives its last packet to go out before it closes the connection."""
+
+SMALL_PACKET = 32 * 1024
+"""Bytes up to which a packet may be kept in memory by the header of one of its calls."""
 
 CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.max_receive_message_length", 8 * 1024 * 1024),
@@ -81,12 +88,15 @@ class Link:
         self._closed: asyncio.Future[None] = self._loop.create_future()
         self._writer: asyncio.Future[None] | None = None
         self._relief: asyncio.Future[None] | None = None
+        self._idle: asyncio.Future[None] | None = None
         self._closing = False
+        self._keep_headers = True
         self._lost: FairleadError | None = None
         self._writes = 0
         self._watched_writes = -1
         self._watch: asyncio.TimerHandle | None = None
         self._shutdown: Callable[[], Awaitable[None]] | None = None
+        self._keeper: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
         return f"<Link {self.name!r} {'closed' if self.closed else 'open'} {self.session!r}>"
@@ -117,6 +127,8 @@ class Link:
         """Ends a call that was accepted. Harmless for one that has ended, or was lost."""
         self.session.end(stream, outcome, payload)
         self._wake()
+        if self._idle is not None:
+            self._check_idle()
 
     def cancel(self, stream: Stream) -> None:
         """Gives up a call that was opened; its ``on_end`` still follows."""
@@ -149,6 +161,19 @@ class Link:
         """Returns when the link is over."""
         await asyncio.shield(self._closed)
 
+    async def wait_idle(self) -> None:
+        """Returns when no call is under way, or the link is over."""
+        while self.session.streams and self._lost is None:
+            if self._idle is None:
+                self._idle = self._loop.create_future()
+            await asyncio.shield(self._idle)
+
+    def report_load(self) -> None:
+        """Sends a load report now, though there may be nothing else to send."""
+        if self._load is not None and self._lost is None and not self.session.outbox:
+            self.session.outbox.append(b"")
+            self._wake()
+
     def goodbye(self) -> None:
         """Says that no further calls are opened or accepted. Those under way go on."""
         self.session.goodbye()
@@ -163,10 +188,12 @@ class Link:
     def fail(self, error: FairleadError) -> None:
         """Ends the session for a reason, which the peer is told."""
         if self._lost is None:
-            self.session.goodbye(outcome_of(error, trusted=False))
-            farewell = self.session.take()
+            session = self.session
+            session.goodbye(outcome_of(error, trusted=False))
+            farewell = session.outbox[-1]  # the rest is of calls that are over with this
             self.lose(error)
-            self.session.outbox.append(farewell)
+            session.outbox.append(farewell)
+            session.outbox_bytes = len(farewell)
             self._wake()
 
     def lose(self, error: FairleadError) -> None:
@@ -181,23 +208,25 @@ class Link:
         for stream in self.session.lose():
             if self.session.opener:
                 self._tell(stream.owner.on_end, stream, outcome, None)
-            elif not stream.cancelled:
+            elif not stream.cancelled and stream.owner is not None:
                 stream.cancelled = True
                 self._tell(stream.owner.on_cancel, stream)
         if not self._closed.done():
             self._closed.set_result(None)
         if self._relief is not None:
             self._relieve()
+        if self._idle is not None:
+            self._check_idle()
         self._wake(force=True)
         if self.on_packet is not None:
-            self.on_packet()
+            self._tell(self.on_packet)
 
     @staticmethod
     def _tell(callback: Callable[..., None], *arguments: Any) -> None:
         try:
             callback(*arguments)
-        except Exception:  # an owner's defect must not end the other calls
-            logger.exception("a call's owner raised; the call is left as it is")
+        except Exception:  # its defect must not end the other calls
+            logger.exception("a callback of the link raised")
 
     # -- the transport's side
 
@@ -236,14 +265,29 @@ class Link:
         if self._writer is None or self.session.outbox:
             self._watch = self._loop.call_later(STALLED_AFTER, self._check_progress)
 
+    def _check_idle(self) -> None:
+        if not self.session.streams and self._idle is not None:
+            idle, self._idle = self._idle, None
+            if not idle.done():
+                idle.set_result(None)
+
     def _relieve(self) -> None:
         relief, self._relief = self._relief, None
         if relief is not None and not relief.done():
             relief.set_result(None)
 
+    @property
+    def congested(self) -> bool:
+        """Whether so much waits to be written that nothing more is to be read: who does not read is not read from.
+
+        Only an acceptor is: what it writes grows with the calls that it reads, while an opener opens its calls itself.
+        If both ends stopped reading, each would wait for the other.
+        """
+        return self.session.outbox_bytes > CONGESTED and self._acceptor is not None and self._lost is None
+
     async def room(self) -> None:
-        """Waits while too much is to be written: who does not read is not read from."""
-        if self.session.outbox_bytes > CONGESTED and self._lost is None:
+        """Waits while the link is congested."""
+        if self.congested:
             if self._relief is None:
                 self._relief = self._loop.create_future()
             await asyncio.shield(self._relief)
@@ -252,10 +296,11 @@ class Link:
         """Takes in a packet from the peer and tells the calls' owners. A violation ends the session."""
         if self._lost is not None:
             return
+        self._keep_headers = len(packet) <= SMALL_PACKET
         try:
             frames, load = decode_packet(packet)
             if load is not None and self._on_load is not None:
-                self._on_load(load)
+                self._tell(self._on_load, load)
             receive = self.session.receive
             for frame in frames:
                 event = receive(frame)
@@ -265,8 +310,11 @@ class Link:
             logger.warning("%s: the peer broke the session protocol: %s", self.name, violation)
             self.fail(violation)
             return
+        self._wake()  # credit may have set something free
+        if self._idle is not None:
+            self._check_idle()
         if self.on_packet is not None:
-            self.on_packet()
+            self._tell(self.on_packet)
 
     def _dispatch(self, kind: EventKind, stream: Stream | None, frame: session_pb2.Frame) -> None:
         try:
@@ -286,10 +334,20 @@ class Link:
                 stream.owner.on_writable(stream)
             else:
                 stream.owner.on_cancel(stream)
-        except ProtocolViolationError:
-            raise
         except Exception:  # an owner's defect must not end the other calls
-            logger.exception("%s: a call's owner raised; the call is left as it is", self.name)
+            logger.exception("%s: the owner of %r raised; the call is ended", self.name, stream)
+            if stream is not None:
+                self._abandon(stream)
+
+    def _abandon(self, stream: Stream) -> None:
+        """Ends a call whose owner is broken, so that nobody waits for it."""
+        if self.session.opener:
+            self.session.cancel(stream)
+        else:
+            self.session.end(stream, outcome_of(InternalError("the call's owner failed"), trusted=False))
+            if stream.owner is not None:
+                self._tell(stream.owner.on_cancel, stream)
+        self._wake()
 
     def _accept(self, stream: Stream, frame: session_pb2.Frame) -> None:
         stream.link = self
@@ -298,7 +356,11 @@ class Link:
             self.end(stream, outcome_of(error, trusted=False))
             return
         assert self._acceptor is not None
-        self._acceptor(stream, frame.header, frame.payload, frame.more, frame.last)
+        header = frame.header
+        if not self._keep_headers:  # a header keeps the memory of its whole packet
+            header = session_pb2.CallHeader()
+            header.CopyFrom(frame.header)
+        self._acceptor(stream, header, frame.payload, frame.more, frame.last)
 
     def _peer_goodbye(self) -> None:
         ended = self.session.ended
@@ -336,34 +398,41 @@ async def connect(
     try:
         await asyncio.wait_for(call.initial_metadata(), timeout_s)
         if call.done():
-            raise ConnectionLostError(f"{address} refused the session: {await call.code()}: {await call.details()}")
-    except (grpc.aio.AioRpcError, TimeoutError) as error:
+            code = await call.code()
+            what = (
+                "cannot reach {}" if code is grpc.StatusCode.UNAVAILABLE else f"{{}} refused the session: {code.name}"
+            )
+            raise ConnectionLostError(f"{what.format(address)}: {await call.details()}")
+    except TimeoutError as error:
         await channel.close()
-        detail = error.details() if isinstance(error, grpc.aio.AioRpcError) else f"no answer within {timeout_s} s"
-        raise ConnectionLostError(f"cannot reach {address}: {detail}") from error
+        raise ConnectionLostError(f"cannot reach {address}: no answer within {timeout_s} s") from error
     except BaseException:
         await channel.close()
         raise
     link = Link(name=address, on_load=on_load, max_calls=max_calls)
-    pumps = asyncio.gather(_write_to(link, call), _read_from(link, call, address))
+    keeper = link._keeper = asyncio.create_task(_keep(link, channel, call))
 
     async def shutdown() -> None:
         call.cancel()
-        pumps.cancel()
-        try:
-            await pumps
-        except asyncio.CancelledError:
-            pass
-        await channel.close()
-
-    async def clean_up() -> None:
-        await link.wait_closed()
-        await asyncio.wait({pumps}, timeout=1.0)  # a farewell may still go out
-        await shutdown()
+        await asyncio.shield(keeper)
 
     link._shutdown = shutdown
-    link._keeper = asyncio.get_running_loop().create_task(clean_up())  # type: ignore[attr-defined]
     return link
+
+
+async def _keep(link: Link, channel: grpc.aio.Channel, call: Any) -> None:
+    """An opener's life: runs its two pumps, and closes everything when the link is over."""
+    pumps = [asyncio.create_task(_write_to(link, call)), asyncio.create_task(_read_from(link, call))]
+    try:
+        await link.wait_closed()
+        await asyncio.wait(pumps, timeout=FAREWELL)
+    finally:
+        link.lose(ConnectionLostError("the connection was closed"))  # if this task was cancelled
+        call.cancel()
+        for pump in pumps:
+            pump.cancel()
+        await asyncio.wait(pumps)
+        await channel.close()
 
 
 async def _write_to(link: Link, call: Any) -> None:
@@ -371,19 +440,17 @@ async def _write_to(link: Link, call: Any) -> None:
         while packet := await link.packet():
             await call.write(packet)
         await call.done_writing()
-    except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
+    except Exception as error:  # whatever ends the stream ends the session
         link.lose(ConnectionLostError(f"the connection to {link.name} was lost: {_detail(error)}"))
 
 
-async def _read_from(link: Link, call: Any, address: str) -> None:
+async def _read_from(link: Link, call: Any) -> None:
     try:
         while (packet := await call.read()) is not grpc.aio.EOF:
             link.receive(packet)
-            if link.session.outbox_bytes > CONGESTED:
-                await link.room()
-        link.lose(ConnectionLostError(f"{address} closed the connection"))
-    except grpc.aio.AioRpcError as error:
-        link.lose(ConnectionLostError(f"the connection to {address} was lost: {_detail(error)}"))
+        link.lose(ConnectionLostError(f"{link.name} closed the connection"))
+    except Exception as error:  # whatever ends the stream ends the session
+        link.lose(ConnectionLostError(f"the connection to {link.name} was lost: {_detail(error)}"))
 
 
 def _detail(error: BaseException) -> str:
@@ -404,19 +471,18 @@ def session_handler(
     hears of each new one.
     """
 
-    async def handle(
-        requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext[Any, Any]
-    ) -> AsyncIterator[bytes]:
+    async def handle(requests: object, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        # A coroutine that writes, not a generator that yields: when the call is cancelled, it ends here and now.
         link = Link(acceptor=make_acceptor(context), load=load, name=context.peer() or "session", max_calls=max_calls)
         await context.send_initial_metadata(())  # tells the opener that the session stands
-        reader = asyncio.create_task(_read_requests(link, requests))
+        reader = asyncio.create_task(_read_requests(link, context))
         if links is not None:
             links.add(link)
-        if on_link is not None:
-            on_link(link)
         try:
+            if on_link is not None:
+                on_link(link)
             while packet := await link.packet():
-                yield packet
+                await context.write(packet)
             if isinstance(link.lost, ProtocolViolationError):
                 await context.abort(grpc.StatusCode.INVALID_ARGUMENT, link.lost.message)
         finally:
@@ -429,14 +495,12 @@ def session_handler(
     return grpc.stream_stream_rpc_method_handler(handle)
 
 
-async def _read_requests(link: Link, requests: AsyncIterator[bytes]) -> None:
+async def _read_requests(link: Link, context: grpc.aio.ServicerContext[Any, Any]) -> None:
     try:
-        async for packet in requests:
+        while not link.closed and (packet := await context.read()) is not grpc.aio.EOF:
             link.receive(packet)
-            if link.session.outbox_bytes > CONGESTED:
+            if link.congested:
                 await link.room()
         link.lose(ConnectionLostError("the peer closed the session"))
-    except asyncio.CancelledError:
-        raise
     except Exception as error:  # whatever ends the stream ends the session; the handler cleans up
-        link.lose(ConnectionLostError(f"the session broke: {error}"))
+        link.lose(ConnectionLostError(f"the session broke: {_detail(error)}"))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from fairlead.v1 import session_pb2
 from fairlead.wire.errors import ConnectionLostError
-from fairlead.wire.link import Acceptor, Link
+from fairlead.wire.link import FAREWELL, Acceptor, Link
 
 
 def link_pair(acceptor: Acceptor, *, load: Callable[[], session_pb2.Load] | None = None) -> tuple[Link, Link]:
@@ -17,7 +17,7 @@ def link_pair(acceptor: Acceptor, *, load: Callable[[], session_pb2.Load] | None
     pumps = asyncio.gather(_pump(opener, accepting), _pump(accepting, opener))
 
     async def shutdown() -> None:
-        await asyncio.wait({pumps}, timeout=1.0)
+        await asyncio.wait({pumps}, timeout=FAREWELL)
 
     for link in (opener, accepting):
         link._shutdown = shutdown
@@ -27,5 +27,7 @@ def link_pair(acceptor: Acceptor, *, load: Callable[[], session_pb2.Load] | None
 async def _pump(source: Link, target: Link) -> None:
     while packet := await source.packet():
         target.receive(packet)
+        if target.congested:
+            await target.room()
         await asyncio.sleep(0)  # as a socket would: the other side's loop turns before the next packet
     target.lose(ConnectionLostError("the peer closed the session"))

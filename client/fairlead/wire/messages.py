@@ -6,36 +6,54 @@ import asyncio
 from collections import deque
 
 from fairlead.wire.errors import MessageTooLargeError
-from fairlead.wire.session import Stream, cost
+from fairlead.wire.session import INITIAL_CREDIT, Stream, cost
 
 MAX_MESSAGE = 1024 * 1024 * 1024
 """The default limit of one message, in bytes."""
 
 
+WITHHELD = INITIAL_CREDIT // 4
+"""Credit that a message of several pieces keeps until it is taken, so that only a few such messages can pile up."""
+
+
 class MessageAssembler:
-    """Joins pieces to messages. Pieces of a message that goes on are credited at once, so that any size passes."""
+    """Joins pieces to messages. Pieces of a message that goes on are credited at once, so that any size passes.
 
-    __slots__ = ("_parts", "_size", "limit")
+    With ``withhold`` so many bytes of credit are kept back from each message, until it is taken: ``owed`` says how many
+    there are to return for the message that :meth:`add` gave last. Without, it is the cost of the last piece.
+    """
 
-    def __init__(self, limit: int = MAX_MESSAGE) -> None:
+    __slots__ = ("_kept", "_parts", "_size", "limit", "owed", "withhold")
+
+    def __init__(self, limit: int = MAX_MESSAGE, *, withhold: int = 0) -> None:
         self.limit = limit
+        self.withhold = withhold
+        self.owed = 0
+        self._kept = 0
         self._parts: list[bytes] = []
         self._size = 0
 
     def add(self, stream: Stream, payload: bytes, more: bool) -> bytes | None:
         """The message that this piece completes; None: it goes on. Raises MessageTooLargeError above the limit."""
-        if not more and not self._parts:
-            return payload
         self._size += len(payload)
         if self._size > self.limit:
+            self._parts.clear()
             raise MessageTooLargeError(f"a message of more than {self.limit} bytes")
-        self._parts.append(payload)
         if more:
-            stream.link.consumed(stream, cost(payload))
+            self._parts.append(payload)
+            amount = cost(payload)
+            kept = min(amount, self.withhold - self._kept)
+            self._kept += kept
+            if amount > kept:
+                stream.link.consumed(stream, amount - kept)
             return None
+        self.owed = self._kept + cost(payload)
+        self._size = self._kept = 0
+        if not self._parts:
+            return payload
+        self._parts.append(payload)
         message = b"".join(self._parts)
         self._parts.clear()
-        self._size = 0
         return message
 
 
@@ -48,7 +66,7 @@ class MessageReader:
     __slots__ = ("_assembler", "_error", "_finished", "_messages", "_waiter")
 
     def __init__(self, limit: int = MAX_MESSAGE) -> None:
-        self._assembler = MessageAssembler(limit)
+        self._assembler = MessageAssembler(limit, withhold=WITHHELD)
         self._messages: deque[tuple[Stream, bytes, int]] = deque()
         self._finished = False
         self._error: BaseException | None = None
@@ -64,13 +82,13 @@ class MessageReader:
             self.finish(error)
             return
         if message is not None:
-            self._messages.append((stream, message, cost(payload)))
+            self._messages.append((stream, message, self._assembler.owed))
             self._wake()
         if last:
             self.finish(None)
 
     def finish(self, error: BaseException | None) -> None:
-        """No more messages come. Those that are here are still read; then ``error`` is raised, or the end is reached."""
+        """No more messages come. Those that are here are still read; then ``error`` is raised, or the end reached."""
         if not self._finished:
             self._finished = True
             self._error = error

@@ -10,6 +10,7 @@ import builtins
 import pickle
 
 import cloudpickle
+from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
 from fairlead.v1 import error_pb2, session_pb2
@@ -20,6 +21,9 @@ MAX_MESSAGE = 4096
 
 MAX_TRACEBACK = 64 * 1024
 """Characters of a traceback; of longer ones the end is kept."""
+
+MAX_EXCEPTION = 512 * 1024
+"""Bytes of a pickled exception; a larger one travels by its type and text, because a frame does not carry it."""
 
 _USER_EXCEPTION = "USER_EXCEPTION"
 
@@ -37,22 +41,38 @@ class RemoteTraceback(Exception):
 
 def _status(code: int, message: str, reason: str, metadata: dict[str, str]) -> status_pb2.Status:
     status = status_pb2.Status(code=code, message=_cut(message))
-    status.details.add().Pack(error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN, metadata=metadata))
+    info = error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN)
+    for key, value in metadata.items():
+        info.metadata[key] = _cut(value)
+    status.details.add().Pack(info)
     return status
 
 
 def _cut(message: str) -> str:
-    return message if len(message) <= MAX_MESSAGE else message[: MAX_MESSAGE - 1] + "…"
+    message = message if len(message) <= MAX_MESSAGE else message[: MAX_MESSAGE - 1] + "…"
+    return message if message.isascii() else _encodable(message)
+
+
+def _encodable(text: str) -> str:
+    """The text without lone surrogates, as in names of files, which no protobuf string may hold."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as failure:  # the user's code, again
+        return f"<its text cannot be had: {type(failure).__name__}>"
 
 
 def _pickled(error: BaseException) -> bytes:
-    """The exception as bytes that can be unpickled; empty if there are none."""
+    """The exception as bytes that can be unpickled; empty if there are none, or too many."""
     try:
         data: bytes = cloudpickle.dumps(error, pickle.HIGHEST_PROTOCOL)
         pickle.loads(data)  # an exception with a required constructor argument pickles, and fails only here
     except Exception:
         return b""
-    return data
+    return data if len(data) <= MAX_EXCEPTION else b""
 
 
 def outcome_of(error: BaseException, *, trusted: bool = True, traceback: str = "") -> session_pb2.Outcome:
@@ -68,15 +88,15 @@ def outcome_of(error: BaseException, *, trusted: bool = True, traceback: str = "
     else:
         kind = type(error)
         name = f"{kind.__module__}.{kind.__qualname__}"
-        text = str(error)
+        text = _text(error)
         message = f"{kind.__qualname__}: {text}" if text else kind.__qualname__
-        metadata = {"exception_type": name, "exception_message": _cut(text)}
+        metadata = {"exception_type": name, "exception_message": text}
         code = UserExceptionError.code.value[0]
         outcome = session_pb2.Outcome(status=_status(code, message, _USER_EXCEPTION, metadata))
         if trusted:
             outcome.exception = _pickled(error)
     if trusted and traceback:
-        outcome.traceback = traceback[-MAX_TRACEBACK:]
+        outcome.traceback = _encodable(traceback[-MAX_TRACEBACK:])
     return outcome
 
 
@@ -84,16 +104,25 @@ def error_info(status: status_pb2.Status) -> error_details_pb2.ErrorInfo | None:
     """The status's ErrorInfo of our domain, if it has one."""
     for detail in status.details:
         info = error_details_pb2.ErrorInfo()
-        if detail.Unpack(info) and info.domain == DOMAIN:
-            return info
+        try:
+            if detail.Unpack(info) and info.domain == DOMAIN:
+                return info
+        except DecodeError:  # a peer's defect; its status still says something
+            continue
     return None
 
 
 def error_of(outcome: session_pb2.Outcome, *, trusted: bool = True) -> BaseException:
-    """The exception to raise for an outcome. Only with ``trusted`` is anything unpickled."""
+    """The exception to raise for an outcome, whatever the peer put in it. Only with ``trusted`` is anything unpickled.
+
+    Always an ``Exception`` that can be set on a future: a user's ``SystemExit`` or ``StopIteration`` becomes a
+    UserExceptionError, since here it would end the caller or the caller's loop.
+    """
     error = _restored(outcome, trusted)
     if trusted and outcome.traceback:
-        error.__cause__ = RemoteTraceback(outcome.traceback)
+        BaseException.__setattr__(
+            error, "__cause__", RemoteTraceback(outcome.traceback)
+        )  # it may be a frozen dataclass
     return error
 
 
@@ -104,12 +133,15 @@ def _restored(outcome: session_pb2.Outcome, trusted: bool) -> BaseException:
         return InternalError(status.message or f"failed with code {status.code}")
     metadata = dict(info.metadata)
     if info.reason != _USER_EXCEPTION:
-        return BY_REASON.get(info.reason, InternalError).restore(status.message, metadata)
+        try:
+            return BY_REASON.get(info.reason, InternalError).restore(status.message, metadata)
+        except Exception:  # metadata that is not what the class expects
+            return InternalError(status.message, metadata=metadata)
     if trusted and outcome.exception:
         try:
             error = pickle.loads(outcome.exception)
-            if isinstance(error, BaseException):
-                return error
+            if _may_be_raised(type(error)):
+                return error  # type: ignore[no-any-return]
         except Exception as failure:
             metadata["unpickling_failed"] = f"{type(failure).__name__}: {failure}"
     return _builtin(metadata) or UserExceptionError(status.message, metadata=metadata)
@@ -119,12 +151,17 @@ def _builtin(metadata: dict[str, str]) -> BaseException | None:
     """A builtin exception by name: safe, since making one runs no code of the sender's."""
     module, _, name = metadata.get("exception_type", "").rpartition(".")
     kind = getattr(builtins, name, None) if module == "builtins" else None
-    if isinstance(kind, type) and issubclass(kind, Exception):
+    if isinstance(kind, type) and _may_be_raised(kind):
         try:
-            return kind(metadata.get("exception_message", ""))
+            error: BaseException = kind(metadata.get("exception_message", ""))
+            return error
         except TypeError:  # UnicodeDecodeError and the like want more than a message
             return None
     return None
+
+
+def _may_be_raised(kind: type) -> bool:
+    return issubclass(kind, Exception) and not issubclass(kind, StopIteration | StopAsyncIteration)
 
 
 def without_secrets(outcome: session_pb2.Outcome) -> session_pb2.Outcome:

@@ -57,7 +57,7 @@ class CallOwner(Protocol):
 
 
 class Stream:
-    """One call on one session. Its fields are the session's; a call's user reads ``call_id``, ``owner`` and ``link``."""
+    """One call on one session. Its fields are the session's; users read ``call_id``, ``owner`` and ``link``."""
 
     __slots__ = (
         "call_id",
@@ -378,10 +378,10 @@ class Session:
         return Event(_CANCELLED, stream)
 
     def _goodbye(self, frame: session_pb2.Frame, call_id: int) -> Event:
-        if call_id > self.highest:
-            raise ProtocolViolationError(f"GOODBYE at call {call_id}, which was never opened")
         if frame.HasField("outcome"):
             self.ended = frame.outcome
+        elif call_id > self.highest:
+            raise ProtocolViolationError(f"GOODBYE at call {call_id}, which was never opened")
         elif self.peer_refuses_above is not None:
             raise ProtocolViolationError("a second GOODBYE")
         if self.peer_refuses_above is None:

@@ -1,8 +1,8 @@
 """Which serializations a connection may carry: one check, for every listener.
 
-``cloudpickle`` and ``pickle`` run code of the sender's choice when they are decoded. They are let through on connections
-whose peer is the owner (a Unix socket in an owner-only directory) or has authenticated itself, and refused anywhere
-else before a byte is decoded.
+``cloudpickle`` and ``pickle`` run code of the sender's choice when they are decoded. They are let through on
+connections whose peer is the owner (a Unix socket in an owner-only directory) or has authenticated itself, and refused
+anywhere else before a byte is decoded.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class Trust(enum.Enum):
 def check_serialization(serialization: int, trust: Trust) -> None:
     """Refuses what the connection is not trusted with.
 
-    Raises UnknownSerializationError, or UntrustedSerializationError that names what would work. HTTP payloads are made by
-    Fairlead's own HTTP door and never come from a peer that is not the owner.
+    Raises UnknownSerializationError, or UntrustedSerializationError that names what would work. HTTP payloads are made
+    by Fairlead's own HTTP door and never come from a peer that is not the owner.
     """
     if trust.may_run_code and serialization == session_pb2.SERIALIZATION_HTTP:
         return

@@ -1,0 +1,1 @@
+"""Routing: names, trust, queues, picking a replica, retries, broadcasts."""

@@ -1,0 +1,130 @@
+"""The session door: calls that come as frames leave as frames, their payloads untouched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from fairlead.v1 import session_pb2
+from fairlead.wire.link import Acceptor, Link, session_handler
+from fairlead.wire.session import Stream, cost
+from fairlead.wire.trust import Trust
+from fairlead_gateway.routing.router import Router, StartedCall
+
+
+class SessionDoor:
+    """Gives the handler of ``ServingService.Session`` for a listener, and knows the sessions that are alive."""
+
+    def __init__(self, router: Router) -> None:
+        self.links: set[Link] = set()
+        self._router = router
+
+    def handler(
+        self, trust_of: Callable[[grpc.aio.ServicerContext[Any, Any]], Trust]
+    ) -> grpc.RpcMethodHandler[Any, Any]:
+        """The handler; ``trust_of`` says once per session how far its peer is trusted."""
+
+        def make_acceptor(context: grpc.aio.ServicerContext[Any, Any]) -> Acceptor:
+            trust = trust_of(context)
+            router = self._router
+
+            def accept(stream: Stream, header: session_pb2.CallHeader, payload: bytes, more: bool, last: bool) -> None:
+                _SessionCall(stream, router, header, payload, trust, more, last)
+
+            return accept
+
+        return session_handler(make_acceptor, links=self.links)
+
+    def goodbye(self) -> None:
+        """Accepts no further calls on any session; those under way go on."""
+        for link in self.links:
+            link.goodbye()
+
+
+class _NotStarted:
+    """Stands for a call while it is being started: answers may come before ``start()`` returns."""
+
+    def send(self, payload: bytes, *, more: bool = False, last: bool = False) -> bool:
+        return True
+
+    def cancel(self) -> None: ...
+
+    def consumed(self, amount: int) -> None: ...
+
+
+_NOT_STARTED = _NotStarted()
+
+
+class _SessionCall:
+    """A call of a session: what comes from the opener goes to the router's call, and back."""
+
+    __slots__ = ("call", "downstream", "owed")
+
+    def __init__(
+        self,
+        stream: Stream,
+        router: Router,
+        header: session_pb2.CallHeader,
+        payload: bytes,
+        trust: Trust,
+        more: bool,
+        last: bool,
+    ) -> None:
+        stream.owner = self
+        self.owed = 0
+        self.downstream = _Answer(stream, self)
+        self.call: StartedCall = _NOT_STARTED
+        self.call = router.start(header, payload, self.downstream, trust=trust, more=more, last=last)
+        if more:
+            stream.link.consumed(stream, cost(payload))
+
+    def on_message(self, stream: Stream, payload: bytes, more: bool, last: bool) -> None:
+        """A further piece of the request: its credit is returned when it has gone on."""
+        if self.call.send(payload, more=more, last=last):
+            stream.link.consumed(stream, cost(payload))
+        else:
+            self.owed += cost(payload)
+
+    def on_cancel(self, stream: Stream) -> None:
+        """The caller gave up, or is gone."""
+        self.call.cancel()
+
+    def on_writable(self, stream: Stream) -> None:
+        """The caller takes more of the answer."""
+        downstream = self.downstream
+        owed, downstream.owed = downstream.owed, 0
+        self.call.consumed(owed)
+
+    def on_end(self, stream: Stream, outcome: session_pb2.Outcome | None, payload: bytes | None) -> None:
+        """Never called: openers do not end calls."""
+
+
+class _Answer:
+    """The way back (Downstream)."""
+
+    __slots__ = ("owed", "request", "stream")
+
+    def __init__(self, stream: Stream, request: _SessionCall) -> None:
+        self.stream = stream
+        self.request = request
+        self.owed = 0
+
+    def on_message(self, payload: bytes, more: bool) -> None:
+        """A piece of the answer: its credit is returned when it has gone out."""
+        if self.stream.link.send(self.stream, payload, more=more):
+            self.request.call.consumed(cost(payload))
+        else:
+            self.owed += cost(payload)
+
+    def on_end(self, outcome: session_pb2.Outcome | None, payload: bytes | None) -> None:
+        """The end."""
+        self.stream.link.end(self.stream, outcome, payload)
+
+    def on_writable(self) -> None:
+        """The replica takes more of the request."""
+        request = self.request
+        owed, request.owed = request.owed, 0
+        self.stream.link.consumed(self.stream, owed)

@@ -1,0 +1,215 @@
+"""A call on its way through the gateway: the one shape that every door uses.
+
+A door makes a :class:`Downstream`, hands it to the router with the call's header and first piece, and gets a
+:class:`Call` back. Everything is synchronous and happens on the worker's loop: a call costs no task and no future here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+from fairlead.v1 import session_pb2
+from fairlead.wire.errors import DeadlineExceededError, FairleadError, RequestCancelledError
+from fairlead.wire.outcomes import outcome_of, without_secrets
+from fairlead.wire.session import Stream, cost
+from fairlead.wire.trust import Trust
+from fairlead_gateway.routing.replica import Replica
+
+
+class Downstream(Protocol):
+    """The door's end of a call. Its methods are called on the worker's loop and neither block nor raise."""
+
+    def on_message(self, payload: bytes, more: bool) -> None:
+        """A message of the answer or, with ``more`` (now or the time before), a piece of one."""
+
+    def on_end(self, outcome: session_pb2.Outcome | None, payload: bytes | None) -> None:
+        """The call is over, exactly once, maybe before ``start()`` returns. ``payload``: the last message or its end."""
+
+    def on_writable(self) -> None:
+        """The replica takes more of the request."""
+
+
+class Upstream(Protocol):
+    """The deployment that a call waits in or runs on, as the call sees it."""
+
+    def leave(self, call: Call) -> None:
+        """The call gives up its place in the queue."""
+
+    def release(self, replica: Replica) -> None:
+        """A slot of the replica is free again."""
+
+    def retry(self, call: Call, replica: Replica, stream: Stream, outcome: session_pb2.Outcome) -> bool:
+        """Sends the call to another replica, if that is allowed. Whether it did."""
+
+    def explain(self, call: Call, replica: Replica, outcome: session_pb2.Outcome) -> session_pb2.Outcome:
+        """What the caller is told of a call that failed on a replica."""
+
+
+class Call:
+    """A call. Its life: waiting in a queue, then running on a replica, then done."""
+
+    __slots__ = (
+        "answered",
+        "avoid",
+        "deadline",
+        "done",
+        "downstream",
+        "early",
+        "early_bytes",
+        "header",
+        "last",
+        "more",
+        "payload",
+        "replica",
+        "sent_more",
+        "stream",
+        "timer",
+        "trust",
+        "upstream",
+    )
+
+    def __init__(
+        self,
+        header: session_pb2.CallHeader,
+        payload: bytes,
+        downstream: Downstream,
+        trust: Trust,
+        more: bool,
+        last: bool,
+    ) -> None:
+        self.header = header
+        self.payload = payload
+        self.downstream = downstream
+        self.trust = trust
+        self.more = more
+        self.last = last
+        self.upstream: Upstream | None = None
+        self.replica: Replica | None = None
+        self.stream: Stream | None = None
+        self.deadline = 0.0
+        """On the loop's clock; 0: none."""
+        self.timer: asyncio.TimerHandle | None = None
+        self.done = False
+        """Whether the downstream has heard the end."""
+        self.answered = False
+        """Whether part of an answer has gone downstream."""
+        self.sent_more = False
+        """Whether more than the first piece was sent to a replica, so that it cannot be sent again."""
+        self.avoid: Replica | None = None
+        """The replica that the call was on before."""
+        self.early: list[tuple[bytes, bool, bool]] | None = None
+        self.early_bytes = 0
+
+    def __repr__(self) -> str:
+        state = "done" if self.done else "running" if self.stream is not None else "waiting"
+        return f"<Call {self.header.request_id} {self.header.deployment}.{self.header.method} {state}>"
+
+    # -- what a door does
+
+    def send(self, payload: bytes, *, more: bool = False, last: bool = False) -> bool:
+        """Sends a further piece of the request. False: wait for ``on_writable`` before the next."""
+        if self.done:
+            return True
+        stream = self.stream
+        if stream is None:  # still in the queue; what comes early is bounded by the credit that the door gives
+            if self.early is None:
+                self.early = []
+            self.early.append((payload, more, last))
+            self.early_bytes += cost(payload)
+            return False
+        self.sent_more = True
+        sent: bool = stream.link.send(stream, payload, more=more, last=last)
+        return sent
+
+    def cancel(self) -> None:
+        """Gives the call up. The downstream hears CANCELLED at once; cancelling a call that is done has no effect."""
+        if not self.done:
+            self.abandon(RequestCancelledError())
+
+    def consumed(self, amount: int) -> None:
+        """Returns credit for pieces of the answer that have gone out: the sum of their costs."""
+        stream = self.stream
+        if stream is not None:
+            stream.link.consumed(stream, amount)
+
+    # -- what the router does
+
+    def abandon(self, error: FairleadError) -> None:
+        """Ends the call downstream with an error, and leaves or cancels it upstream."""
+        if self.stream is not None:
+            self.stream.link.cancel(self.stream)
+        elif self.upstream is not None:
+            self.upstream.leave(self)
+        self.fail(error)
+
+    def fail(self, error: FairleadError) -> None:
+        """Ends the call downstream with an error."""
+        self.finish(outcome_of(error, trusted=False), None)
+
+    def finish(self, outcome: session_pb2.Outcome | None, payload: bytes | None) -> None:
+        """Ends the call downstream."""
+        self.done = True
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+        if outcome is not None and not self.trust.may_run_code:
+            outcome = without_secrets(outcome)
+        self.downstream.on_end(outcome, payload)
+
+    def expire(self) -> None:
+        """The deadline has passed."""
+        if not self.done:
+            where = "running" if self.stream is not None else "waiting for a free replica"
+            self.abandon(DeadlineExceededError(f"the deadline passed while the call was {where}"))
+
+    def dispatch(self, replica: Replica, now: float) -> None:
+        """Sends the call to a replica. Raises what ``Link.open`` raises if it cannot."""
+        header = self.header
+        if self.deadline:
+            header.timeout_us = max(1, int((self.deadline - now) * 1e6))
+        link = replica.link
+        assert link is not None
+        self.stream = link.open(header, self.payload, self, more=self.more, last=self.last)
+        self.replica = replica
+        early = self.early
+        if early is not None:
+            self.early = None
+            self.sent_more = True
+            writable = True
+            for payload, more, last in early:
+                writable = link.send(self.stream, payload, more=more, last=last)
+            self.early_bytes = 0
+            if writable:
+                self.downstream.on_writable()
+
+    # -- what the replica's stream tells (CallOwner)
+
+    def on_message(self, stream: Stream, payload: bytes, more: bool, last: bool) -> None:
+        """Passes an answer on."""
+        if self.done:
+            stream.link.consumed(stream, cost(payload))
+        else:
+            self.answered = True
+            self.downstream.on_message(payload, more)
+
+    def on_end(self, stream: Stream, outcome: session_pb2.Outcome | None, payload: bytes | None) -> None:
+        """The replica is done with the call: the downstream hears, then the slot goes to the next."""
+        replica, upstream = self.replica, self.upstream
+        assert replica is not None
+        assert upstream is not None
+        self.stream = None
+        if not self.done:
+            if outcome is None:
+                self.finish(None, payload)
+            elif not upstream.retry(self, replica, stream, outcome):
+                self.finish(upstream.explain(self, replica, outcome), None)
+        upstream.release(replica)
+
+    def on_cancel(self, stream: Stream) -> None:
+        """Never called: replicas do not cancel."""
+
+    def on_writable(self, stream: Stream) -> None:
+        """Passes on that the replica takes more."""
+        if not self.done:
+            self.downstream.on_writable()

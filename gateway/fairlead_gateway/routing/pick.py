@@ -1,0 +1,69 @@
+"""Which replica takes a call: pure decisions over the replicas' loads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from hashlib import blake2b
+from math import ceil
+
+from fairlead_gateway.routing.replica import Replica
+
+BALANCE = 1.25
+"""With affinity, a replica takes at most this many times the mean load (consistent hashing with bounded loads)."""
+
+
+def pick(
+    replicas: Sequence[Replica], slots: int, random: Callable[[], float], avoid: Replica | None = None
+) -> Replica | None:
+    """Power of two choices: of two at random with a free slot the less loaded, if neither is free any that is.
+
+    ``slots`` is how many calls each may run. ``avoid`` is taken only if no other is free. None: all are full.
+    """
+    count = len(replicas)
+    if avoid is not None and count > 1:
+        others = [replica for replica in replicas if replica is not avoid]
+        return pick(others, slots, random) or pick(replicas, slots, random)
+    if count == 1:
+        only = replicas[0]
+        return only if only.load < slots else None
+    if count == 0:
+        return None
+    first = int(random() * count)
+    second = int(random() * (count - 1))
+    if second >= first:
+        second += 1
+    one, other = replicas[first], replicas[second]
+    if other.load < one.load:
+        one = other
+    if one.load < slots:
+        return one
+    if count == 2:
+        return None
+    least = min(replicas, key=_load)
+    return least if least.load < slots else None
+
+
+def _load(replica: Replica) -> int:
+    return replica.load
+
+
+def pick_by_key(replicas: Sequence[Replica], slots: int, key: str, avoid: Replica | None = None) -> Replica | None:
+    """The replica that a key belongs to, by rendezvous hashing with bounded load; None: all are full.
+
+    The same key goes to the same replica while that one has a free slot and at most ``BALANCE`` times the mean load; when
+    replicas come or go, only the keys that belonged to them move.
+    """
+    if not replicas:
+        return None
+    total = sum(map(_load, replicas)) + 1
+    bound = min(slots, ceil(BALANCE * total / len(replicas)))
+    seed = key.encode()
+    ranked = sorted(
+        replicas,
+        key=lambda replica: blake2b(replica.replica_id.encode(), key=blake2b(seed, digest_size=32).digest()).digest(),
+    )
+    for limit in (bound, slots):
+        for replica in ranked:
+            if replica.load < limit and (replica is not avoid or len(ranked) == 1):
+                return replica
+    return avoid if avoid is not None and avoid in ranked and avoid.load < slots else None

@@ -1,0 +1,50 @@
+"""A replica as a gateway worker sees it."""
+
+from __future__ import annotations
+
+from fairlead.v1 import session_pb2
+from fairlead.wire.link import Link
+
+
+class Replica:
+    """A replica: its connection and its load. Belongs to the worker's loop."""
+
+    __slots__ = ("address", "elsewhere", "in_flight", "link", "load", "replica_id", "sequence")
+
+    def __init__(self, replica_id: str, address: str) -> None:
+        self.replica_id = replica_id
+        self.address = address
+        self.link: Link | None = None
+        """The session; None: not connected, so not to be picked."""
+        self.in_flight = 0
+        """The calls that this worker has on it: exact."""
+        self.elsewhere = 0
+        """The calls that it last reported beyond this worker's."""
+        self.load = 0
+        """Both together: what picking goes by."""
+        self.sequence = 0
+
+    def __repr__(self) -> str:
+        state = "connected" if self.link is not None else "not connected"
+        return f"<Replica {self.replica_id} {state} in_flight={self.in_flight} elsewhere={self.elsewhere}>"
+
+    def take(self) -> None:
+        """A call of this worker's goes to it."""
+        self.in_flight += 1
+        self.load += 1
+
+    def release(self) -> None:
+        """A call of this worker's has left it."""
+        self.in_flight -= 1
+        self.load -= 1
+
+    def report(self, report: session_pb2.Load, answered: int = 0) -> None:
+        """Takes in what it says of its load. Reports come before the answers in the same packet are counted.
+
+        A report is of the moment its packet was made; the calls that this worker sent since are not in it, so the rest is
+        an underestimate for as long as they travel: the replica refuses what is too much.
+        """
+        if report.sequence > self.sequence:
+            self.sequence = report.sequence
+            self.elsewhere = max(0, report.ongoing - self.in_flight)
+            self.load = self.in_flight + self.elsewhere

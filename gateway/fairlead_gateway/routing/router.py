@@ -1,0 +1,121 @@
+"""Where every call of a gateway worker passes: names, trust, deadline, then the deployment's queue."""
+
+from __future__ import annotations
+
+import asyncio
+from random import getrandbits
+from typing import Protocol
+
+from fairlead.v1 import session_pb2
+from fairlead.wire.codecs import codec_of
+from fairlead.wire.errors import (
+    DeploymentUnavailableError,
+    FairleadError,
+    GatewayDrainingError,
+    InvalidCallError,
+)
+from fairlead.wire.trust import Trust, check_serialization
+from fairlead_gateway.routing.broadcast import Broadcast
+from fairlead_gateway.routing.call import Call, Downstream
+from fairlead_gateway.routing.table import RouteTable
+
+MAX_NAME = 1024
+"""Characters of a name, id or key in a header."""
+
+
+class StartedCall(Protocol):
+    """What a door holds of a call: see :class:`~fairlead_gateway.routing.call.Call`."""
+
+    def send(self, payload: bytes, *, more: bool = False, last: bool = False) -> bool:
+        """Sends a further piece of the request. False: wait for ``on_writable``."""
+
+    def cancel(self) -> None:
+        """Gives the call up."""
+
+    def consumed(self, amount: int) -> None:
+        """Returns credit for pieces of the answer."""
+
+
+class Router:
+    """Starts calls. Belongs to the worker's loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.table = RouteTable(loop.time)
+        self.draining = False
+        self._loop = loop
+
+    def start(
+        self,
+        header: session_pb2.CallHeader,
+        payload: bytes,
+        downstream: Downstream,
+        *,
+        trust: Trust,
+        more: bool = False,
+        last: bool = True,
+    ) -> StartedCall:
+        """Starts a call. Never raises: errors come through ``downstream.on_end``, maybe before this returns.
+
+        The header becomes the router's; an empty ``request_id`` is filled in.
+        """
+        if header.broadcast:
+            return self._broadcast(header, payload, downstream, trust, more)
+        call = Call(header, payload, downstream, trust, more, last)
+        try:
+            if trust is not Trust.OWNER:
+                check_serialization(header.request_serialization, trust)
+                check_serialization(header.response_serialization, trust)
+                _check_names(header)
+            if self.draining:
+                raise GatewayDrainingError("the gateway is draining; the call did not start")
+            deployment = self.table.find(header.application, header.deployment)
+        except FairleadError as error:
+            call.fail(error)
+            return call
+        if not header.request_id:
+            header.request_id = f"{getrandbits(128):032x}"
+        timeout_us = header.timeout_us
+        if timeout_us:
+            loop = self._loop
+            call.deadline = loop.time() + timeout_us * 1e-6
+            call.timer = loop.call_at(call.deadline, call.expire)
+        deployment.admit(call)
+        return call
+
+    def _broadcast(
+        self, header: session_pb2.CallHeader, payload: bytes, downstream: Downstream, trust: Trust, more: bool
+    ) -> StartedCall:
+        refused = Call(header, payload, downstream, trust, False, True)
+        try:
+            check_serialization(header.request_serialization, trust)
+            check_serialization(header.response_serialization, trust)
+            _check_names(header)
+            deployment = self.table.find(header.application, header.deployment)
+            media_type = codec_of(header.response_serialization).media_type
+            if not deployment.replicas:
+                raise DeploymentUnavailableError(
+                    deployment.unavailable or f"deployment '{deployment.name}' has no running replicas to broadcast to"
+                )
+        except FairleadError as error:
+            refused.fail(error)
+            return refused
+        if not header.request_id:
+            header.request_id = f"{getrandbits(128):032x}"
+        broadcast = Broadcast(header, downstream, trust, media_type, deployment)
+        if header.timeout_us:
+            broadcast.timer = self._loop.call_later(header.timeout_us * 1e-6, broadcast.expire)
+        broadcast.send(payload, more=more)
+        return broadcast
+
+
+def _check_names(header: session_pb2.CallHeader) -> None:
+    for name in (
+        header.application,
+        header.deployment,
+        header.method,
+        header.request_id,
+        header.multiplexed_model_id,
+        header.session_id,
+    ):
+        if len(name) > MAX_NAME:
+            raise InvalidCallError(f"a name of {len(name)} characters; the limit is {MAX_NAME}")

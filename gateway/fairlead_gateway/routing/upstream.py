@@ -1,0 +1,107 @@
+"""The worker's sessions with replicas: one each, kept while the controller lists the replica."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from fairlead.v1 import session_pb2
+from fairlead.wire.errors import FairleadError
+from fairlead.wire.link import REPLICA_SESSION, Link, connect
+from fairlead_gateway.routing.deployment import Deployment
+from fairlead_gateway.routing.replica import Replica
+from fairlead_gateway.routing.table import Changes
+
+logger = logging.getLogger(__name__)
+
+FIRST_RETRY = 0.05
+"""Seconds until a replica that could not be reached is tried again; doubles to LAST_RETRY."""
+LAST_RETRY = 2.0
+
+Connect = Callable[[str, Callable[[session_pb2.Load], None]], Awaitable[Link]]
+
+
+async def connect_replica(address: str, on_load: Callable[[session_pb2.Load], None]) -> Link:
+    """Opens a session with the replica at an address."""
+    return await connect(address, REPLICA_SESSION, on_load=on_load)
+
+
+class Upstreams:
+    """Connects to replicas and keeps the deployments' rotations true. Owns one task per replica."""
+
+    def __init__(self, connect: Connect = connect_replica) -> None:
+        self._connect = connect
+        self._tasks: dict[Replica, asyncio.Task[None]] = {}
+        self._farewells: set[asyncio.Task[None]] = set()
+
+    async def apply(self, changes: Changes, patience_s: float = 5.0) -> None:
+        """Follows the controller. Returns when each new replica is connected, or found unreachable, or time is up."""
+        attempts = []
+        for deployment, replica in changes.added:
+            attempted = asyncio.Event()
+            self._tasks[replica] = asyncio.create_task(self._keep(deployment, replica, attempted))
+            attempts.append(asyncio.create_task(attempted.wait()))
+        for deployment, replica in changes.removed:
+            deployment.leave_rotation(replica)
+            task = self._tasks.pop(replica, None)
+            if task is not None:
+                task.cancel()
+            if replica.link is not None:
+                self._see_off(replica.link)
+        if attempts:
+            _, late = await asyncio.wait(attempts, timeout=patience_s)
+            for attempt in late:
+                attempt.cancel()
+
+    def _see_off(self, link: Link) -> None:
+        """A replica that is not listed any more: its calls finish, then its connection ends."""
+        link.goodbye()
+        farewell = asyncio.create_task(self._close_when_idle(link))
+        self._farewells.add(farewell)
+        farewell.add_done_callback(self._farewells.discard)
+
+    @staticmethod
+    async def _close_when_idle(link: Link) -> None:
+        await link.wait_idle()
+        await link.close()
+
+    async def _keep(self, deployment: Deployment, replica: Replica, attempted: asyncio.Event) -> None:
+        delay = FIRST_RETRY
+
+        def on_load(report: session_pb2.Load) -> None:
+            replica.report(report)
+            if deployment.queued:
+                deployment.wake()
+
+        while True:
+            try:
+                link = await self._connect(replica.address, on_load)
+            except FairleadError as error:
+                attempted.set()
+                logger.debug("replica %s: %s", replica.replica_id, error)
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, LAST_RETRY)
+                continue
+            delay = FIRST_RETRY
+            link.on_goodbye = lambda: deployment.leave_rotation(replica)
+            replica.link = link
+            replica.sequence = replica.elsewhere = 0
+            replica.load = replica.in_flight
+            deployment.enter_rotation(replica)
+            attempted.set()
+            await link.wait_closed()
+            replica.link = None
+            deployment.leave_rotation(replica)
+            logger.info("replica %s: %s", replica.replica_id, link.lost)
+
+    async def close(self) -> None:
+        """Ends all sessions."""
+        tasks = [*self._tasks.values(), *self._farewells]
+        links = [replica.link for replica in self._tasks if replica.link is not None]
+        self._tasks.clear()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for link in links:
+            await link.close()

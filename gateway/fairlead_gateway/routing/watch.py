@@ -1,0 +1,74 @@
+"""The worker's view of the controller: what to route, as long as there is one to say it.
+
+The controller may come and go: without it the worker routes by what it heard last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+
+import grpc
+import grpc.aio
+
+from fairlead.v1 import control_pb2, control_pb2_grpc
+from fairlead_gateway.routing.table import RouteTable
+from fairlead_gateway.routing.upstream import Upstreams
+
+logger = logging.getLogger(__name__)
+
+FIRST_RETRY = 0.05
+LAST_RETRY = 2.0
+
+
+class Watch:
+    """Follows the controller's snapshots and acknowledges each once it is in force."""
+
+    def __init__(
+        self,
+        controller: str,
+        table: RouteTable,
+        upstreams: Upstreams,
+        about: control_pb2.WatchRequest,
+        on_drain: Callable[[], None],
+    ) -> None:
+        """``about``: what the worker says of itself; ``on_drain``: called when the controller wants it to end."""
+        self._controller = controller
+        self._table = table
+        self._upstreams = upstreams
+        self._about = about
+        self._on_drain = on_drain
+        self._news = asyncio.Event()
+
+    async def run(self) -> None:
+        """Runs until cancelled."""
+        delay = FIRST_RETRY
+        async with grpc.aio.insecure_channel(
+            self._controller, options=(("grpc.max_receive_message_length", -1), ("grpc.enable_http_proxy", 0))
+        ) as channel:
+            stub = control_pb2_grpc.ControlServiceStub(channel)
+            while True:
+                try:
+                    async for snapshot in stub.Watch(self._requests(), wait_for_ready=True):
+                        delay = FIRST_RETRY
+                        await self._apply(snapshot)
+                except grpc.aio.AioRpcError as error:
+                    logger.debug("the controller is away: %s", error.details())
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, LAST_RETRY)
+
+    async def _apply(self, snapshot: control_pb2.WatchResponse) -> None:
+        await self._upstreams.apply(self._table.apply(snapshot))
+        self._about.applied_version = snapshot.version
+        self._news.set()
+        if snapshot.drain:
+            self._on_drain()
+
+    async def _requests(self) -> AsyncIterator[control_pb2.WatchRequest]:
+        while True:
+            self._news.clear()
+            request = control_pb2.WatchRequest()
+            request.CopyFrom(self._about)
+            yield request
+            await self._news.wait()
