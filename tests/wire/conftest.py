@@ -1,0 +1,112 @@
+"""Links for the wire's tests: over memory and over grpc.aio, the same tests for both."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+import pytest
+
+from fairlead.wire.link import SERVING_SESSION, Link, connect, session_handler
+from fairlead.wire.memory import link_pair
+from tests.wire.calls import PATIENCE, Service
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """A directory with a short name: paths of Unix sockets are limited to 107 bytes."""
+    path = Path(tempfile.mkdtemp(prefix="fl-"))
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+async def tidy(caplog: pytest.LogCaptureFixture) -> AsyncIterator[None]:
+    """Fails a test that leaves tasks behind, or exceptions that nobody retrieved."""
+    yield
+    here = asyncio.current_task()
+    rest = [task for task in asyncio.all_tasks() if task is not here]
+    if rest:
+        _, rest = await asyncio.wait(rest, timeout=PATIENCE)
+    assert not rest
+    gc.collect()
+    assert [record.getMessage() for record in caplog.records if record.name.startswith(("asyncio", "grpc"))] == []
+
+
+class Transport:
+    """Makes pairs of links whose acceptor's end is served by ``service``."""
+
+    def __init__(self) -> None:
+        self.service = Service()
+        self.links: list[Link] = []
+
+    async def pair(self, **options: Any) -> tuple[Link, Link]:
+        raise NotImplementedError
+
+    async def close(self) -> None:
+        for link in self.links:
+            await asyncio.wait_for(link.close(), PATIENCE)
+        for task in self.service.tasks:
+            task.cancel()
+
+
+class Memory(Transport):
+    """Links in memory."""
+
+    async def pair(self, **options: Any) -> tuple[Link, Link]:
+        opener, acceptor = link_pair(self.service.accept, **options)
+        self.links += (opener, acceptor)
+        return opener, acceptor
+
+
+class Grpc(Transport):
+    """Links over grpc.aio on a Unix socket."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__()
+        self.address = address
+        self.server: Any = None
+        self.alive: set[Link] = set()
+        self.accepted: asyncio.Queue[Link] = asyncio.Queue()
+
+    async def pair(self, **options: Any) -> tuple[Link, Link]:
+        if self.server is None:
+            await self.serve(**options)
+        opener = await connect(self.address, SERVING_SESSION)
+        self.links.append(opener)
+        return opener, await asyncio.wait_for(self.accepted.get(), PATIENCE)
+
+    async def serve(self, **options: Any) -> None:
+        handler = session_handler(
+            lambda context: self.service.accept, links=self.alive, on_link=self.accepted.put_nowait, **options
+        )
+        self.server = grpc.aio.server()
+        self.server.add_registered_method_handlers("fairlead.v1.ServingService", {"Session": handler})
+        self.server.add_insecure_port(self.address)
+        await self.server.start()
+
+    async def close(self) -> None:
+        await super().close()
+        if self.server is not None:
+            await self.server.stop(None)
+        assert not self.alive
+
+
+@pytest.fixture(params=["memory", "grpc"])
+async def transport(request: pytest.FixtureRequest, directory: Path, tidy: None) -> AsyncIterator[Transport]:
+    made = Memory() if request.param == "memory" else Grpc(f"unix:{directory}/s")
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+async def over_grpc(directory: Path, tidy: None) -> AsyncIterator[Grpc]:
+    made = Grpc(f"unix:{directory}/s")
+    yield made
+    await made.close()
