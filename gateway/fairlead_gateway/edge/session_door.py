@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -22,18 +21,13 @@ class SessionDoor:
         self.links: set[Link] = set()
         self._router = router
 
-    def handler(
-        self, trust_of: Callable[[grpc.aio.ServicerContext[Any, Any]], Trust]
-    ) -> grpc.RpcMethodHandler[Any, Any]:
-        """The handler; ``trust_of`` says once per session how far its peer is trusted."""
+    def handler(self, trust: Trust) -> grpc.RpcMethodHandler[Any, Any]:
+        """The handler for a listener whose peers are trusted that far."""
+
+        def accept(stream: Stream, header: session_pb2.CallHeader, payload: bytes, more: bool, last: bool) -> None:
+            _SessionCall(stream, self._router, header, payload, trust, more, last)
 
         def make_acceptor(context: grpc.aio.ServicerContext[Any, Any]) -> Acceptor:
-            trust = trust_of(context)
-            router = self._router
-
-            def accept(stream: Stream, header: session_pb2.CallHeader, payload: bytes, more: bool, last: bool) -> None:
-                _SessionCall(stream, router, header, payload, trust, more, last)
-
             return accept
 
         return session_handler(make_acceptor, links=self.links)

@@ -1,0 +1,71 @@
+"""``python -m fairlead_gateway``: runs a gateway worker. The controller starts it; people use ``fairlead``."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import signal
+import sys
+
+import uvloop
+
+from fairlead_gateway.edge.binding import BindError, TcpListener
+from fairlead_gateway.worker import Worker, WorkerConfig
+
+BIND_FAILED = 3
+"""The exit status for a port or socket that is not to be had: starting again would not help."""
+
+
+def parse(argv: list[str] | None = None) -> WorkerConfig:
+    """The command line as a configuration."""
+    parser = argparse.ArgumentParser(prog="python -m fairlead_gateway", description=__doc__)
+    parser.add_argument("--controller", required=True, help="the controller's address, unix:/path")
+    parser.add_argument("--gateway-id", required=True, help="this worker's name")
+    parser.add_argument("--socket", required=True, help="path of the Unix socket for trusted callers")
+    parser.add_argument("--http-host", default="127.0.0.1")
+    parser.add_argument("--http-port", type=int, help="HTTP port; 0: any; without it no HTTP")
+    parser.add_argument("--grpc-host", default="127.0.0.1")
+    parser.add_argument("--grpc-port", type=int, help="gRPC port; 0: any; without it no gRPC beyond the socket")
+    parser.add_argument("--insecure", action="store_true", help="listen beyond this machine without TLS and a token")
+    parser.add_argument("--reuse-port", action="store_true", help="share the ports with other workers")
+    parser.add_argument("--owner-pid", type=int, help="a process to end with")
+    options = parser.parse_args(argv)
+
+    def listener(host: str, port: int | None) -> TcpListener | None:
+        if port is None:
+            return None
+        return TcpListener(host=host, port=port, insecure=options.insecure, reuse_port=options.reuse_port)
+
+    return WorkerConfig(
+        controller=options.controller,
+        gateway_id=options.gateway_id,
+        socket=options.socket,
+        http=listener(options.http_host, options.http_port),
+        grpc=listener(options.grpc_host, options.grpc_port),
+        owner_pid=options.owner_pid,
+    )
+
+
+async def serve(config: WorkerConfig) -> None:
+    """Runs a worker until SIGTERM or SIGINT."""
+    worker = Worker(config)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, worker.stop)
+    await worker.run()
+
+
+def main() -> None:
+    """The program."""
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    config = parse()
+    try:
+        uvloop.run(serve(config))
+    except BindError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(BIND_FAILED)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""A gateway worker: the router, its doors, and the watch that tells it what to route."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from dataclasses import dataclass
+
+from fairlead.serve.lifetime import process_ended
+from fairlead.v1 import control_pb2
+from fairlead_gateway.edge.binding import TcpListener
+from fairlead_gateway.edge.grpc_door import GrpcDoor
+from fairlead_gateway.edge.http_door import HttpDoor
+from fairlead_gateway.edge.session_door import SessionDoor
+from fairlead_gateway.routing.router import Router
+from fairlead_gateway.routing.upstream import Upstreams
+from fairlead_gateway.routing.watch import Watch
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WorkerConfig:
+    """What a gateway worker is told when it starts."""
+
+    controller: str
+    """The controller's address: "unix:/path"."""
+    gateway_id: str
+    """The worker's name."""
+    socket: str
+    """The path of the Unix socket for trusted callers."""
+    http: TcpListener | None = None
+    """The HTTP port; None: none."""
+    grpc: TcpListener | None = None
+    """The gRPC port; None: none."""
+    owner_pid: int | None = None
+    """A process to end with; None: none."""
+    drain_s: float = 20.0
+    """Seconds that calls under way may take when the worker ends."""
+
+
+class Worker:
+    """A gateway worker, from its start to its end."""
+
+    def __init__(self, config: WorkerConfig) -> None:
+        self.config = config
+        self.router = Router(asyncio.get_running_loop())
+        self._upstreams = Upstreams()
+        self._sessions = SessionDoor(self.router)
+        self._grpc = GrpcDoor(self.router, sessions=self._sessions.handler)
+        self._http = HttpDoor(self.router, config.http) if config.http is not None else None
+        self._ending = asyncio.Event()
+
+    def stop(self) -> None:
+        """Makes :meth:`run` drain and return."""
+        self._ending.set()
+
+    async def run(self) -> None:
+        """Serves until told to stop, or the owner is gone. Raises BindError if a port or the socket is not to be had."""
+        config = self.config
+        about = control_pb2.WatchRequest(gateway_id=config.gateway_id, pid=os.getpid())
+        background: list[asyncio.Task[None]] = []
+        try:
+            if config.grpc is not None:
+                about.grpc_address = await self._grpc.listen(config.grpc)
+            if self._http is not None:
+                about.http_address = await self._http.start()
+            about.trusted_address = await self._grpc.listen_owner(config.socket)
+            watch = Watch(config.controller, self.router.table, self._upstreams, about, self.stop)
+            background.append(asyncio.create_task(watch.run()))
+            if config.owner_pid is not None:
+                background.append(asyncio.create_task(self._end_with(config.owner_pid)))
+            logger.info("ready: gRPC %s, HTTP %s", about.grpc_address or "off", about.http_address or "off")
+            ending = asyncio.create_task(self._ending.wait())
+            background.append(ending)
+            await asyncio.wait(background, return_when=asyncio.FIRST_COMPLETED)
+            for task in background:
+                if task is not ending and task.done() and not task.cancelled() and task.exception() is not None:
+                    raise task.exception() or RuntimeError
+        finally:
+            await self._drain()
+            for task in background:
+                task.cancel()
+            await asyncio.gather(*background, return_exceptions=True)
+            await self._upstreams.close()
+
+    async def _end_with(self, pid: int) -> None:
+        await process_ended(pid)
+        logger.info("the owner, process %d, is gone", pid)
+        self.stop()
+
+    async def _drain(self) -> None:
+        """The order matters: say so, take no new calls, finish those under way, then close."""
+        grace = self.config.drain_s
+        self._grpc.drain()
+        self._sessions.goodbye()
+        idle = asyncio.gather(*(link.wait_idle() for link in self._sessions.links))
+        try:
+            await asyncio.wait_for(idle, grace)
+        except TimeoutError:
+            logger.warning("calls were still under way after %.0f s; they are cut off", grace)
+        for link in list(self._sessions.links):
+            await link.close()
+        doors = [self._grpc.stop(grace)]
+        if self._http is not None:
+            doors.append(self._http.stop(grace))
+        await asyncio.gather(*doors)
