@@ -78,11 +78,11 @@ class UserCallable:
         return found if callable(found) else None
 
     def _find(self, name: str) -> Method:
-        if name == DEFAULT_METHOD or not _is_dunder(name):
-            # Through the type, a __call__ of the metaclass is not taken for one of the instance.
-            owner = type(self.target) if name == DEFAULT_METHOD else self.target
-            if callable(getattr(owner, name, None)):
-                return Method(name, getattr(self.target, name))
+        if name == DEFAULT_METHOD:
+            if callable(self.target):
+                return Method(name, self.target.__call__)
+        elif not _is_dunder(name) and callable(found := getattr(self.target, name, None)):
+            return Method(name, found)
         raise MethodNotFoundError(
             f"Tried to call a method {name!r} that does not exist. Available methods: {self._available()}."
         )

@@ -11,19 +11,17 @@ import contextvars
 import logging
 import time
 from collections.abc import Callable
-from types import AsyncGeneratorType, CoroutineType, GeneratorType
+from types import CoroutineType, GeneratorType
 from typing import Any, Protocol
 
 from fairlead.serve.context import RequestContext, set_request_context
 from fairlead.v1 import session_pb2
 from fairlead.wire.codecs import Codec, codec_of, load_arguments
 from fairlead.wire.errors import (
-    CardinalityError,
     DeadlineExceededError,
     FairleadError,
     MessageTooLargeError,
     RequestCancelledError,
-    ResultNotSerializableError,
 )
 from fairlead.wire.messages import MessageAssembler
 from fairlead.wire.session import Stream
@@ -31,14 +29,13 @@ from fairlead_replica import http
 from fairlead_replica.callable import Method, MethodKind, UserCallable
 from fairlead_replica.outcomes import failure_of
 from fairlead_replica.pool import Mailbox, ThreadPool
+from fairlead_replica.results import GENERATORS, UNFINISHED, encode, missing_generator, unexpected_generator
 from fairlead_replica.streams import Inbound, Outbox
 from fairlead_replica.tracebacks import user_traceback
 
 logger = logging.getLogger(__name__)
 
 _HTTP = session_pb2.SERIALIZATION_HTTP
-_LATER = (CoroutineType, AsyncGeneratorType)
-_GENERATORS = (GeneratorType, AsyncGeneratorType)
 
 
 class Host(Protocol):
@@ -60,6 +57,8 @@ class Call:
     """A call under way. It is its stream's owner; everything happens on the loop unless it says otherwise."""
 
     __slots__ = (
+        "_answered",
+        "_answers",
         "_assembler",
         "_codec",
         "_context",
@@ -86,6 +85,7 @@ class Call:
 
     _method: Method
     _codec: Codec
+    _answers: Codec
     _dumps: Callable[[Any], bytes]
 
     def __init__(self, host: Host, stream: Stream, header: session_pb2.CallHeader, *, admitted: bool = True) -> None:
@@ -105,6 +105,7 @@ class Call:
         self._context: RequestContext | None = None
         self._request: Any = None
         self._result: Any = None
+        self._answered = False
         self._interrupted: FairleadError | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._deadline: float | None = None
@@ -192,16 +193,18 @@ class Call:
         host = self._host
         header = self.header
         try:
-            if self._deadline is not None and time.monotonic() >= self._deadline:
-                raise DeadlineExceededError("the call's deadline passed before it could start")
             self._method = method = host.callable.method(header.method)
             kind = method.kind
-            if not self.http:
+            if self.http:
+                self._codec = self._answers = codec = http.CODEC
+            else:
                 self._codec = codec = codec_of(header.request_serialization)
-                answer = header.response_serialization
-                self._dumps = codec.dumps if answer == codec.serialization else codec_of(answer).dumps
-                self._check_cardinality(kind)
-        except FairleadError as error:
+                answers = header.response_serialization
+                self._answers = codec if answers == codec.serialization else codec_of(answers)
+                if not header.stream and (kind is MethodKind.GENERATOR or kind is MethodKind.ASYNC_GENERATOR):
+                    raise unexpected_generator(method)  # known before the call, so refused before it
+            self._dumps = self._answers.dumps
+        except Exception as error:  # looking up a method may run the user's code: a property, or __getattr__
             self._refuse(error)
             return
         self._payload = payload
@@ -211,32 +214,21 @@ class Call:
         if not last and not self.http:
             self._inbound = Inbound(codec, host.loop, max_message=host.max_message)
         if kind is MethodKind.COROUTINE or kind is MethodKind.ASYNC_GENERATOR:
-            self._task = host.loop.create_task(self._run(), context=host.context.copy())
+            host.loop.create_task(self._run(), context=host.context.copy())
         else:
             if header.stream or self.http:
                 self._outbox = Outbox(self.stream, host.mailbox)
             host.pool.submit(self._run_in_thread, self._thread_done)
 
-    def _check_cardinality(self, kind: MethodKind) -> None:
-        """What is known before the call is refused before it."""
-        if not self.header.stream and (kind is MethodKind.GENERATOR or kind is MethodKind.ASYNC_GENERATOR):
-            raise self._unexpected_generator()
-
-    def _unexpected_generator(self) -> CardinalityError:
-        return CardinalityError(
-            f"Method {self._method.name!r} returned a generator. You must use `handle.options(stream=True)` to call "
-            "generators on a deployment."
-        )
-
-    def _missing_generator(self) -> CardinalityError:
-        return CardinalityError(
-            f"Called method {self._method.name!r} with `handle.options(stream=True)` but it did not return a generator."
-        )
-
     def _arguments(self) -> tuple[Any, dict[str, Any]]:
+        """The last step before the user's code. Raises what keeps the call from starting."""
+        if self._interrupted is not None:
+            raise self._interrupted
+        if self._deadline is not None and time.monotonic() >= self._deadline:
+            raise DeadlineExceededError("the call's deadline passed before it could start")
         payload, self._payload = self._payload, b""
         if self.http:
-            self._request = http.decode_request(payload)
+            self._request = self._codec.loads(payload)
             return (self._request,) if self._method.takes_request else (), {}
         args, kwargs = load_arguments(self._codec, payload)
         if self._inbound is not None:
@@ -246,6 +238,7 @@ class Call:
     async def _run(self) -> None:
         """Runs an asynchronous method, in a task of its own."""
         try:
+            self._task = asyncio.current_task()  # from here on cancelling reaches a try
             set_request_context(self._context)
             args, kwargs = self._arguments()
             result = self._method.call(*args, **kwargs)
@@ -260,10 +253,10 @@ class Call:
 
     async def _finish(self, result: Any) -> bytes | None:
         """Sends what a stream or a HTTP handler returned. The last message, if there is one left to send."""
-        if isinstance(result, _GENERATORS):
+        if isinstance(result, GENERATORS):
             return await self._pump(result)
         if not self.http:
-            raise self._missing_generator()
+            raise missing_generator(self._method)
         if http.is_response(result):
             payload = http.encode_plain_response(result)
             if payload is None:
@@ -273,9 +266,7 @@ class Call:
 
     async def _pump(self, items: Any) -> bytes | None:
         """Sends a generator's items as fast as the peer reads them."""
-        chunks = http.ChunkEncoder() if self.http else None
-        if chunks is not None:
-            self._dumps = chunks.encode
+        chunks = self._start_chunks()
         send, stream, encode = self._link.send, self.stream, self._encode
         if isinstance(items, GeneratorType):  # out of a coroutine: it is no more blocking than the coroutine itself
             try:
@@ -294,6 +285,7 @@ class Call:
         return chunks.finish() if chunks is not None else None
 
     async def _send(self, payload: bytes) -> None:
+        self._answered = True
         if not self._link.send(self.stream, payload):
             await self._writable()
 
@@ -303,43 +295,21 @@ class Call:
 
     def _encode(self, result: Any) -> bytes:
         """A result as a payload. On any thread."""
-        if self.http:
-            dumps = http.encode_value if not hasattr(self, "_dumps") else self._dumps
-        else:
-            dumps = self._dumps
-            if isinstance(result, _GENERATORS):
-                raise self._unexpected_generator()
-        try:
-            payload = dumps(result)
-        except Exception as error:
-            raise self._not_serializable(result, error) from error
-        if len(payload) > self._host.max_message:
-            raise MessageTooLargeError(
-                f"the result of method {self._method.name!r} has {len(payload)} bytes; the limit is "
-                f"{self._host.max_message}"
-            )
-        return payload
+        return encode(result, self._method, self._answers, self._dumps, self._host.max_message)
 
-    def _not_serializable(self, result: Any, error: Exception) -> ResultNotSerializableError:
-        name = "JSON" if self.http else codec_of(self.header.response_serialization).name
-        way_out = (
-            "return something that JSON can hold, or a Response"
-            if self.http
-            else ("choose another one with options(response_serialization=...), or return something that it can hold")
-        )
-        kind = f"{type(result).__module__}.{type(result).__qualname__}"
-        return ResultNotSerializableError(
-            f"the result of method {self._method.name!r}, of type {kind}, cannot be encoded as {name} "
-            f"({type(error).__name__}: {error}); {way_out}"
-        )
+    def _start_chunks(self) -> http.ChunkEncoder | None:
+        """From here on results are pieces of one HTTP response, if this is a HTTP call."""
+        if not self.http:
+            return None
+        chunks = http.ChunkEncoder()
+        self._dumps = chunks.encode
+        self._answered = True
+        return chunks
 
     # -- running in a thread
 
     def _run_in_thread(self) -> None:
         """Runs a synchronous method in the pool, in a context of the call's own. Leaves (payload, later, error)."""
-        if self._interrupted is not None:
-            self._result = (None, None, self._interrupted)
-            return
         try:
             self._result = self._host.context.copy().run(self._call_in_thread)
         except BaseException as error:  # SystemExit too: it is the user's, and ends the call, not the thread
@@ -350,7 +320,7 @@ class Call:
         args, kwargs = self._arguments()
         result = self._method.call(*args, **kwargs)
         del args, kwargs
-        if isinstance(result, _LATER):
+        if isinstance(result, UNFINISHED):
             return None, result, None
         if isinstance(result, GeneratorType) and self._outbox is not None:
             return self._pump_in_thread(result, self._outbox), None, None
@@ -359,13 +329,11 @@ class Call:
                 payload = http.encode_plain_response(result)
                 return (None, result, None) if payload is None else (payload, None, None)
         elif self.header.stream:
-            raise self._missing_generator()
+            raise missing_generator(self._method)
         return self._encode(result), None, None
 
     def _pump_in_thread(self, items: Any, outbox: Outbox) -> bytes | None:
-        chunks = http.ChunkEncoder() if self.http else None
-        if chunks is not None:
-            self._dumps = chunks.encode
+        chunks = self._start_chunks()
         try:
             for item in items:
                 if not outbox.put(self._encode(item)):
@@ -379,9 +347,7 @@ class Call:
         payload, later, error = self._result
         self._result = None
         if later is not None:
-            self._task = self._host.loop.create_task(self._run_rest(later), context=self._host.context.copy())
-            if self._interrupted is not None:
-                self._task.cancel()
+            self._host.loop.create_task(self._run_rest(later), context=self._host.context.copy())
         elif self._outbox is not None:
             self._outbox.close(lambda: self._fail(error) if error is not None else self._succeed(payload))
         elif error is not None:
@@ -392,7 +358,10 @@ class Call:
     async def _run_rest(self, later: Any) -> None:
         """A synchronous method returned a coroutine, an asynchronous generator, or a Response that must be played."""
         try:
+            self._task = asyncio.current_task()
             set_request_context(self._context)
+            if self._interrupted is not None:
+                self._task.cancel()  # type: ignore[union-attr]  # takes effect where the user's code first waits
             result = await later if isinstance(later, CoroutineType) else later
             payload = await self._finish(result) if self.header.stream or self.http else self._encode(result)
         except BaseException as error:
@@ -409,7 +378,7 @@ class Call:
             self._link.end(self.stream, None, payload)
         self._release()
 
-    def _refuse(self, error: FairleadError) -> None:
+    def _refuse(self, error: Exception) -> None:
         """Ends a call that has not begun."""
         self._link.end(self.stream, failure_of(error))
         self._release()
@@ -418,7 +387,7 @@ class Call:
         payload = None
         if self._interrupted is not None:
             error = self._interrupted
-        elif self.http and not isinstance(error, FairleadError | asyncio.CancelledError):
+        elif self.http and not self._answered and not isinstance(error, FairleadError | asyncio.CancelledError):
             payload = http.error_response(error)
             if payload is None:
                 logger.error("request %s failed\n%s", self.header.request_id, user_traceback(error))

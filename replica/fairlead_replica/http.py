@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import orjson
 
-from fairlead.v1 import http_pb2
+from fairlead.v1 import http_pb2, session_pb2
+from fairlead.wire.codecs import Codec
 from fairlead.wire.errors import InvalidArgumentsError
+
+logger = logging.getLogger(__name__)
 
 PLAIN = b"text/plain"
 PLAIN_UTF8 = b"text/plain; charset=utf-8"
@@ -94,6 +98,17 @@ def encode_error(status: int, text: str) -> bytes:
     return encode_response(status, [(b"content-type", PLAIN_UTF8), (b"content-length", b"%d" % len(body))], body)
 
 
+CODEC = Codec(
+    name="JSON",
+    serialization=session_pb2.SERIALIZATION_HTTP,
+    media_type="",
+    runs_code=False,
+    dumps=encode_value,
+    loads=decode_request,
+)
+"""HTTP as if it were a serialization of arguments and results."""
+
+
 class ChunkEncoder:
     """The items of a generator as the pieces of one response; the first decides on the content type.
 
@@ -139,12 +154,14 @@ def encode_plain_response(response: Any) -> bytes | None:
 async def play(response: Any, request: Any, send: Send) -> None:
     """Runs any Response, streams, files and background tasks included; its pieces go to ``send``.
 
-    Raises what the response raises. Cancelling it cancels the response.
+    Raises what the response raises, unless it was complete: a background task that fails is only logged. Cancelling it
+    cancels the response.
     """
     head: dict[str, Any] | None = None
+    complete = False
 
     async def send_message(message: dict[str, Any]) -> None:
-        nonlocal head
+        nonlocal head, complete
         if message["type"] == "http.response.start":
             head = message
             return
@@ -154,8 +171,14 @@ async def play(response: Any, request: Any, send: Send) -> None:
             await send(encode_response(started["status"], list(started.get("headers", ())), body))
         elif body:
             await send(http_pb2.HttpResponse(body=body).SerializeToString())
+        complete = not message.get("more_body", False)
 
-    await response(request.scope, request.receive, send_message)
+    try:
+        await response(request.scope, request.receive, send_message)
+    except Exception:
+        if not complete:
+            raise
+        logger.exception("what followed a complete response failed")
 
 
 def error_response(error: BaseException) -> bytes | None:

@@ -1,0 +1,346 @@
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import enum
+import json
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy
+import pydantic
+import pytest
+from starlette.background import BackgroundTask
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
+
+from fairlead.v1 import http_pb2
+from fairlead.wire.errors import BackPressureError, RequestCancelledError, ResultNotSerializableError
+from fairlead_replica.http import encode_json, encode_value
+from tests.replica.calling import Answer, Stage, until
+
+
+def headers_of(response: http_pb2.HttpResponse) -> dict[str, str]:
+    return {header.name.decode(): header.value.decode() for header in response.headers}
+
+
+class Point(pydantic.BaseModel):
+    x: int
+
+
+@dataclasses.dataclass
+class Pair:
+    left: int
+    right: list[int]
+
+
+class Colour(enum.Enum):
+    RED = "red"
+
+
+class Handler:
+    def __init__(self) -> None:
+        self.finished: list[str] = []
+        self.produced = 0
+        self.started = asyncio.Event()
+
+    async def __call__(self, request: Request) -> Any:
+        return await request.json()
+
+    async def describe(self, request: Request) -> dict[str, Any]:
+        return {
+            "method": request.method,
+            "url": str(request.url),
+            "query": dict(request.query_params),
+            "header": request.headers["x-colour"],
+            "client": request.client and [request.client.host, request.client.port],
+            "body": (await request.body()).decode(),
+            "again": (await request.body()).decode(),
+            "root": request.scope["root_path"],
+            "raw": request.scope["raw_path"].decode(),
+            "disconnected": await request.is_disconnected(),
+        }
+
+    async def form(self, request: Request) -> dict[str, Any]:
+        return dict(await request.form())
+
+    def sync(self, request: Request) -> str:
+        return request.method
+
+    def nothing_taken(self) -> str:
+        return "no parameter"
+
+    def value(self, request: Request) -> Any:
+        return VALUES[request.query_params["name"]]
+
+    async def fail(self, request: Request) -> None:
+        raise ValueError("secret")
+
+    def fail_sync(self, request: Request) -> None:
+        raise ValueError("secret")
+
+    async def refuse(self, request: Request) -> None:
+        raise HTTPException(418, "teapot", headers={"X-Tea": "green"})
+
+    async def overloaded(self, request: Request) -> None:
+        raise BackPressureError(3, 2, 429, 1.5)
+
+    async def chunks(self, request: Request) -> AsyncIterator[Any]:
+        for item in ("a", b"b", {"c": 1}):
+            yield item
+
+    def chunks_sync(self, request: Request) -> Iterator[Any]:
+        for number in range(3):
+            yield {"n": number}
+
+    async def no_chunks(self, request: Request) -> AsyncIterator[Any]:
+        for item in ():
+            yield item
+
+    async def streaming(self, request: Request) -> StreamingResponse:
+        async def parts() -> AsyncIterator[str]:
+            for part in ("one", "two"):
+                yield part
+
+        return StreamingResponse(parts(), status_code=202, media_type="text/x", headers={"X-A": "1"})
+
+    def streaming_sync(self, request: Request) -> StreamingResponse:
+        return StreamingResponse(iter(["one", "two"]))
+
+    async def endless(self, request: Request) -> StreamingResponse:
+        async def parts() -> AsyncIterator[bytes]:
+            try:
+                while True:
+                    self.produced += 1
+                    yield b"x" * 1000
+            finally:
+                self.finished.append("endless")
+
+        return StreamingResponse(parts())
+
+    async def breaks(self, request: Request) -> AsyncIterator[str]:
+        yield "begun"
+        raise ValueError("secret")
+
+    async def file(self, request: Request) -> FileResponse:
+        return FileResponse(Path(__file__))
+
+    async def background(self, request: Request) -> Response:
+        return PlainTextResponse("soon", background=BackgroundTask(self.finished.append, "background"))
+
+    async def hang(self, request: Request) -> None:
+        self.started.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.finished.append("hang")
+
+    async def unserializable(self, request: Request) -> Any:
+        return object()
+
+
+VALUES = {
+    "none": None,
+    "bytes": b"\x00raw",
+    "text": "grüße",
+    "json": {"a": [1, 2.5, True, None]},
+    "response": Response(b"own", status_code=201, media_type="image/png"),
+    "json_response": JSONResponse({"a": 1}, headers={"X-B": "2"}),
+}
+
+
+@pytest.fixture
+async def handler() -> Handler:
+    return Handler()
+
+
+@pytest.fixture
+async def stage(handler: Handler) -> AsyncIterator[Stage]:
+    made = Stage(handler)
+    yield made
+    await made.close()
+    await until(lambda: made.runtime.statistics().ongoing == 0)
+
+
+async def test_the_request(stage: Stage) -> None:
+    response = await stage.caller.request(
+        b"body",
+        "describe",
+        method="PUT",
+        scheme="http",
+        path="/app/ä",
+        raw_path=b"/app/%C3%A4",
+        query_string=b"q=1",
+        root_path="/app",
+        headers=[
+            http_pb2.HttpHeader(name=b"host", value=b"example.org"),
+            http_pb2.HttpHeader(name=b"x-colour", value=b"blue"),
+        ],
+        client_host="10.0.0.1",
+        client_port=5,
+        server_host="127.0.0.1",
+        server_port=8000,
+    ).next()
+    assert response.status == 200
+    assert json.loads(response.body) == {
+        "method": "PUT",
+        "url": "http://example.org/app/ä?q=1",
+        "query": {"q": "1"},
+        "header": "blue",
+        "client": ["10.0.0.1", 5],
+        "body": "body",
+        "again": "body",
+        "root": "/app",
+        "raw": "/app/%C3%A4",
+        "disconnected": False,
+    }
+
+
+async def test_forms(stage: Stage) -> None:
+    kind = http_pb2.HttpHeader(name=b"content-type", value=b"application/x-www-form-urlencoded")
+    response = await stage.caller.request(b"a=1&b=x%20y", "form", headers=[kind]).next()
+    assert json.loads(response.body) == {"a": "1", "b": "x y"}
+
+
+@pytest.mark.parametrize(("method", "body"), [("sync", b"POST"), ("nothing_taken", b"no parameter")])
+async def test_synchronous_handlers(stage: Stage, method: str, body: bytes) -> None:
+    assert (await stage.caller.request(b"", method).next()).body == body
+
+
+@pytest.mark.parametrize(("name", "status", "content_type", "body"), [
+    ("none", 200, "text/plain", b""),
+    ("bytes", 200, "text/plain", b"\x00raw"),
+    ("text", 200, "text/plain; charset=utf-8", "grüße".encode()),
+    ("json", 200, "application/json", b'{"a":[1,2.5,true,null]}'),
+    ("response", 201, "image/png", b"own"),
+    ("json_response", 200, "application/json", b'{"a":1}'),
+])  # fmt: skip
+async def test_return_values(stage: Stage, name: str, status: int, content_type: str, body: bytes) -> None:
+    responses = await stage.caller.request(b"", "value", query_string=b"name=" + name.encode()).all()
+    assert len(responses) == 1
+    assert (responses[0].status, responses[0].body) == (status, body)
+    headers = headers_of(responses[0])
+    assert headers["content-type"] == content_type
+    assert headers["content-length"] == str(len(body))
+
+
+@pytest.mark.parametrize(("value", "expected"), [
+    (numpy.arange(3), [0, 1, 2]),
+    ({"a": numpy.float32(0.5)}, {"a": 0.5}),
+    ([Point(x=1)], [{"x": 1}]),
+    (Pair(1, [2]), {"left": 1, "right": [2]}),
+    ({1: "int key", None: 2}, {"1": "int key", "null": 2}),
+    ({"s": {5}}, {"s": [5]}),
+    ((1, "two"), [1, "two"]),
+    ({"b": b"bytes"}, {"b": "bytes"}),
+    (ValueError("text"), "text"),
+    (Colour.RED, "red"),
+    (2**70, 2**70),
+    (Path("/x"), "/x"),
+    (5, 5),
+    (True, True),
+])  # fmt: skip
+def test_json(value: Any, expected: Any) -> None:
+    assert json.loads(encode_json(value)) == expected
+
+
+def test_no_json() -> None:
+    with pytest.raises(TypeError, match="object"):
+        encode_value(object())
+
+
+@pytest.mark.parametrize("method", ["fail", "fail_sync"])
+async def test_a_users_exception_is_500_without_its_text(
+    stage: Stage, method: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    response = await stage.caller.request(b"", method).next()
+    assert (response.status, response.body) == (500, b"Internal Server Error")
+    assert 'raise ValueError("secret")' in caplog.text
+
+
+async def test_http_exceptions_are_what_they_say(stage: Stage) -> None:
+    response = await stage.caller.request(b"", "refuse").next()
+    assert (response.status, response.body) == (418, b"teapot")
+    assert headers_of(response)["x-tea"] == "green"
+
+
+async def test_fairleads_own_errors_are_the_doors_to_translate(stage: Stage) -> None:
+    error = await stage.caller.request(b"", "overloaded").error()
+    assert isinstance(error, BackPressureError)
+    assert (error.status_code, error.retry_after_s) == (429, 1.5)
+    assert isinstance(await stage.caller.request(b"", "unserializable").error(), ResultNotSerializableError)
+
+
+async def body_of(answer: Answer) -> tuple[http_pb2.HttpResponse, bytes]:
+    responses = await answer.all()
+    assert [response.status for response in responses[1:]] == [0] * (len(responses) - 1)
+    return responses[0], b"".join(response.body for response in responses)
+
+
+@pytest.mark.parametrize(("method", "content_type", "body"), [
+    ("chunks", "text/plain; charset=utf-8", b'ab{"c":1}\n'),
+    ("chunks_sync", "application/x-ndjson", b'{"n":0}\n{"n":1}\n{"n":2}\n'),
+    ("no_chunks", "text/plain", b""),
+])  # fmt: skip
+async def test_generators_stream(stage: Stage, method: str, content_type: str, body: bytes) -> None:
+    head, got = await body_of(stage.caller.request(b"", method))
+    assert head.status == 200
+    assert headers_of(head)["content-type"] == content_type
+    assert got == body
+
+
+async def test_streaming_responses(stage: Stage) -> None:
+    head, body = await body_of(stage.caller.request(b"", "streaming"))
+    assert (head.status, body) == (202, b"onetwo")
+    assert headers_of(head) == {"x-a": "1", "content-type": "text/x; charset=utf-8"}
+    head, body = await body_of(stage.caller.request(b"", "streaming_sync"))
+    assert (head.status, body) == (200, b"onetwo")
+
+
+async def test_files_and_background_tasks(stage: Stage, handler: Handler) -> None:
+    head, body = await body_of(stage.caller.request(b"", "file", method="GET"))
+    assert head.status == 200
+    assert body == Path(__file__).read_bytes()
+    head, body = await body_of(stage.caller.request(b"", "background"))
+    assert body == b"soon"
+    await until(lambda: handler.finished == ["background"])
+
+
+async def test_a_slow_client_stops_the_stream_and_its_leaving_closes_it(stage: Stage, handler: Handler) -> None:
+    answer = stage.caller.request(b"", "endless")
+    for _ in range(20):
+        await answer.next()
+    seen = -1
+    while seen != handler.produced:
+        seen = handler.produced
+        for _ in range(20):
+            await stage.caller.request(b"1").next()
+    assert handler.produced < 1000
+    answer.cancel()
+    assert isinstance(await answer.error(), RequestCancelledError)
+    await until(lambda: handler.finished == ["endless"])
+
+
+async def test_a_client_that_leaves_cancels_the_handler(stage: Stage, handler: Handler) -> None:
+    answer = stage.caller.request(b"", "hang")
+    await handler.started.wait()
+    answer.cancel()
+    assert isinstance(await answer.error(), RequestCancelledError)
+    assert handler.finished == ["hang"]
+
+
+async def test_a_stream_that_breaks_is_no_success(stage: Stage) -> None:
+    answer = stage.caller.request(b"", "breaks")
+    assert (await answer.next()).body == b"begun"
+    assert str(await answer.error()) == "secret"
+
+
+async def test_functions_as_handlers() -> None:
+    def handle(request: Request) -> str:
+        return request.url.path
+
+    stage = Stage(handle)
+    assert (await stage.caller.request().next()).body == b"/p"
+    await stage.close()
