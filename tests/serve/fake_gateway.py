@@ -102,6 +102,7 @@ class FakeCall:
         replicas = self.gateway.replicas
         first = serving_pb2.BroadcastResponse(replicas=serving_pb2.ReplicaSet(replica_ids=list(replicas)))
         await self.writer.send(first.SerializeToString())
+        one_sender = asyncio.Lock()
 
         async def one(replica_id: str, method: Callable[..., Any]) -> None:
             answer = serving_pb2.BroadcastResponse(result=serving_pb2.ReplicaResult(replica_id=replica_id))
@@ -118,7 +119,8 @@ class FakeCall:
                 answer.result.status.CopyFrom(outcome.status)
                 answer.result.exception = outcome.exception
                 answer.result.traceback = outcome.traceback
-            await self.writer.send(answer.SerializeToString())
+            async with one_sender:
+                await self.writer.send(answer.SerializeToString())
 
         await asyncio.gather(*(one(*item) for item in replicas.items()))
         self.stream.link.end(self.stream)

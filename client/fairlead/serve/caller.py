@@ -78,7 +78,10 @@ class Upload(Protocol):
     """Messages of the caller's that follow the arguments."""
 
     def flush(self) -> None:
-        """The call is open, or there is credit again: sends what waits. On the wire loop."""
+        """The call is open: sends what waits. On the wire loop."""
+
+    def writable(self) -> None:
+        """There is credit again. On the wire loop."""
 
     def stop(self) -> None:
         """The call is over: nothing more is wanted. On the wire loop."""
@@ -236,10 +239,10 @@ class Call(Waitable):
     def on_writable(self, stream: Stream) -> None:
         """The link's: there is credit for more of the caller's messages."""
         if self.upload is not None:
-            self.upload.flush()
+            self.upload.writable()
 
     def send(self, payload: bytes, *, last: bool = False) -> bool:
-        """Sends a message that follows the arguments. False: ``upload.flush`` is called when there is credit again."""
+        """Sends a message that follows the arguments. False: wait for ``upload.writable``."""
         stream = self._stream
         assert stream is not None
         sent: bool = stream.link.send(stream, payload, last=last)

@@ -22,7 +22,7 @@ class IteratorUpload(Waitable):
     Who iterates waits while ``ROOM`` items wait for credit, so a slow callee slows the iterator down.
     """
 
-    __slots__ = ("_call", "_ended", "_items", "_iterator")
+    __slots__ = ("_blocked", "_call", "_ended", "_items", "_iterator")
 
     def __init__(self, call: Call, iterator: AsyncIterator[Any]) -> None:
         super().__init__()
@@ -30,6 +30,7 @@ class IteratorUpload(Waitable):
         self._iterator = iterator
         self._items: deque[bytes] = deque()
         self._ended = False
+        self._blocked = False
 
     @property
     def ready(self) -> bool:
@@ -76,17 +77,23 @@ class IteratorUpload(Waitable):
     def flush(self) -> None:
         """Sends what waits, as far as credit goes."""
         call = self._call
-        if self.done or not call.opened:
+        if self.done or self._blocked or not call.opened:
             return
         while self._items:
             if not call.send(self._items.popleft()):
-                break  # it is kept by the session; flush is called again when it has gone out
+                self._blocked = True  # the session keeps this one; writable() is called when it has gone out
+                break
         else:
             if self._ended:
                 self.done = True
                 call.send(b"", last=True)  # no codec makes nothing out of something: this is the end, not an item
         if self._waiters and self.ready:
             self.wake(call.wire.deliveries)
+
+    def writable(self) -> None:
+        """There is credit again."""
+        self._blocked = False
+        self.flush()
 
     def stop(self) -> None:
         """The call is over."""
