@@ -57,10 +57,10 @@ class Worker:
         self._ending.set()
 
     async def run(self) -> None:
-        """Serves until told to stop, or the owner is gone. Raises BindError if a port or the socket is not to be had."""
+        """Serves until told to stop, or the owner is gone. Raises BindError for a port that is not to be had."""
         config = self.config
         about = control_pb2.WatchRequest(gateway_id=config.gateway_id, pid=os.getpid())
-        background: list[asyncio.Task[None]] = []
+        background: list[asyncio.Task[object]] = []
         try:
             if config.grpc is not None:
                 about.grpc_address = await self._grpc.listen(config.grpc)
@@ -72,12 +72,10 @@ class Worker:
             if config.owner_pid is not None:
                 background.append(asyncio.create_task(self._end_with(config.owner_pid)))
             logger.info("ready: gRPC %s, HTTP %s", about.grpc_address or "off", about.http_address or "off")
-            ending = asyncio.create_task(self._ending.wait())
-            background.append(ending)
-            await asyncio.wait(background, return_when=asyncio.FIRST_COMPLETED)
-            for task in background:
-                if task is not ending and task.done() and not task.cancelled() and task.exception() is not None:
-                    raise task.exception() or RuntimeError
+            background.append(asyncio.create_task(self._ending.wait()))
+            done, _ = await asyncio.wait(background, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
         finally:
             await self._drain()
             for task in background:
