@@ -2,6 +2,7 @@ import os
 import stat
 
 import pytest
+
 from fairlead.serve import environment
 from fairlead.wire.errors import FairleadError
 

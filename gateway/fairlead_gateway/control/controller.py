@@ -159,14 +159,14 @@ class Controller:
     async def run(self) -> None:
         """Decides and acts until cancelled."""
         while True:
-            self._act()
+            self._wake.clear()
+            self._decide()
             due = [time for time in (self.core.due, self.gateways.due) if time is not None]
             timeout = max(0.0, min(due) - time.monotonic()) if due else None
             try:
                 await asyncio.wait_for(self._wake.wait(), timeout)
             except TimeoutError:
                 pass
-            self._wake.clear()
 
     async def shutdown(self) -> None:
         """Drains and ends all applications, then the gateway workers. Takes as long as the longest drain may."""
@@ -192,12 +192,15 @@ class Controller:
         await self._launcher.close()
 
     def _act(self) -> None:
+        """Acts at once, and has the loop look at what comes next."""
+        self._decide()
+        self._wake.set()
+
+    def _decide(self) -> None:
         now = time.monotonic()
         for action in (*self.gateways.reconcile(now), *self.core.reconcile(now)):
             self._perform(action)
         self.statuses.set(instance_status(self.core, self.gateways.statuses()))
-        # What was performed may have brought new times with it, and _act is not only called by the loop.
-        self._wake.set()
 
     def _perform(self, action: Action) -> None:
         match action:

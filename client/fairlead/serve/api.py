@@ -1,0 +1,323 @@
+"""``serve.run`` and what goes with it: starting, deploying, looking, ending.
+
+All functions block, and may be called from several threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import logging
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from fairlead.serve import connection, context, environment
+from fairlead.serve.config import HTTPOptions, ProxyLocation, gRPCOptions
+from fairlead.serve.deployment import Application
+from fairlead.serve.graph import application_spec, check_application
+from fairlead.serve.handle import DeploymentHandle
+from fairlead.serve.instance import Instance
+from fairlead.serve.owned_instance import Doors, OwnedInstance, answers
+from fairlead.serve.progress import Progress
+from fairlead.serve.status import ServeStatus, serve_status
+from fairlead.serve.validation import check_route_prefix
+from fairlead.v1 import control_pb2
+from fairlead.wire.errors import FairleadError
+
+logger = logging.getLogger("fairlead.serve")
+
+T = TypeVar("T")
+
+_AT_EXIT_S = 5.0
+_REMEMBERED_HANDLES = 100
+
+_NOT_RUNNING = "There is no Fairlead instance running. Call `serve.run(...)` or `serve.start()` to start one."
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunTarget:
+    """One application for :func:`run_many`; the fields are the arguments of :func:`run`."""
+
+    target: Application[Any]
+    name: str = "default"
+    route_prefix: str | None = "/"
+    logging_config: Any = None
+    external_scaler_enabled: bool = False
+
+
+class _Current:
+    """The instance that this process uses, and the handles it remembers."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.instance: Instance | None = None
+        self.handles: OrderedDict[tuple[str, str], DeploymentHandle[Any]] = OrderedDict()
+        self.exit_registered = False
+
+
+_current = _Current()
+
+
+def run(
+    target: Application[T],
+    blocking: bool = False,
+    name: str = "default",
+    route_prefix: str | None = "/",
+    logging_config: Any = None,
+    _local_testing_mode: bool = False,
+    external_scaler_enabled: bool = False,
+    controller_options: Any = None,
+) -> DeploymentHandle[T]:
+    """Deploys an application, waits until it serves, and returns a handle to its ingress deployment.
+
+    An instance is started if there is none; it ends with this process. An application of that name is updated in
+    place. ``blocking``: then waits for Ctrl-C, and shuts everything down. Accepted without effect: ``logging_config``,
+    ``external_scaler_enabled``, ``controller_options``.
+
+    Raises TypeError for what ``.bind()`` did not make, ValueError for a bad route prefix, RuntimeError with the
+    replica's traceback if the application cannot be deployed, FairleadError (``RayServeException``) for an empty name.
+    """
+    one = RunTarget(target=target, name=name, route_prefix=route_prefix, logging_config=logging_config)
+    if _local_testing_mode:
+        raise FairleadError("Local testing mode is not available yet.")
+    return _run_all([one], "serve.run", blocking=blocking, wait=True)[0]
+
+
+def run_many(
+    targets: Sequence[RunTarget],
+    blocking: bool = False,
+    wait_for_ingress_deployment_creation: bool = True,
+    wait_for_applications_running: bool = True,
+    _local_testing_mode: bool = False,
+) -> list[DeploymentHandle[Any]]:
+    """As :func:`run` for several applications at once; handles to their ingress deployments, in order.
+
+    ``wait_for_applications_running``: whether to wait until all of them serve. Raises as ``run`` does.
+    """
+    if not targets:
+        raise ValueError("No applications provided.")
+    if _local_testing_mode:
+        raise FairleadError("Local testing mode is not available yet.")
+    return _run_all(targets, "serve.run_many", blocking=blocking, wait=wait_for_applications_running)
+
+
+def _run_all(targets: Sequence[RunTarget], caller: str, *, blocking: bool, wait: bool) -> list[DeploymentHandle[Any]]:
+    for one in targets:
+        # Before anything is started; what takes longer is done while the controller starts.
+        check_application(one.target, caller)
+        if not isinstance(one.name, str) or not one.name:
+            raise FairleadError("Application name must a non-empty string.")
+        check_route_prefix(one.route_prefix)
+    instance = _found_or_started()
+    specs = [
+        application_spec(one.target, name=one.name, route_prefix=one.route_prefix, caller=caller) for one in targets
+    ]
+    generations = [instance.deploy(spec) for spec in specs]
+    if wait:
+        for spec, generation in zip(specs, generations, strict=True):
+            with Progress() as progress:
+                instance.wait_until_running(spec.name, generation, progress.show)
+    handles = [DeploymentHandle[Any](spec.ingress_deployment, spec.name) for spec in specs]
+    if blocking:
+        _block(instance)
+    return handles
+
+
+def start(
+    proxy_location: ProxyLocation | str | None = None,
+    http_options: HTTPOptions | Mapping[str, Any] | None = None,
+    grpc_options: gRPCOptions | Mapping[str, Any] | None = None,
+    logging_config: Any = None,
+    tracing_config: Any = None,
+    controller_options: Any = None,
+    *,
+    detached: bool = False,
+    insecure: bool = False,
+    **options: Any,
+) -> None:
+    """Starts an instance that ends with this process, and waits until it can be called. Nothing happens if one runs.
+
+    ``proxy_location="Disabled"``: no ports, handles only. ``port`` 0 in either options: any free port, told by the
+    ``fairlead status``. ``insecure``: ports that other hosts can reach may be open without authentication. Further
+    options are those of ``http_options``. Accepted without effect: ``logging_config``, ``tracing_config``,
+    ``controller_options``.
+
+    Raises TypeError or ValueError for bad options, RuntimeError if a port cannot be bound, TimeoutError after 60 s.
+    """
+    if detached:
+        raise FairleadError(
+            "Detached instances are not available yet: instances end with the program that starts them."
+        )
+    given = dict(http_options) if isinstance(http_options, Mapping) else {}
+    http = http_options if isinstance(http_options, HTTPOptions) else HTTPOptions.of({**given, **options})
+    doors = Doors.of(proxy_location, http, gRPCOptions.of(grpc_options), insecure)
+    with _current.lock:
+        if _find() is not None:
+            if proxy_location or http_options or grpc_options or options:
+                logger.warning("The options are ignored: an instance runs already.")
+            return
+        _start(doors)
+    _found_or_started().wait_until_ready()
+
+
+def shutdown() -> None:
+    """Drains and ends all applications and the instance; blocks until they have ended. Nothing happens if none runs."""
+    with _current.lock:
+        instance = _find()
+        if instance is None:
+            logger.info("There is nothing to shut down.")
+            return
+        _forget()
+        instance.shut_down()
+
+
+async def shutdown_async() -> None:
+    """As :func:`shutdown`, from a coroutine."""
+    await asyncio.to_thread(shutdown)
+
+
+def delete(name: str, _blocking: bool = True) -> None:
+    """Drains and deletes an application; no error if there is none. Raises TimeoutError if it takes more than 60 s."""
+    _existing().delete(name, wait=_blocking)
+
+
+def status() -> ServeStatus:
+    """The state of everything; empty if no instance runs."""
+    instance = _found()
+    return ServeStatus() if instance is None else serve_status(instance.status())
+
+
+def instance_status() -> control_pb2.InstanceStatus:
+    """As :func:`status`, with all that the controller tells: addresses, process ids, replica ids."""
+    return _existing().status()
+
+
+def get_app_handle(name: str) -> DeploymentHandle[Any]:
+    """A handle to an application's ingress deployment. Raises FairleadError (``RayServeException``) for no such one."""
+    application = _applications().get(name)
+    if application is None:
+        raise FairleadError(f"Application '{name}' does not exist.")
+    return _handle(application.ingress_deployment, name)
+
+
+def get_deployment_handle(
+    deployment_name: str, app_name: str | None = None, _check_exists: bool = True
+) -> DeploymentHandle[Any]:
+    """A handle to a deployment; the same object for the same deployment. Inside a replica ``app_name`` is its own.
+
+    Raises FairleadError (``RayServeException``) without an application's name outside of a replica, KeyError for a
+    deployment that does not exist.
+    """
+    if app_name is None:
+        if not context.is_replica():
+            raise FairleadError(
+                "Please specify an application name when getting a deployment handle outside of a Serve application."
+            )
+        app_name = context.get_replica_context().app_name
+    if _check_exists:
+        application = _applications().get(app_name)
+        names = [] if application is None else [deployment.name for deployment in application.deployments]
+        if deployment_name not in names:
+            raise KeyError(f"Deployment(name='{deployment_name}', app='{app_name}') does not exist.")
+    return _handle(deployment_name, app_name)
+
+
+def _handle(deployment_name: str, app_name: str) -> DeploymentHandle[Any]:
+    with _current.lock:
+        handles = _current.handles
+        handle = handles.get((deployment_name, app_name))
+        if handle is None:
+            handle = handles[deployment_name, app_name] = DeploymentHandle(deployment_name, app_name)
+            if len(handles) > _REMEMBERED_HANDLES:
+                handles.popitem(last=False)
+        handles.move_to_end((deployment_name, app_name))
+        return handle
+
+
+def _applications() -> dict[str, control_pb2.ApplicationStatus]:
+    return {application.name: application for application in _existing().status().applications}
+
+
+def _existing() -> Instance:
+    instance = _found()
+    if instance is None:
+        raise FairleadError(_NOT_RUNNING)
+    return instance
+
+
+def _found() -> Instance | None:
+    with _current.lock:
+        return _find()
+
+
+def _found_or_started() -> Instance:
+    with _current.lock:
+        return _find() or _start(Doors())
+
+
+def _find() -> Instance | None:
+    """The instance in use, else the one that is there to be used."""
+    instance = _current.instance
+    if instance is not None and instance.owned is not None and instance.owned.owner != os.getpid():
+        # A fork: the instance is the parent's, and so is the connection to it.
+        instance = Instance(instance.address)
+        _current.instance = instance
+    if instance is not None:
+        if not instance.alive:
+            _forget()
+            instance.shut_down()
+            raise FairleadError("The instance's controller has ended; see its log. The next call starts another one.")
+        return instance
+    address = environment.address() or _standing_address()
+    if address is None:
+        return None
+    return _use(Instance(address))
+
+
+def _standing_address() -> str | None:
+    path = environment.state_directory() / "standing" / "controller.sock"
+    return f"unix:{path}" if path.exists() and answers(path) else None
+
+
+def _start(doors: Doors) -> Instance:
+    owned = OwnedInstance(doors)
+    if not _current.exit_registered:
+        _current.exit_registered = True
+        atexit.register(_at_exit)
+    return _use(Instance(owned.address, owned))
+
+
+def _use(instance: Instance) -> Instance:
+    _current.instance = instance
+    if not context.is_replica():
+        # A replica has been told by its controller.
+        connection.set_address(*instance.gateway())
+    return instance
+
+
+def _forget() -> None:
+    _current.instance = None
+    _current.handles.clear()
+    connection.close()
+
+
+def _at_exit() -> None:
+    instance = _current.instance
+    if instance is not None and instance.owned is not None:
+        _current.instance = None
+        instance.shut_down(_AT_EXIT_S)
+
+
+def _block(instance: Instance) -> None:
+    try:
+        if instance.owned is not None:
+            instance.owned.wait()
+        else:
+            threading.Event().wait()
+    except KeyboardInterrupt:
+        logger.warning("Got KeyboardInterrupt, shutting down...")
+        shutdown()

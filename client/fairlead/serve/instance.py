@@ -1,0 +1,158 @@
+"""The instance that this process uses: its own, the user's standing one, or the one at ``FAIRLEAD_ADDRESS``."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import grpc
+
+from fairlead.serve.owned_instance import OwnedInstance
+from fairlead.v1 import control_pb2, control_pb2_grpc, session_pb2
+from fairlead.wire.errors import FairleadError
+from fairlead.wire.outcomes import error_of
+from fairlead.wire.trust import Trust
+
+_OPTIONS = (
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),  # code and constructor arguments go this way
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+)
+_ANSWER_S = 30.0
+_START_S = 60.0
+_DETAILS_KEY = "grpc-status-details-bin"
+
+
+class Instance:
+    """A connection to a controller. Its methods block, and may be called from several threads."""
+
+    def __init__(self, address: str, owned: OwnedInstance | None = None) -> None:
+        """``owned``: set if the instance belongs to this process."""
+        self.address = address
+        """The controller's, as gRPC names it."""
+        self.owned = owned
+        self._channel: grpc.Channel | None = None
+        self._stub: control_pb2_grpc.ControlServiceStub | None = None
+
+    def __repr__(self) -> str:
+        return f"<Instance {self.address}{' of this process' if self.owned else ''}>"
+
+    @property
+    def alive(self) -> bool:
+        """Whether it may still be there; of one that is not this process's own that is not known."""
+        return self.owned is None or self.owned.alive
+
+    def gateway(self) -> tuple[str, Trust]:
+        """Where its gateway takes this process's calls, and what it is trusted with there."""
+        if self.owned is not None:
+            return self.owned.gateway_address, Trust.OWNER
+        gateways = self.status().gateways
+        if not gateways:
+            raise FairleadError(f"the instance at {self.address} has no gateway")
+        if self.address.startswith("unix:"):
+            return gateways[0].trusted_address, Trust.OWNER
+        return gateways[0].grpc_address, Trust.UNTRUSTED
+
+    def deploy(self, spec: control_pb2.ApplicationSpec) -> int:
+        """Has an application deployed; its generation. Raises FairleadError if it is refused."""
+        with self._errors():
+            return self._control().Deploy(control_pb2.DeployRequest(application=spec), timeout=_ANSWER_S).generation
+
+    def status(self) -> control_pb2.InstanceStatus:
+        """The state of everything."""
+        with self._errors():
+            return self._control().GetStatus(control_pb2.GetStatusRequest(), timeout=_ANSWER_S).status
+
+    def delete(self, name: str, *, wait: bool = True, timeout_s: float = 60.0) -> None:
+        """Deletes an application. Raises TimeoutError if it is not gone in time."""
+        request = control_pb2.DeleteRequest(application=name)
+        if not wait:
+            self._control().Delete.future(request)
+            return
+        try:
+            with self._errors():
+                self._control().Delete(request, timeout=timeout_s)
+        except FairleadError as error:
+            cause = error.__cause__
+            if isinstance(cause, grpc.RpcError) and cause.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+                raise TimeoutError(f"application {name!r} was not deleted within {timeout_s:g} s") from None
+            raise
+
+    def wait_until_ready(self) -> None:
+        """Blocks until gateway workers serve. Raises RuntimeError if they cannot, TimeoutError after 60 s."""
+        if self.owned is not None:
+            self.owned.wait_for("ready", _START_S)
+
+    def wait_until_running(
+        self, name: str, generation: int, on_status: Callable[[control_pb2.ApplicationStatus], None]
+    ) -> None:
+        """Blocks until that generation of an application serves; ``on_status`` hears of every change.
+
+        Raises RuntimeError if it could not be deployed, was deleted or deployed anew.
+        """
+        with self._errors():
+            watch = self._control().WatchStatus(control_pb2.WatchStatusRequest())
+            try:
+                for answer in watch:
+                    application = _find(answer.status, name)
+                    if application is None or application.state == control_pb2.APPLICATION_STATE_DELETING:
+                        raise RuntimeError(f"Deploying application {name} failed: it was deleted meanwhile.")
+                    if application.generation > generation:
+                        raise RuntimeError(f"Deploying application {name} failed: it was deployed anew meanwhile.")
+                    on_status(application)
+                    if application.state == control_pb2.APPLICATION_STATE_DEPLOY_FAILED:
+                        raise RuntimeError(f"Deploying application {name} failed: {application.message}")
+                    if application.state == control_pb2.APPLICATION_STATE_RUNNING:
+                        return
+            finally:
+                watch.cancel()
+        raise FairleadError(f"the controller at {self.address} ended")
+
+    def shut_down(self, timeout_s: float | None = None) -> None:
+        """Ends the instance; blocks until all but the controller of a standing one have ended."""
+        if self.owned is not None:
+            self.close()
+            self.owned.shut_down(timeout_s)
+            return
+        with self._errors():
+            self._control().Shutdown(control_pb2.ShutdownRequest(), timeout=timeout_s)
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connection."""
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = self._stub = None
+
+    def _control(self) -> control_pb2_grpc.ControlServiceStub:
+        if self._stub is None:
+            if self.owned is not None:
+                self.owned.wait_for("listening", _START_S)
+            self._channel = grpc.insecure_channel(self.address, options=_OPTIONS)
+            self._stub = control_pb2_grpc.ControlServiceStub(self._channel)
+        return self._stub
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Turns what gRPC raises into what the controller meant."""
+        try:
+            yield
+        except grpc.RpcError as error:
+            if self.owned is not None:
+                self.owned.raise_failure()
+            raise self._meaning(error) from error
+
+    def _meaning(self, error: Any) -> BaseException:
+        for key, value in error.trailing_metadata() or ():
+            if key == _DETAILS_KEY:
+                outcome = session_pb2.Outcome()
+                outcome.status.ParseFromString(value)
+                return error_of(outcome, trusted=False)
+        return FairleadError(f"the controller at {self.address} does not answer: {error.details()}")
+
+
+def _find(status: control_pb2.InstanceStatus, name: str) -> control_pb2.ApplicationStatus | None:
+    return next((application for application in status.applications if application.name == name), None)

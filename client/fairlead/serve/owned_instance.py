@@ -1,0 +1,219 @@
+"""Starting and ending an instance that belongs to this process: its controller as a subprocess."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import secrets
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fairlead.serve.config import HTTPOptions, ProxyLocation, gRPCOptions
+from fairlead.serve.environment import state_directory
+from fairlead.wire.errors import FairleadError
+
+_CONTROLLER = "fairlead_gateway.control"
+_NEEDED = (
+    "fairlead_gateway",
+    "fairlead_replica",
+    "uvicorn",
+    "starlette",
+    "httptools",
+    "grpc_health",
+    "grpc_reflection",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Doors:
+    """Where an instance can be called from outside this user's Unix sockets."""
+
+    http: HTTPOptions | None = field(default_factory=HTTPOptions)
+    """None: no HTTP."""
+    grpc: gRPCOptions | None = field(default_factory=gRPCOptions)
+    """None: no gRPC port."""
+    insecure: bool = False
+    """Whether doors that other hosts can reach may be open to everybody."""
+
+    @classmethod
+    def of(
+        cls,
+        proxy_location: ProxyLocation | str | None,
+        http: HTTPOptions,
+        grpc: gRPCOptions | None,
+        insecure: bool,
+    ) -> Doors:
+        """The doors that a user's options ask for. Where proxies are disabled there is neither of them."""
+        disabled = ProxyLocation.Disabled in (ProxyLocation.of(proxy_location), http.location)
+        grpc = grpc or gRPCOptions()
+        return cls(
+            http=None if disabled or http.host is None else http,
+            grpc=None if disabled or grpc.host is None else grpc,
+            insecure=insecure,
+        )
+
+    def arguments(self) -> list[str]:
+        """For the controller's command line."""
+        arguments = ["--insecure"] if self.insecure else []
+        for name, door in (("http", self.http), ("grpc", self.grpc)):
+            if door is None or door.host is None:
+                arguments.append(f"--no-{name}")
+            else:
+                arguments += [f"--{name}-host", door.host, f"--{name}-port", str(door.port)]
+        return arguments
+
+
+class OwnedInstance:
+    """An instance that ends with this process. One thread at a time, except where said otherwise."""
+
+    def __init__(self, doors: Doors) -> None:
+        """Starts the controller, and does not wait for it. Raises FairleadError if the installation cannot serve."""
+        _check_installation()
+        state = state_directory()
+        _remove_left_over(state)
+        self.owner = os.getpid()
+        """The process that it belongs to: a forked child of it must leave it alone."""
+        self.directory = state / f"i-{self.owner}-{secrets.token_hex(2)}"
+        """Holds its sockets."""
+        self.directory.mkdir(mode=0o700)
+        self._said = b""
+        self._ended = False
+        self._report, theirs = os.pipe()
+        try:
+            self._controller = subprocess.Popen(
+                [
+                    *(sys.executable, "-P", "-m", _CONTROLLER),
+                    *("--directory", str(self.directory)),
+                    *("--owner-pid", str(self.owner)),
+                    *("--ready-fd", str(theirs)),
+                    *doors.arguments(),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                pass_fds=(theirs,),
+                # Ctrl-C in a terminal is for this process, which then ends the instance in order.
+                start_new_session=True,
+            )
+        finally:
+            os.close(theirs)
+
+    @property
+    def address(self) -> str:
+        """Where its controller listens."""
+        return f"unix:{self.directory / 'controller.sock'}"
+
+    @property
+    def gateway_address(self) -> str:
+        """Where its gateway worker takes calls from this user."""
+        return f"unix:{self.directory / 'gateway-0.sock'}"
+
+    @property
+    def alive(self) -> bool:
+        """Whether its controller runs. From any thread."""
+        return self._controller.poll() is None
+
+    def wait_for(self, line: str, timeout_s: float) -> None:
+        """Blocks until the controller has said ``listening`` or ``ready``.
+
+        Raises RuntimeError with the reason if it has failed instead, TimeoutError if it has said neither in time.
+        """
+        deadline = time.monotonic() + timeout_s
+        while line not in self._lines():
+            self.raise_failure()
+            remaining = deadline - time.monotonic()
+            if remaining <= 0 or not select.select([self._report], [], [], remaining)[0]:
+                raise TimeoutError(f"the controller was not {line} within {timeout_s:g} s")
+            said = os.read(self._report, 4096)
+            self._said += said
+            if not said:
+                self.raise_failure()
+                if line in self._lines():
+                    return
+                raise RuntimeError(f"the controller ended with exit status {self._controller.wait()}; see its log")
+
+    def raise_failure(self) -> None:
+        """Raises RuntimeError with the reason if the controller has said that the instance cannot run."""
+        while select.select([self._report], [], [], 0)[0] and (said := os.read(self._report, 4096)):
+            self._said += said
+        for line in self._lines():
+            if line.startswith("failed "):
+                raise RuntimeError(f"Starting Fairlead failed: {line.removeprefix('failed ')}")
+
+    def wait(self) -> None:
+        """Blocks until the controller has ended."""
+        self._controller.wait()
+
+    def shut_down(self, timeout_s: float | None = None) -> None:
+        """Drains and ends everything; blocks until it has. What takes longer than ``timeout_s`` is killed."""
+        if os.getpid() != self.owner or self._ended:
+            return
+        self._ended = True
+        try:
+            if self.alive:
+                self._controller.send_signal(signal.SIGTERM)
+            self._controller.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            # The second signal ends at once.
+            self._controller.send_signal(signal.SIGTERM)
+            self._kill_in(2.0)
+        except BaseException:
+            self._kill_in(2.0)
+            raise
+        finally:
+            os.close(self._report)
+            shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _kill_in(self, seconds: float) -> None:
+        try:
+            self._controller.send_signal(signal.SIGTERM)
+            self._controller.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self._controller.kill()
+            self._controller.wait()
+
+    def _lines(self) -> list[str]:
+        return self._said.decode(errors="replace").splitlines()
+
+
+def _check_installation() -> None:
+    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise FairleadError(
+            f"this installation of Fairlead is the light client ({', '.join(missing)} missing) and cannot start an "
+            f"instance: run `pip install 'fairlead[serve]'`, or set FAIRLEAD_ADDRESS to one that runs"
+        )
+
+
+def _remove_left_over(state: Path) -> None:
+    """Removes the directories of instances whose owner and whose controller were both killed."""
+    for directory in state.glob("i-*-*"):
+        pid = directory.name.split("-")[1]
+        if pid.isdigit() and not _exists(int(pid)) and not answers(directory / "controller.sock"):
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def answers(path: Path) -> bool:
+    """Whether something listens on a Unix socket."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+    return True

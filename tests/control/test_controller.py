@@ -1,0 +1,207 @@
+"""The controller with real processes: fake replicas and a fake gateway worker that speak the protocol."""
+
+import asyncio
+import logging
+import os
+import signal
+from pathlib import Path
+
+import grpc
+import grpc.aio
+import pytest
+from google.rpc import error_details_pb2, status_pb2
+
+from fairlead.v1 import control_pb2, control_pb2_grpc
+from fairlead_gateway.control.controller import Controller, ControllerSettings
+from fairlead_gateway.control.gateways import Door, Doors
+from fairlead_gateway.control.local_launcher import LocalLauncher
+from fairlead_gateway.control.server import make_server
+from tests.control.application_specs import application, deployment
+
+ROOT = Path(__file__).resolve().parents[2]
+RUNNING = control_pb2.APPLICATION_STATE_RUNNING
+DEPLOY_FAILED = control_pb2.APPLICATION_STATE_DEPLOY_FAILED
+UNHEALTHY = control_pb2.APPLICATION_STATE_UNHEALTHY
+
+
+class World:
+    """A controller and its processes, seen through its own service."""
+
+    def __init__(self, directory: Path, **variables: str):
+        settings = ControllerSettings(
+            directory=directory,
+            doors=Doors(http=Door(host="127.0.0.1", port=0), grpc=None),
+            gateway_module="tests.control.fake_gateway",
+            replica_module="tests.control.fake_replica",
+            variables={"PYTHONPATH": str(ROOT), **variables},
+        )
+        self.controller = Controller(settings, LocalLauncher(logging.getLogger("fairlead.output")))
+
+    async def __aenter__(self):
+        self.server = make_server(self.controller, self.controller.shutdown)
+        await self.server.start()
+        self.loop = asyncio.create_task(self.controller.run())
+        self.channel = grpc.aio.insecure_channel(self.controller.settings.address)
+        self.stub = control_pb2_grpc.ControlServiceStub(self.channel)
+        return self
+
+    async def __aexit__(self, *error):
+        await self.channel.close()
+        await self.controller.kill()
+        await self.server.stop(None)
+        self.loop.cancel()
+
+    async def deploy(self, *deployments, **changes):
+        request = control_pb2.DeployRequest(application=application(*deployments, **changes))
+        return (await self.stub.Deploy(request)).generation
+
+    async def until(self, condition):
+        """The first status that the condition holds for."""
+        async with asyncio.timeout(30):
+            async for answer in self.stub.WatchStatus(control_pb2.WatchStatusRequest()):
+                if condition(answer.status):
+                    return answer.status
+        raise AssertionError("the watch ended")
+
+    async def until_state(self, state, generation=0):
+        def reached(status):
+            return any(one.state == state and one.generation >= generation for one in status.applications)
+
+        return (await self.until(reached)).applications[0]
+
+
+@pytest.fixture
+async def world(tmp_path):
+    async with World(tmp_path) as world:
+        yield world
+
+
+def pids(status):
+    return [replica.pid for replica in status.deployments[0].replicas]
+
+
+async def test_an_application_comes_up(world):
+    await world.deploy(deployment(code="fake:ready", num_replicas=2))
+    status = await world.until_state(RUNNING)
+    assert len(set(pids(status))) == 2
+    gateway = (await world.stub.GetStatus(control_pb2.GetStatusRequest())).status.gateways[0]
+    assert gateway.ready
+    assert gateway.http_address == "127.0.0.1:8123"
+    assert gateway.trusted_address == f"unix:{world.controller.settings.directory}/gateway-0.sock"
+
+
+async def test_what_replicas_write_is_in_the_log(world, caplog, tmp_path):
+    caplog.set_level(logging.INFO)
+    spec = application(deployment(code="fake:crash", max_constructor_retry_count=1))
+    spec.environment.working_directory = str(tmp_path)
+    spec.environment.variables["FLAVOUR"] = "vanilla"
+    await world.stub.Deploy(control_pb2.DeployRequest(application=spec))
+    status = await world.until_state(DEPLOY_FAILED)
+    lines = [record.getMessage() for record in caplog.records if record.name == "fairlead.output"]
+    assert any(
+        line.startswith("(default#Echo#") and line.endswith(f"I am to be crash with vanilla in {tmp_path}")
+        for line in lines
+    )
+    assert any(line.endswith("dying") for line in lines)
+    assert "exit status 7" in status.message
+    assert "dying" in status.message
+
+
+async def test_a_working_directory_that_is_not_there_fails_the_deploy(world):
+    spec = application(deployment(code="fake:ready", max_constructor_retry_count=1))
+    spec.environment.working_directory = "/not/there"
+    await world.stub.Deploy(control_pb2.DeployRequest(application=spec))
+    status = await world.until_state(DEPLOY_FAILED)
+    assert "/not/there" in status.message
+
+
+async def test_a_constructor_that_fails_ends_the_deploy_with_its_traceback(world):
+    await world.deploy(deployment(code="fake:fail", max_constructor_retry_count=2))
+    status = await world.until_state(DEPLOY_FAILED)
+    assert "ValueError: no" in status.message
+    assert "2 times in a row" in status.message
+
+
+async def test_a_killed_replica_is_replaced(world):
+    await world.deploy(deployment(code="fake:ready"))
+    before = await world.until_state(RUNNING)
+    os.kill(pids(before)[0], signal.SIGKILL)
+    status = await world.until_state(UNHEALTHY)
+    assert "SIGKILL" in status.message
+    after = await world.until_state(RUNNING)
+    assert pids(after) != pids(before)
+
+
+async def test_a_sick_replica_is_replaced(world):
+    await world.deploy(deployment(code="fake:sick"))
+    status = await world.until(lambda status: "cough" in status.applications[0].message)
+    assert "failed 3 health checks" in status.applications[0].message
+
+
+async def test_a_killed_gateway_worker_comes_back_with_its_port(world):
+    status = await world.until(lambda status: status.gateways[0].ready)
+    pid = status.gateways[0].pid
+    os.kill(pid, signal.SIGKILL)
+    status = await world.until(lambda status: status.gateways[0].ready and status.gateways[0].pid != pid)
+    assert world.controller.gateways.arguments("gateway-0")[-1] == "8123"
+
+
+async def test_an_update_replaces_replicas_and_settings_do_not(world, caplog):
+    caplog.set_level(logging.INFO)
+    await world.deploy(deployment(code="fake:ready"))
+    first = await world.until_state(RUNNING)
+    generation = await world.deploy(deployment(code="fake:ready", user_config=b'"mild"'))
+    second = await world.until_state(RUNNING, generation)
+    assert pids(second) == pids(first)
+    spec = application(deployment(code="fake:ready"))
+    spec.environment.variables["FLAVOUR"] = "new"
+    await world.stub.Deploy(control_pb2.DeployRequest(application=spec))
+    await world.until(
+        lambda status: pids(status.applications[0]) not in ([], pids(first)) and len(pids(status.applications[0])) == 1
+    )
+    await world.until_state(RUNNING)
+    assert any('reconfigured to "mild"' in record.getMessage() for record in caplog.records)
+
+
+async def test_deleting_waits_until_it_is_gone(world):
+    await world.deploy(deployment(code="fake:ready"))
+    status = await world.until_state(RUNNING)
+    await world.stub.Delete(control_pb2.DeleteRequest(application="default"))
+    assert not (await world.stub.GetStatus(control_pb2.GetStatusRequest())).status.applications
+    with pytest.raises(ProcessLookupError):
+        os.kill(pids(status)[0], 0)
+    await world.stub.Delete(control_pb2.DeleteRequest(application="default"))
+
+
+async def test_what_does_not_drain_is_killed(world):
+    await world.deploy(deployment(code="fake:stubborn", graceful_shutdown_timeout_s=0.2))
+    await world.until_state(RUNNING)
+    await world.stub.Delete(control_pb2.DeleteRequest(application="default"), timeout=20)
+
+
+async def test_shutdown_answers_when_everything_has_ended(world):
+    await world.deploy(deployment(code="fake:ready", num_replicas=2))
+    status = await world.until(lambda status: any(one.state == RUNNING for one in status.applications))
+    everybody = [*pids(status.applications[0]), status.gateways[0].pid]
+    await world.stub.Shutdown(control_pb2.ShutdownRequest())
+    for pid in everybody:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+    with pytest.raises(grpc.aio.AioRpcError, match="shutting down"):
+        await world.deploy()
+
+
+async def test_a_port_that_is_taken_is_fatal(tmp_path):
+    async with World(tmp_path, FAKE_BIND_FAILURE="1") as world:
+        message = await asyncio.wait_for(world.controller.fatal, 30)
+    assert message == "cannot bind 127.0.0.1:80: Permission denied"
+
+
+async def test_a_refused_deploy_says_why(world):
+    with pytest.raises(grpc.aio.AioRpcError, match="needs a name") as caught:
+        await world.deploy(name="")
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    details = dict(caught.value.trailing_metadata())["grpc-status-details-bin"]
+    info = error_details_pb2.ErrorInfo()
+    assert status_pb2.Status.FromString(details).details[0].Unpack(info)
+    assert info.reason == "INVALID_CALL"
