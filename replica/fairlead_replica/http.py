@@ -9,7 +9,7 @@ import asyncio
 import json
 import logging
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any
 
 import orjson
@@ -35,8 +35,6 @@ def decode_request(payload: bytes) -> Any:
         message = http_pb2.HttpRequest.FromString(payload)
     except Exception as error:  # protobuf raises its own
         raise InvalidArgumentsError(f"the payload is not a HttpRequest: {error}") from error
-    from starlette.requests import Request
-
     scope = {
         "type": "http",
         # From 2.4 on Starlette's streams end by an error from send and need no task that waits for a disconnect.
@@ -48,14 +46,49 @@ def decode_request(payload: bytes) -> Any:
         "raw_path": message.raw_path,
         "query_string": message.query_string,
         "root_path": message.root_path,
-        "headers": [(header.name, header.value) for header in message.headers],
+        "headers": _Headers(message.headers),
         "client": (message.client_host, message.client_port) if message.client_host else None,
         "server": (message.server_host, message.server_port) if message.server_host else None,
     }
     body = message.body
-    request = Request(scope, _Body(body).receive)
+    request = (_request_class or _import_request_class())(scope, _Body(body).receive)
     request._body = body  # what body() would set after a detour through receive()
     return request
+
+
+_request_class: Callable[..., Any] | None = None
+
+
+def _import_request_class() -> Callable[..., Any]:
+    global _request_class
+    from starlette.requests import Request
+
+    _request_class = Request
+    return Request
+
+
+class _Headers(Sequence[tuple[bytes, bytes]]):
+    """The header fields, read from the message by those handlers only that look at them."""
+
+    __slots__ = ("_fields", "_list")
+
+    def __init__(self, fields: Sequence[http_pb2.HttpHeader]) -> None:
+        self._fields = fields
+        self._list: list[tuple[bytes, bytes]] | None = None
+
+    def _read(self) -> list[tuple[bytes, bytes]]:
+        if self._list is None:
+            self._list = [(field.name, field.value) for field in self._fields]
+        return self._list
+
+    def __len__(self) -> int:
+        return len(self._fields)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._read()[index]
+
+    def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
+        return iter(self._read())
 
 
 class _Body:
@@ -199,7 +232,7 @@ def _content(value: Any) -> tuple[bytes, bytes]:
         return PLAIN, b""
     if isinstance(value, str):
         return PLAIN_UTF8, value.encode()
-    if isinstance(value, bytes | bytearray | memoryview):
+    if isinstance(value, (bytes, bytearray, memoryview)):
         return PLAIN, bytes(value)
     return JSON, encode_json(value)
 

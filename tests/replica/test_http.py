@@ -59,6 +59,7 @@ class Handler:
             "body": (await request.body()).decode(),
             "again": (await request.body()).decode(),
             "root": request.scope["root_path"],
+            "fields": len(request.scope["headers"]),
             "raw": request.scope["raw_path"].decode(),
             "disconnected": await request.is_disconnected(),
         }
@@ -193,6 +194,7 @@ async def test_the_request(stage: Stage) -> None:
         "body": "body",
         "again": "body",
         "root": "/app",
+        "fields": 2,
         "raw": "/app/%C3%A4",
         "disconnected": False,
     }
