@@ -141,11 +141,13 @@ class Answer:
             self._abandon()
 
     def close(self) -> None:
-        """The door is done: cancels the call if it still runs."""
+        """The door is done, or its client gone: cancels the call if it still runs, and lets go of who waits for it."""
         if not self._ended:
             self._ended = True
             self._messages.clear()
             self._abandon()
+            self._wake()
+            self.on_writable()
 
     def _abandon(self) -> None:
         self._abandoned = True

@@ -1,0 +1,134 @@
+"""A HTTP request as the payload of a call, and what its header fields say to the gateway."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any, TypeAlias
+
+from fairlead.v1 import http_pb2, session_pb2
+from fairlead.wire.errors import FairleadError, InvalidCallError, MessageTooLargeError
+from fairlead_gateway.edge.http_mounts import Mount
+from fairlead_gateway.edge.serving import checked_request_id
+
+Scope: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
+
+REQUEST_ID = "x-request-id"
+SESSION_ID = "x-session-id"
+MODEL_ID = "serve_multiplexed_model_id"
+TIMEOUT = "x-request-timeout-seconds"
+KEEP_ON_DISCONNECT = "x-request-disconnect-disabled"
+AUTHORIZATION = "authorization"
+UPGRADE = "upgrade"
+
+MAX_TIMEOUT_S = 365 * 24 * 3600.0
+
+_NOTICED = {
+    name.encode(): name for name in (REQUEST_ID, SESSION_ID, TIMEOUT, KEEP_ON_DISCONNECT, AUTHORIZATION, UPGRADE)
+}
+# Proxies turn underscores into dashes, or drop such fields; all spellings mean the same, as in Ray Serve.
+_NOTICED |= {f"serve{a}multiplexed{b}model{c}id".encode(): MODEL_ID for a, b, c in itertools.product("_-", repeat=3)}
+
+_HttpHeader = http_pb2.HttpHeader
+_HTTP = session_pb2.SERIALIZATION_HTTP
+
+
+class ClientGoneError(FairleadError):
+    """The client left before its request was complete."""
+
+
+def notice(fields: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """The header fields that mean something to the gateway, by their names here. Of repeated ones the last counts."""
+    return {_NOTICED[name]: value.decode("latin-1").strip() for name, value in fields if name in _NOTICED}
+
+
+def timeout_of(noticed: dict[str, str], default: float | None) -> float | None:
+    """The seconds that a request may take; None: no limit. A value that is no number leaves the default."""
+    try:
+        seconds = float(noticed[TIMEOUT])
+    except (KeyError, ValueError):
+        return default
+    if not math.isfinite(seconds):
+        return default
+    return min(seconds, MAX_TIMEOUT_S) if seconds > 0 else None
+
+
+def call_header(mount: Mount, noticed: dict[str, str], timeout_s: float | None) -> session_pb2.CallHeader:
+    """The header of the call for a request to a mounted application."""
+    header = session_pb2.CallHeader(
+        application=mount.application,
+        request_serialization=_HTTP,
+        response_serialization=_HTTP,
+        stream=True,
+        route=mount.prefix,
+    )
+    if timeout_s is not None:
+        header.timeout_us = int(timeout_s * 1e6) or 1
+    if noticed:
+        _read_names(header, noticed)
+    return header
+
+
+def _read_names(header: session_pb2.CallHeader, noticed: dict[str, str]) -> None:
+    header.session_id = noticed.get(SESSION_ID, "")
+    header.multiplexed_model_id = noticed.get(MODEL_ID, "")
+    try:
+        header.request_id = checked_request_id(noticed.get(REQUEST_ID, ""))
+    except InvalidCallError:
+        pass  # a request is not refused for its id: it gets a new one
+
+
+def encode(scope: Scope, mount: Mount, body: bytes) -> bytes:
+    """The request as an encoded ``HttpRequest``."""
+    client = scope.get("client") or ("", 0)
+    server = scope.get("server") or ("", 0)
+    return http_pb2.HttpRequest(
+        method=scope["method"],
+        scheme=scope["scheme"],
+        path=scope["path"],
+        raw_path=scope["raw_path"],
+        query_string=scope["query_string"],
+        root_path=mount.root_path,
+        headers=[_HttpHeader(name=name, value=value) for name, value in scope["headers"]],
+        body=body,
+        http_version=scope["http_version"],
+        client_host=client[0],
+        client_port=client[1],
+        server_host=server[0],
+        server_port=server[1] or 0,
+    ).SerializeToString()
+
+
+async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
+    """The whole body. Raises MessageTooLargeError above ``limit`` bytes, ClientGoneError if the client leaves."""
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise ClientGoneError("the client left")
+    body: bytes = message.get("body", b"")
+    if not message.get("more_body", False) and len(body) <= limit:
+        return body
+    if _content_length(scope) > limit:
+        raise _too_large(limit)
+    parts, size = [body], len(body)
+    while size <= limit:
+        if not message.get("more_body", False):
+            return b"".join(parts)
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGoneError("the client left")
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+    raise _too_large(limit)
+
+
+def _content_length(scope: Scope) -> int:
+    for name, value in scope["headers"]:
+        if name == b"content-length" and value.isdigit():
+            return int(value)
+    return 0
+
+
+def _too_large(limit: int) -> MessageTooLargeError:
+    return MessageTooLargeError(f"the body of the request is larger than the limit of {limit} bytes")
