@@ -7,10 +7,10 @@ from time import perf_counter
 from typing import Any
 
 from bench.echo_app import app
-from bench.programs.addresses import grpc_address, http_address
 from bench.programs.closed_loop import WARM_UP_S, blocking_loop, closed_loop
 from bench.programs.commands import obey, say
 from fairlead import serve
+from fairlead.serve.api import instance_status
 
 
 class Load:
@@ -50,7 +50,8 @@ class Load:
 
 
 async def main(load: Load) -> None:
-    say(grpc=grpc_address(), http=http_address())
+    (gateway,) = instance_status().gateways
+    say(grpc=gateway.grpc_address, http=gateway.http_address)
     await obey({"unary": load.unary, "blocking": load.blocking, "streams": load.streams})
 
 

@@ -18,6 +18,7 @@ import ormsgpack
 import pytest
 
 from fairlead import serve
+from fairlead.serve.api import instance_status
 from tests.clients import build
 from tests.e2e.polyglot_app import Polyglot
 
@@ -37,7 +38,8 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         try:
             deployment = serve.deployment(Polyglot, num_replicas=REPLICAS, max_ongoing_requests=16)
             serve.run(deployment.bind(), name="polyglot", route_prefix=None)
-            yield grpc_address()
+            (gateway,) = instance_status().gateways
+            yield gateway.grpc_address
         finally:
             serve.shutdown()
 
