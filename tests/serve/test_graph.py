@@ -112,11 +112,7 @@ def test_bad_route_prefixes(prefix, message):
 def test_importable_code_travels_by_name():
     plain = serve.deployment(bound_module.Plain)
     module = bound_module.__name__
-    for deployment, name in (
-        (plain, "Plain"),
-        (bound_module.Decorated, "Decorated"),
-        (bound_module.function, "function"),
-    ):
+    for deployment in (plain, bound_module.Decorated, bound_module.function):
         (one,) = application_spec(deployment.bind()).deployments
         assert one.import_path == f"{module}:{deployment.name}"
         assert not one.pickled_code

@@ -1,5 +1,17 @@
 """The public face: ``from fairlead import serve``. The names are Ray Serve's."""
 
+from fairlead.serve.api import (
+    RunTarget,
+    delete,
+    get_app_handle,
+    get_deployment_handle,
+    run,
+    run_many,
+    shutdown,
+    shutdown_async,
+    start,
+    status,
+)
 from fairlead.serve.config import HTTPOptions
 from fairlead.serve.context import get_multiplexed_model_id, get_replica_context, get_request_context
 from fairlead.serve.deployment import Application, Deployment, deployment
@@ -8,8 +20,18 @@ __all__ = [
     "Application",
     "Deployment",
     "HTTPOptions",
+    "RunTarget",
+    "delete",
     "deployment",
+    "get_app_handle",
+    "get_deployment_handle",
     "get_multiplexed_model_id",
     "get_replica_context",
     "get_request_context",
+    "run",
+    "run_many",
+    "shutdown",
+    "shutdown_async",
+    "start",
+    "status",
 ]
