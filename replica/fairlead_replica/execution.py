@@ -256,7 +256,11 @@ class Call:
         if isinstance(result, GENERATORS):
             return await self._pump(result)
         if not self.http:
-            raise missing_generator(self._method)
+            if self._inbound is None:
+                raise missing_generator(self._method)
+            # A caller that streams need not know whether it is answered once or often: CallBidi in serving.proto.
+            await self._send(self._encode(result))
+            return None
         if http.is_response(result):
             payload = http.encode_plain_response(result)
             if payload is None:
@@ -328,8 +332,11 @@ class Call:
             if http.is_response(result):
                 payload = http.encode_plain_response(result)
                 return (None, result, None) if payload is None else (payload, None, None)
-        elif self.header.stream:
-            raise missing_generator(self._method)
+        elif self._outbox is not None:
+            if self._inbound is None:
+                raise missing_generator(self._method)
+            self._outbox.put(self._encode(result))
+            return None, None, None
         return self._encode(result), None, None
 
     def _pump_in_thread(self, items: Any, outbox: Outbox) -> bytes | None:

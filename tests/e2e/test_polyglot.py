@@ -148,7 +148,7 @@ def test_error_details(play: Play, canary: Path) -> None:
         "accept_pickle": ("PERMISSION_DENIED", "UNTRUSTED_SERIALIZATION", "pickle", "msgpack"),
         "unknown_media_type": ("INVALID_ARGUMENT", "UNKNOWN_SERIALIZATION", "text/plain", "application/json"),
         "undecodable": ("INVALID_ARGUMENT", "INVALID_ARGUMENTS"),
-        "wrong_arity": ("INVALID_ARGUMENT", "INVALID_ARGUMENTS", "echo"),
+        "wrong_arity": ("INVALID_ARGUMENT", "USER_EXCEPTION", "TypeError", "echo"),
         "unserializable": ("INTERNAL", "RESULT_NOT_SERIALIZABLE", "object"),
         "streaming_method": ("INVALID_ARGUMENT", "CARDINALITY_MISMATCH", "count"),
         "unary_method": ("INVALID_ARGUMENT", "CARDINALITY_MISMATCH", "echo"),
