@@ -1,0 +1,104 @@
+"""The commands of ``fairlead``."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+import fairlead
+from fairlead.cli.imports import ImportPathError, load_application
+from fairlead.serve import api
+from fairlead.serve.config import HTTPOptions, gRPCOptions
+from fairlead.v1 import control_pb2
+from fairlead.wire.errors import FairleadError
+
+app = typer.Typer(
+    name="fairlead",
+    help="Serve Python classes over gRPC, Python handles and HTTP/JSON.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def program() -> None:
+    """Serve Python classes over gRPC, Python handles and HTTP/JSON."""
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(fairlead.__version__)
+
+
+@app.command(
+    epilog="Example: [bold]fairlead run examples.digits.app:app --http-port 8000 --grpc-port 9000[/bold]",
+)
+def run(
+    import_path: Annotated[str, typer.Argument(help="The application: package.module:name.")],
+    arguments: Annotated[list[str] | None, typer.Argument(help="key=value pairs for an application builder.")] = None,
+    name: Annotated[str, typer.Option(help="The application's name.")] = "default",
+    route_prefix: Annotated[str, typer.Option(help="Where to mount it over HTTP.")] = "/",
+    app_dir: Annotated[str, typer.Option("--app-dir", "-d", help="Where to look for the module first.")] = ".",
+    http_host: Annotated[str, typer.Option(help="The HTTP address.")] = "127.0.0.1",
+    http_port: Annotated[int, typer.Option(help="The HTTP port; 0: any.", min=0, max=65535)] = 8000,
+    grpc_host: Annotated[str, typer.Option(help="The gRPC address.")] = "127.0.0.1",
+    grpc_port: Annotated[int, typer.Option(help="The gRPC port; 0: any.", min=0, max=65535)] = 9000,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Listen beyond this machine without TLS and authentication.")
+    ] = False,
+) -> None:
+    """Serve an application until Ctrl-C."""
+    given = dict(_pair(argument) for argument in arguments or [])
+    target = load_application(import_path, app_dir, given)
+    api.start(
+        http_options=HTTPOptions(host=http_host, port=http_port),
+        grpc_options=gRPCOptions(host=grpc_host, port=grpc_port),
+        insecure=insecure,
+    )
+    api.run(target, name=name, route_prefix=route_prefix)
+    _say_where(api.instance_status(), name)
+    api.wait()
+
+
+def _pair(argument: str) -> tuple[str, str]:
+    key, separator, value = argument.partition("=")
+    if not separator or not key:
+        raise ImportPathError(f"'{argument}' is not a key=value pair")
+    return key, value
+
+
+def _say_where(status: control_pb2.InstanceStatus, name: str) -> None:
+    """Prints where the application can be called."""
+    console = Console(stderr=True, highlight=False)
+    ingress = next((each.ingress_deployment for each in status.applications if each.name == name), "")
+    console.print(f"[bold]{name}[/bold] is running: ingress deployment {ingress}. Ctrl-C ends it.")
+    for gateway in status.gateways[:1]:
+        if gateway.http_address:
+            console.print(f"  HTTP  http://{gateway.http_address}/      (routes: /-/routes, health: /-/healthz)")
+        if gateway.grpc_address:
+            console.print(f"  gRPC  {gateway.grpc_address}  (fairlead.v1.ServingService, reflection is on)")
+
+
+def run_program() -> None:
+    """Runs the command line. What a user can mend is one line and exit status 1; a defect keeps its traceback."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except (ImportPathError, FairleadError, ValueError, TypeError, RuntimeError, TimeoutError) as error:
+        if isinstance(error, ImportPathError | FairleadError | RuntimeError | TimeoutError) or _is_ours(error):
+            sys.exit(f"fairlead: {error}")
+        raise
+
+
+def _is_ours(error: BaseException) -> bool:
+    """Whether an error was raised by the library's own validation, rather than by the module that was imported."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and "/fairlead/" in frames[-1].filename
