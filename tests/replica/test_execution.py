@@ -433,6 +433,14 @@ async def test_client_streams(stage: Stage, method: str) -> None:
     assert await empty.next() == 0
 
 
+@pytest.mark.parametrize("method", ["total", "total_sync"])
+async def test_a_client_that_streams_may_expect_a_stream_of_one(stage: Stage, method: str) -> None:
+    answer = stage.caller.open(method, last=False, stream=True)
+    answer.send(3)
+    answer.send(4, last=True)
+    assert await answer.all() == [7]
+
+
 async def test_streams_both_ways(stage: Stage) -> None:
     answer = stage.caller.open("running_totals", last=False, stream=True, codec=MSGPACK)
     total = 0
