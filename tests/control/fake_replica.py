@@ -1,6 +1,6 @@
 """A replica that speaks the lease protocol and serves nothing. What it does is named by its import path.
 
-``fake:ready`` becomes ready; ``fake:fail`` reports a failure; ``fake:crash`` ends at once; ``fake:stubborn`` becomes ready
+``fake:ready`` becomes ready; ``fake:fail`` reports a failure; ``fake:crash`` ends at once; ``fake:stubborn`` is ready
 and ignores orders to drain; ``fake:sick`` becomes ready and fails its health checks.
 """
 

@@ -248,7 +248,9 @@ class Controller:
 
     def _replica_ended(self, replica_id: str, ending: Ending) -> None:
         self._processes.pop(replica_id, None)
-        logger.info("%s ended with %s", replica_id, ending.how)
+        replica = self.core.observed.replicas.get(replica_id)
+        unexpected = replica is not None and replica.stop is None
+        logger.log(logging.WARNING if unexpected else logging.INFO, "%s ended with %s", replica_id, ending.how)
         self.core.process_ended(replica_id, ending.description, time.monotonic())
         self._act()
 
@@ -270,7 +272,7 @@ class Controller:
 
     def _gateway_ended(self, gateway_id: str, ending: Ending) -> None:
         self._processes.pop(gateway_id, None)
-        logger.info("%s ended with %s", gateway_id, ending.how)
+        logger.log(logging.INFO if self._stopping else logging.WARNING, "%s ended with %s", gateway_id, ending.how)
         self.core.gateway_lost(gateway_id)
         if self.gateways.process_ended(gateway_id, ending.status, time.monotonic()) and not self.fatal.done():
             self.fatal.set_result(ending.last_lines[-1] if ending.last_lines else "a gateway worker could not start")
