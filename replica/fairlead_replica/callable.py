@@ -88,9 +88,14 @@ class UserCallable:
         )
 
     def _available(self) -> list[str]:
-        return [
-            name for name in dir(self.target) if not _is_dunder(name) and callable(getattr(self.target, name, None))
-        ]
+        return [name for name in dir(self.target) if not _is_dunder(name) and _is_method(self.target, name)]
+
+
+def _is_method(target: Any, name: str) -> bool:
+    try:
+        return callable(getattr(target, name, None))
+    except Exception:  # a property of the user's
+        return False
 
 
 def _is_dunder(name: str) -> bool:

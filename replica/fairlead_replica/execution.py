@@ -409,4 +409,5 @@ class Call:
         if self._timer is not None:
             self._timer.cancel()
         self._task = None
+        del self.stream  # each owns the other: without this, every call would wait for the garbage collector
         self._host.release(self)

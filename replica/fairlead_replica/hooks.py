@@ -36,9 +36,12 @@ class Hooks:
         """Calls ``reconfigure(config)``; nothing for None. Raises what it raises; FairleadError if there is none."""
         if config is None:
             return
+        if self._target.is_function:
+            raise FairleadError("user_config needs a class: a function has no reconfigure method")
         hook = self._target.hook("reconfigure")
         if hook is None:
-            raise FairleadError("user_config specified but reconfigure method missing in the deployment.")
+            name = type(self._target.target).__name__
+            raise FairleadError(f"user_config specified but deployment {name} missing reconfigure method")
         await self._call(hook, config)
 
     async def check_health(self, timeout_s: float) -> None:

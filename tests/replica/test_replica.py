@@ -213,7 +213,7 @@ async def test_user_config_without_reconfigure_fails(setup: Setup) -> None:
     async with serving(setup.controller, setup.address):
         await setup.start()
         failed = (await setup.controller.hear("ready", "failed")).failed
-        assert "user_config specified but reconfigure method missing" in failed.message
+        assert "user_config specified but deployment Slow missing reconfigure method" in failed.message
 
 
 async def test_reconfigure(setup: Setup) -> None:
