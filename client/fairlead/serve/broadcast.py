@@ -58,6 +58,9 @@ class BroadcastCall(Call):
             self.answers[answer.result.replica_id] = answer.result
             self._look_for_failure()
 
+    def _may_send_again(self, stream: Stream) -> bool:
+        return self.replica_ids is None and super()._may_send_again(stream)
+
     def _look_for_failure(self) -> None:
         ids = self.replica_ids or []
         while self._in_order < len(ids) and (answer := self.answers.get(ids[self._in_order])) is not None:

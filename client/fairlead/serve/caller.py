@@ -71,7 +71,13 @@ class Wire(Protocol):
         """Says that a link takes no further calls."""
 
     def post(self, action: Callable[[], None]) -> None:
-        """Runs an action on the wire loop. From any thread."""
+        """Runs an action on the wire loop, at once if this is its thread. From any thread."""
+
+    def post_later(self, action: Callable[[], None]) -> None:
+        """Runs an action on the wire loop soon. From any thread."""
+
+    def running_loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop that the caller runs in. From any of them."""
 
 
 class Upload(Protocol):
@@ -266,6 +272,11 @@ class Call(Waitable):
         if not self.done:
             self.cancelled = True
             self.wire.post(self._cancel)
+
+    def abandon(self) -> None:
+        """As ``cancel``, for finalizers: they run in the midst of anything, the wire's own code included."""
+        if not self.done:
+            self.wire.post_later(self._cancel)
 
     def _cancel(self) -> None:
         self.give_up(RequestCancelledError())

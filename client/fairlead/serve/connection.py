@@ -83,13 +83,21 @@ class Connection:
         """Runs an action on the wire loop: at once if this is its thread, else soon, one wake-up for many."""
         if threading.get_ident() == self._ident:
             action()
-            return
+        else:
+            self.post_later(action)
+
+    def post_later(self, action: Callable[[], None]) -> None:
+        """Runs an action on the wire loop soon, never at once: for what is called in the midst of anything."""
         self._inbox.append(action)
         if not self._woken:
             if not self._ident:
                 self._start_thread()
             self._woken = True
             self.loop.call_soon_threadsafe(self._drain)
+
+    def running_loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop that this code runs in; as asyncio's, without its system call on the wire loop."""
+        return self.loop if threading.get_ident() == self._ident else asyncio.get_running_loop()
 
     def close(self) -> None:
         """Ends the session; its calls fail with ConnectionLostError. The next call needs a new ``set_address``.

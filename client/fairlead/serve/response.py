@@ -94,7 +94,7 @@ class DeploymentResponse(ResponseOfCall, Generic[R_co]):
         """The value. Raises what the callee raised, or a FairleadError."""
         call = self._call
         if not call.done:
-            future = asyncio.get_running_loop().create_future()
+            future = call.wire.running_loop().create_future()
             if call.add(future):
                 try:
                     yield from future
@@ -197,7 +197,6 @@ class DeploymentResponseGenerator(ResponseOfCall, Generic[R]):
     def __del__(self) -> None:
         # Nobody can read it any more: without this, the callee would wait for credit for ever.
         try:
-            if not self._call.done:
-                self._call.cancel()
+            self._call.abandon()
         except (AttributeError, RuntimeError):  # never made, or the interpreter is going down
             return
