@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from google.protobuf.message import DecodeError
 
@@ -48,20 +48,17 @@ _CLOSE = (b"connection", b"close")
 _HttpResponse = http_pb2.HttpResponse
 
 
-class HttpConnection:
-    """What a server tells the application of a client's connection: that it was lost, without a task to wait for it."""
+class HttpConnection(Protocol):
+    """What the server lends the application of a client's connection: things that ASGI has no words for."""
 
-    __slots__ = ("running",)
+    running: Answer | None
+    """The call that ends with the connection: set here, so that no task has to wait for the client to leave."""
 
-    def __init__(self) -> None:
-        self.running: Answer | None = None
-        """The call that ends with the connection. A connection has one request at a time."""
+    def hold(self) -> None:
+        """Keeps the next write back, to go out with the one after it."""
 
-    def lost(self) -> None:
-        """The client is gone."""
-        running, self.running = self.running, None
-        if running is not None:
-            running.close()
+    def flush(self) -> None:
+        """Writes what is kept back, if anything is."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -142,10 +139,11 @@ class HttpApp:
         if connection is not None and noticed.get(KEEP_ON_DISCONNECT) != "?1":
             connection.running = answer
         try:
-            await _respond(answer, header, timeout_s, send)
+            await _respond(answer, header, timeout_s, send, connection)
         finally:
             if connection is not None:
                 connection.running = None
+                connection.flush()
             answer.close()
         return None
 
@@ -179,7 +177,13 @@ async def _send(send: Send, reply: Reply) -> None:
     await send({"type": "http.response.body", "body": reply.body})
 
 
-async def _respond(answer: Answer, header: session_pb2.CallHeader, timeout_s: float | None, send: Send) -> None:
+async def _respond(
+    answer: Answer,
+    header: session_pb2.CallHeader,
+    timeout_s: float | None,
+    send: Send,
+    connection: HttpConnection | None,
+) -> None:
     """Sends a call's answer. One that fails after its first piece breaks the connection: the client must notice."""
     entry = await answer.next()
     if entry is None:
@@ -194,10 +198,14 @@ async def _respond(answer: Answer, header: session_pb2.CallHeader, timeout_s: fl
     _identify(headers, header.request_id)
     if whole and status not in (204, 304) and not any(name == b"content-length" for name, _ in headers):
         headers.append((b"content-length", str(len(body)).encode()))
+    if connection is not None:
+        connection.hold()
     await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": not whole})
     if whole:
-        return await send({"type": "http.response.body", "body": body})
-    await send({"type": "http.response.body", "body": body, "more_body": True})
+        return None
+    if connection is not None:
+        connection.flush()
     return await _stream(answer, entry[1], send)
 
 

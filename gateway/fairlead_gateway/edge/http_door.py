@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from fairlead_gateway.edge.access import Access
+from fairlead_gateway.edge.answers import Answer
 from fairlead_gateway.edge.binding import BindError, TcpListener, bind, format_address
-from fairlead_gateway.edge.http import CONNECTION, HttpApp, HttpConnection, HttpLimits
+from fairlead_gateway.edge.http import CONNECTION, HttpApp, HttpLimits
 from fairlead_gateway.edge.upstream import CallRouter
 
 _HEAD_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 _HEAD_TOO_LATE = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+_COPY_LIMIT = 64 * 1024
+"""Bytes of a body above which copying it costs more than a system call."""
 
 
 class HttpDoor:
@@ -80,6 +83,66 @@ class HttpDoor:
         )
 
 
+class _Connection:
+    """A transport, as much of it as uvicorn uses, and a HttpConnection.
+
+    uvicorn writes the head of a response and its body one after the other, a system call each. Here they go out in one.
+    """
+
+    __slots__ = (
+        "_held",
+        "_holding",
+        "_transport",
+        "get_extra_info",
+        "is_closing",
+        "pause_reading",
+        "resume_reading",
+        "running",
+    )
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self.running: Answer | None = None
+        self._transport = transport
+        self._holding = False
+        self._held = b""
+        self.get_extra_info = transport.get_extra_info
+        self.is_closing = transport.is_closing
+        self.pause_reading = transport.pause_reading
+        self.resume_reading = transport.resume_reading
+
+    def write(self, data: bytes) -> None:
+        if self._holding:
+            self._holding = False
+            self._held = data
+        elif self._held:
+            held, self._held = self._held, b""
+            if len(data) > _COPY_LIMIT:
+                self._transport.write(held)
+            else:
+                data = held + data
+            self._transport.write(data)
+        else:
+            self._transport.write(data)
+
+    def hold(self) -> None:
+        self._holding = True
+
+    def flush(self) -> None:
+        self._holding = False
+        if self._held:
+            self.write(b"")
+
+    def close(self) -> None:
+        self.flush()
+        self._transport.close()
+
+    def lost(self) -> None:
+        """The client is gone."""
+        running, self.running = self.running, None
+        if running is not None:
+            running.close()
+
+
 class DoorProtocol(HttpToolsProtocol):
     """uvicorn's protocol, which also bounds the head of a request and says when a client has gone.
 
@@ -89,14 +152,15 @@ class DoorProtocol(HttpToolsProtocol):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._limits: HttpLimits = self.config.app.limits  # type: ignore[union-attr]
-        self._connection = HttpConnection()
+        self._connection: _Connection
         self._in_head = True
         self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """See asyncio.Protocol."""
-        super().connection_made(transport)
+        self._connection = _Connection(transport)
+        super().connection_made(cast(asyncio.Transport, self._connection))
         self._expect_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
