@@ -7,7 +7,7 @@ import logging
 import os
 from dataclasses import dataclass
 
-from fairlead.serve.lifetime import process_ended
+from fairlead.lifetime import process_ended
 from fairlead.v1 import control_pb2
 from fairlead_gateway.edge.binding import TcpListener
 from fairlead_gateway.edge.grpc_door import GrpcDoor

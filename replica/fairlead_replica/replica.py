@@ -15,9 +15,9 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from fairlead.lifetime import process_ended
 from fairlead.serve import connection
 from fairlead.serve.context import ReplicaContext, set_replica_context
-from fairlead.serve.lifetime import process_ended
 from fairlead.v1 import control_pb2, replica_pb2
 from fairlead.wire.errors import FairleadError
 from fairlead.wire.link import CHANNEL_OPTIONS, Link, session_handler

@@ -10,7 +10,7 @@ import sys
 
 import grpc.aio
 
-from fairlead.serve.lifetime import process_ended
+from fairlead.lifetime import process_ended
 from fairlead.v1 import control_pb2, control_pb2_grpc
 
 

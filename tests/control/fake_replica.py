@@ -11,7 +11,7 @@ import sys
 
 import grpc.aio
 
-from fairlead.serve.lifetime import process_ended
+from fairlead.lifetime import process_ended
 from fairlead.v1 import control_pb2, replica_pb2, replica_pb2_grpc
 
 

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fairlead.serve.lifetime import process_ended
+from fairlead.lifetime import process_ended
 from fairlead_gateway.control.controller import Controller, ControllerSettings
 from fairlead_gateway.control.gateways import BIND_FAILED, Door, Doors
 from fairlead_gateway.control.local_launcher import LocalLauncher

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fairlead.serve import environment
 from fairlead.v1 import control_pb2, replica_pb2
 from fairlead.wire.errors import DeployFailedError
 from fairlead_gateway.control.actions import (
@@ -32,6 +31,10 @@ from fairlead_gateway.control.observed import GatewayView
 from fairlead_gateway.control.statuses import instance_status
 
 logger = logging.getLogger("fairlead.controller")
+
+_ADDRESS_VARIABLE = "FAIRLEAD_ADDRESS"
+"""In replicas it names this controller: ``serve.status()`` and the like work there. Not imported from
+``fairlead.serve``, which would bring the whole library along and start the controller 40 ms later."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,7 +233,7 @@ class Controller:
             arguments=("--controller", self.settings.address, "--replica-id", replica_id, *self._owner_arguments()),
             variables={
                 **self.settings.variables,
-                environment.ADDRESS: self.settings.address,
+                _ADDRESS_VARIABLE: self.settings.address,
                 **action.environment.variables,
             },
             working_directory=action.environment.working_directory or None,

@@ -11,7 +11,7 @@ import sys
 from collections import deque
 from collections.abc import Callable
 
-from fairlead.serve.lifetime import process_ended
+from fairlead.lifetime import process_ended
 from fairlead_gateway.control.launcher import Ending, Process, Program
 from fairlead_gateway.control.lines import LineSplitter
 

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from fairlead.serve import lifetime
+from fairlead import lifetime
 
 
 @pytest.fixture

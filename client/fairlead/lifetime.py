@@ -1,6 +1,7 @@
 """Knowing when another process has ended, without being its parent.
 
 Every process of a driver-owned instance watches its owner this way and ends with it, also with one that was killed.
+At the top of the package because programs need it that do not need the rest of it.
 """
 
 from __future__ import annotations
