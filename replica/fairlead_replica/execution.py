@@ -1,86 +1,36 @@
-"""One call in a replica: taken from its link, run as the user's method wants to be run, answered.
-
-A call holds its slot until the user's code has really returned, and its END is sent then: a peer that counts the calls
-it has open knows which slots are taken, also of calls that were cancelled.
-"""
+"""Running a call: as the user's method wants to be run, with its results on their way as they come."""
 
 from __future__ import annotations
 
 import asyncio
-import contextvars
-import logging
 import time
 from collections.abc import Callable
 from types import CoroutineType, GeneratorType
-from typing import Any, Protocol
+from typing import Any
 
 from fairlead.serve.context import RequestContext, set_request_context
 from fairlead.v1 import session_pb2
 from fairlead.wire.codecs import Codec, codec_of, load_arguments
-from fairlead.wire.errors import (
-    DeadlineExceededError,
-    FairleadError,
-    MessageTooLargeError,
-    RequestCancelledError,
-)
-from fairlead.wire.messages import MessageAssembler
+from fairlead.wire.errors import DeadlineExceededError
 from fairlead.wire.session import Stream
 from fairlead_replica import http
-from fairlead_replica.callable import Method, MethodKind, UserCallable
-from fairlead_replica.outcomes import failure_of
-from fairlead_replica.pool import Mailbox, ThreadPool
+from fairlead_replica.call import Call, Host
+from fairlead_replica.callable import Method, MethodKind
 from fairlead_replica.results import GENERATORS, UNFINISHED, encode, missing_generator, unexpected_generator
 from fairlead_replica.streams import Inbound, Outbox
-from fairlead_replica.tracebacks import user_traceback
-
-logger = logging.getLogger(__name__)
-
-_HTTP = session_pb2.SERIALIZATION_HTTP
 
 
-class Host(Protocol):
-    """What a call needs of the replica that runs it."""
-
-    loop: asyncio.AbstractEventLoop
-    callable: UserCallable
-    mailbox: Mailbox
-    pool: ThreadPool
-    context: contextvars.Context
-    application: str
-    max_message: int
-
-    def release(self, call: Call) -> None:
-        """The call has ended and gives its slot back."""
-
-
-class Call:
-    """A call under way. It is its stream's owner; everything happens on the loop unless it says otherwise."""
+class Execution(Call):
+    """A call that is run here: coroutines and asynchronous generators in a task, anything else in the pool."""
 
     __slots__ = (
-        "_answered",
         "_answers",
-        "_assembler",
         "_codec",
-        "_context",
-        "_deadline",
         "_dumps",
-        "_host",
-        "_inbound",
-        "_interrupted",
-        "_link",
         "_method",
-        "_outbox",
         "_payload",
         "_request",
         "_result",
-        "_task",
-        "_timer",
-        "_waiter",
-        "_whole",
-        "admitted",
-        "header",
-        "http",
-        "stream",
     )
 
     _method: Method
@@ -89,107 +39,13 @@ class Call:
     _dumps: Callable[[Any], bytes]
 
     def __init__(self, host: Host, stream: Stream, header: session_pb2.CallHeader, *, admitted: bool = True) -> None:
-        self._host = host
-        self._link = stream.link
-        self.stream = stream
-        self.header = header
-        self.http = header.request_serialization == _HTTP
-        self.admitted = admitted
-        self._whole: tuple[bytes, bool] | None = None
-        self._payload: bytes = b""
-        self._assembler: MessageAssembler | None = None
-        self._inbound: Inbound | None = None
-        self._outbox: Outbox | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._waiter: asyncio.Future[None] | None = None
-        self._context: RequestContext | None = None
+        super().__init__(host, stream, header, admitted=admitted)
+        self._payload = b""
         self._request: Any = None
         self._result: Any = None
-        self._answered = False
-        self._interrupted: FairleadError | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._deadline: float | None = None
-        if header.timeout_us:
-            timeout = header.timeout_us / 1e6
-            self._deadline = time.monotonic() + timeout
-            self._timer = host.loop.call_later(timeout, self._expire)
 
-    def __repr__(self) -> str:
-        state = "interrupted" if self._interrupted else "running" if self._context else "waiting"
-        return f"<Call {self.header.method or '__call__'!r} request_id={self.header.request_id!r} {state}>"
-
-    # -- what comes in
-
-    def begin(self, payload: bytes, more: bool, last: bool) -> None:
-        """Takes the first message, and runs the call when it is complete."""
-        if more:
-            self._assembler = MessageAssembler(self._host.max_message)
-            self.on_message(self.stream, payload, more, last)
-        else:
-            self._received(payload, last)
-
-    def admit(self) -> None:
-        """Gives a slot to a call that waits for one."""
-        self.admitted = True
-        if self._whole is not None:
-            whole, self._whole = self._whole, None
-            self._received(*whole)
-
-    def on_message(self, stream: Stream, payload: bytes, more: bool, last: bool) -> None:
-        """A message of the caller's, or a piece of one."""
-        if self._inbound is not None:
-            self._inbound.feed(stream, payload, more, last)
-        elif self._assembler is not None and self._interrupted is None:
-            try:
-                message = self._assembler.add(stream, payload, more)
-            except MessageTooLargeError as error:
-                self._refuse(error)
-                return
-            if message is not None:
-                self._assembler = None
-                self._received(message, last)
-
-    def on_end(self, stream: Stream, outcome: session_pb2.Outcome | None, payload: bytes | None) -> None:
-        """Not for acceptors."""
-
-    def on_writable(self, stream: Stream) -> None:
-        """The peer has read: whoever waits may send more."""
-        if self._outbox is not None:
-            self._outbox.writable()
-        waiter, self._waiter = self._waiter, None
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
-
-    def on_cancel(self, stream: Stream) -> None:
-        """The caller gave up, or is gone."""
-        self._interrupt(RequestCancelledError())
-
-    def _expire(self) -> None:
-        self._interrupt(DeadlineExceededError("the call's deadline passed"))
-
-    def _interrupt(self, error: FairleadError) -> None:
-        """Ends the call with ``error``, as soon as the user's code has returned."""
-        if self._interrupted is not None:
-            return
-        self._interrupted = error
-        if self._context is None:  # it has not begun
-            self._refuse(error)
-            return
-        self._context.cancel_children()
-        if self._inbound is not None:
-            self._inbound.finish(error)
-        if self._outbox is not None:
-            self._outbox.stop()
-        if self._task is not None:
-            self._task.cancel()
-
-    # -- running
-
-    def _received(self, payload: bytes, last: bool) -> None:
-        """The first message is complete."""
-        if not self.admitted:
-            self._whole = (payload, last)
-            return
+    def _start(self, payload: bytes, last: bool) -> None:
+        """Finds the method and runs it where its kind belongs."""
         host = self._host
         header = self.header
         try:
@@ -375,39 +231,3 @@ class Call:
             self._fail(error)
         else:
             self._succeed(payload)
-
-    # -- the end
-
-    def _succeed(self, payload: bytes | None) -> None:
-        if self._interrupted is not None:  # also if the user's code took no notice
-            self._link.end(self.stream, failure_of(self._interrupted))
-        else:
-            self._link.end(self.stream, None, payload)
-        self._release()
-
-    def _refuse(self, error: Exception) -> None:
-        """Ends a call that has not begun."""
-        self._link.end(self.stream, failure_of(error))
-        self._release()
-
-    def _fail(self, error: BaseException) -> None:
-        payload = None
-        if self._interrupted is not None:
-            error = self._interrupted
-        elif self.http and not self._answered and not isinstance(error, FairleadError | asyncio.CancelledError):
-            payload = http.error_response(error)
-            if payload is None:
-                logger.error("request %s failed\n%s", self.header.request_id, user_traceback(error))
-                payload = http.encode_error(500, "Internal Server Error")
-        if payload is None:
-            self._link.end(self.stream, failure_of(error))
-        else:
-            self._link.end(self.stream, None, payload)
-        self._release()
-
-    def _release(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._task = None
-        del self.stream  # each owns the other: without this, every call would wait for the garbage collector
-        self._host.release(self)

@@ -216,6 +216,8 @@ class Replica:
         with contextlib.suppress(RuntimeError):  # the loop is closed: it is ending anyway
             self._loop.call_soon_threadsafe(self.stop, f"its owner, process {pid}, is gone", 0.0)
         time.sleep(_OWNER_GRACE_S)
+        if self._server is not None:
+            _unlink(self._assigned.result().socket_path)
         os._exit(1)
 
     # -- the lease

@@ -13,8 +13,9 @@ from fairlead.wire.errors import ReplicaBusyError, ReplicaDrainingError
 from fairlead.wire.messages import MAX_MESSAGE
 from fairlead.wire.outcomes import outcome_of
 from fairlead.wire.session import Stream
+from fairlead_replica.call import Call
 from fairlead_replica.callable import UserCallable
-from fairlead_replica.execution import Call
+from fairlead_replica.execution import Execution
 from fairlead_replica.pool import Mailbox, ThreadPool
 
 MAX_WAITING = 1000
@@ -88,12 +89,12 @@ class Runtime:
             error = ReplicaDrainingError("the replica is draining; the call did not start")
             stream.link.end(stream, outcome_of(error))
         elif len(self._calls) < self._limit:
-            stream.owner = call = Call(self, stream, header)
+            stream.owner = call = Execution(self, stream, header)
             self._calls.add(call)
             call.begin(payload, more, last)
         elif header.broadcast and len(self._waiting) < self._max_waiting:
             # A broadcast is for every replica: it cannot go to another one, so it waits here.
-            stream.owner = call = Call(self, stream, header, admitted=False)
+            stream.owner = call = Execution(self, stream, header, admitted=False)
             self._waiting.append(call)
             call.begin(payload, more, last)
         else:

@@ -302,6 +302,7 @@ async def test_ends_with_its_owner_even_while_a_method_spins(setup: Setup) -> No
         await owner.communicate()
         await asyncio.wait_for(process.wait(), 15)
         assert isinstance(await spinning.error(), ConnectionLostError | ReplicaDrainingError)
+        assert not os.path.exists(setup.socket)
         await caller.link.close()
 
 
