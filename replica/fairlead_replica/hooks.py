@@ -15,7 +15,8 @@ from fairlead_replica.tracebacks import one_line, user_traceback
 
 logger = logging.getLogger(__name__)
 
-_TICK_S = 1.0
+_TICKS = 8
+"""The pieces that a health check's timeout is waited in; a blocked loop uses up one of them, however long it lasts."""
 
 
 class Hooks:
@@ -47,18 +48,16 @@ class Hooks:
     async def check_health(self, timeout_s: float) -> None:
         """Calls ``check_health`` once and notes the result. Never raises.
 
-        The timeout counts seconds in which the loop turned: a method that blocks the loop must not be taken for a
-        health check that hangs.
+        The timeout counts time in which the loop turned: a method that blocks the loop must not be taken for a health
+        check that hangs.
         """
         if self._check is None:
             return
         task = self._loop.create_task(self._call(self._check))
         try:
-            waited = 0.0
-            while not task.done() and waited < timeout_s:
-                step = min(_TICK_S, timeout_s - waited)
-                await asyncio.wait({task}, timeout=step)
-                waited += step
+            for _ in range(_TICKS):
+                if not task.done():
+                    await asyncio.wait({task}, timeout=timeout_s / _TICKS)
             if not task.done():
                 raise TimeoutError(f"check_health did not return within {timeout_s} s")
             task.result()
