@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import os
 import pickle
@@ -133,6 +134,27 @@ def test_local_code_travels_by_value():
 
     (one,) = application_spec(Local.bind()).deployments
     assert one.WhichOneof("code") == "pickled_code"
+    assert pickle.loads(one.pickled_code)()() == 42
+
+
+def test_code_of_a_module_that_replicas_would_not_find_travels_by_value(tmp_path):
+    (tmp_path / "hidden.py").write_text(
+        "from fairlead import serve\n"
+        "def helper():\n"
+        "    return 42\n"
+        "@serve.deployment\n"
+        "class Hidden:\n"
+        "    def __call__(self):\n"
+        "        return helper()\n"
+    )
+    location = importlib.util.spec_from_file_location("hidden", tmp_path / "hidden.py")
+    module = importlib.util.module_from_spec(location)
+    sys.modules["hidden"] = module
+    try:
+        location.loader.exec_module(module)
+        (one,) = application_spec(module.Hidden.bind()).deployments
+    finally:
+        del sys.modules["hidden"]
     assert pickle.loads(one.pickled_code)()() == 42
 
 

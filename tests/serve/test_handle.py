@@ -537,11 +537,25 @@ def test_a_gateway_that_drains_is_left_and_its_calls_go_on(gateway, handle):
     assert old.result(timeout_s=TIMEOUT_S) == "old"
 
 
-def test_a_new_address_takes_further_calls(gateway, handle):
-    assert handle.remote(1).result() == 1
+def test_a_new_address_takes_further_calls_and_old_ones_go_on(gateway, handle):
+    release = threading.Event()
+
+    async def slow(call):
+        while not release.is_set():
+            await asyncio.sleep(0.001)
+        return "old"
+
+    gateway.methods["slow"] = slow
+    old = handle.slow.remote()
+    wait_for(lambda: gateway.calls)
     connection.set_address("unix:/other", Trust.OWNER)
     assert handle.remote(2).result(timeout_s=TIMEOUT_S) == 2
     assert gateway.connects == 2
+    assert not gateway.links[0].closed
+    release.set()
+    assert old.result(timeout_s=TIMEOUT_S) == "old"
+    wait_for(lambda: gateway.links[0].closed)
+    assert not gateway.links[1].closed
 
 
 def test_a_session_that_carries_too_many_calls_says_so(gateway, handle):

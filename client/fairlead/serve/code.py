@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 from typing import Any
 
 import cloudpickle
@@ -20,7 +23,7 @@ def import_path_of(func_or_class: Any) -> str | None:
     module_name = getattr(func_or_class, "__module__", None)
     qualname = getattr(func_or_class, "__qualname__", "")
     module = sys.modules.get(module_name or "")
-    if module is None or module_name == "__main__" or "<locals>" in qualname or not _importable(module):
+    if module is None or "<locals>" in qualname or not is_importable(module):
         return None
     found: Any = module
     for name in qualname.split("."):
@@ -30,18 +33,50 @@ def import_path_of(func_or_class: Any) -> str | None:
     return f"{module_name}:{qualname}" if found is func_or_class else None
 
 
-def _importable(module: Any) -> bool:
-    """Whether another process finds the module: it has a file, or is built in."""
-    spec = getattr(module, "__spec__", None)
-    return spec is not None and spec.origin is not None
+def is_importable(module: ModuleType) -> bool:
+    """Whether another process with the same ``sys.path`` would import the same module under this name.
+
+    Not so for ``__main__``, for what was made by hand, and for files that something loaded past ``sys.path``.
+    """
+    spec = module.__spec__
+    if spec is None or module.__name__ == "__main__":
+        return False
+    if not spec.has_location:
+        return spec.origin is not None  # built in or frozen
+    path: Sequence[str] | None = None
+    found: ModuleSpec | None = None
+    name = ""
+    for part in spec.name.split("."):
+        name = f"{name}.{part}" if name else part
+        found = _find(name, path)
+        if found is None:
+            return False
+        path = found.submodule_search_locations
+    return found is not None and found.origin == spec.origin
+
+
+def _find(name: str, path: Sequence[str] | None) -> ModuleSpec | None:
+    """As the import system does, without looking at what is imported already."""
+    for finder in sys.meta_path:
+        spec = finder.find_spec(name, path)
+        if spec is not None:
+            return spec
+    return None
 
 
 def pickled_code(func_or_class: Any) -> bytes:
     """A class or function by value, as far as it cannot be imported. Raises TypeError that names it."""
+    module = sys.modules.get(getattr(func_or_class, "__module__", ""))
+    by_value = module is not None and module.__name__ != "__main__" and not is_importable(module)
+    if by_value:  # the rest of its module, too, is out of a replica's reach
+        cloudpickle.register_pickle_by_value(module)
     try:
         data: bytes = cloudpickle.dumps(func_or_class)
     except Exception as error:
         raise TypeError(f"{func_or_class!r} cannot be sent to replicas: {type(error).__name__}: {error}") from error
+    finally:
+        if by_value:
+            cloudpickle.unregister_pickle_by_value(module)
     return data
 
 

@@ -13,6 +13,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 
 from fairlead.serve.caller import Call
 from fairlead.serve.deliveries import Deliveries
@@ -154,7 +155,7 @@ class Connection:
             return None
         self._waiting.append(call)
         if self._connecting is None:
-            self._connecting = self.loop.create_task(self._dial())
+            self._start_dialling()
         return None
 
     def dropped(self, link: Link) -> None:
@@ -166,10 +167,28 @@ class Connection:
         """The address has changed: further calls go to the new one."""
         link, self._link = self._link, None
         if link is not None:
-            link.goodbye()
+            self._retire(link)
         if self._connecting is not None:
             self._connecting.cancel()
-            self._connecting = self.loop.create_task(self._dial()) if self._waiting and self.address else None
+            self._connecting = None
+            if self._waiting and self.address:
+                self._start_dialling()
+
+    def _retire(self, link: Link) -> None:
+        """Closes a link when the calls that it carries have ended."""
+
+        def close_if_idle() -> None:
+            if not link.session.streams and not link.closed and not closing:
+                closing.append(self.loop.create_task(link.close(), context=Context()))
+
+        closing: list[asyncio.Task[None]] = []
+        link.on_packet = close_if_idle
+        link.goodbye()
+        close_if_idle()
+
+    def _start_dialling(self) -> None:
+        # In a context of its own: the link outlives the request that happens to need it first.
+        self._connecting = self.loop.create_task(self._dial(), context=Context())
 
     async def _dial(self) -> None:
         give_up_at = self.loop.time() + PATIENCE_S
