@@ -21,6 +21,9 @@ MEASURES = {
     "memory": memory.run,
 }
 
+QUIET_LOAD = 0.5
+"""The load average up to which a machine counts as idle."""
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measures Fairlead against bare servers.")
@@ -31,13 +34,15 @@ def main() -> None:
 
     begin = perf_counter()
     print(f"{repeats} samples of {seconds:g} s each, sides taking turns, on {os.cpu_count()} CPUs")
+    if (load := os.getloadavg()[0]) > QUIET_LOAD:
+        print(f"the machine is busy (load {load:.1f}): what needs several processes will look worse than it is")
     rows: list[Row] = []
     with Sides(seconds=seconds, repeats=repeats) as sides:
         for name, run in MEASURES.items():
             if not arguments.only or name in arguments.only:
                 print(f"{name} …", flush=True)
                 rows += run(sides)
-    path = report.keep(rows, seconds=seconds, repeats=repeats)
+    path = report.keep(rows, seconds=seconds, repeats=repeats, load=load)
     print(f"\n{report.table(rows)}\n\n{perf_counter() - begin:.0f} s; all samples in {path}")
 
 

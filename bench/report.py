@@ -46,7 +46,7 @@ def _line(row: Row) -> tuple[str, ...]:
     )
 
 
-def keep(rows: list[Row], *, seconds: float, repeats: int) -> Path:
+def keep(rows: list[Row], *, seconds: float, repeats: int, load: float) -> Path:
     """Writes everything that was measured, and on what, to bench/results; gives the file."""
     now = datetime.now(UTC)
     RESULTS.mkdir(exist_ok=True)
@@ -58,6 +58,7 @@ def keep(rows: list[Row], *, seconds: float, repeats: int) -> Path:
         "versions": {name: version(name) for name in ("fairlead", "grpcio", "protobuf", "uvicorn")},
         "seconds": seconds,
         "repeats": repeats,
+        "load_average_before": load,
         "rows": [_row(row) for row in rows],
     }
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")

@@ -7,12 +7,14 @@ import os
 import selectors
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
 READY_S = 60.0
 SLACK_S = 60.0
+LAST_LINES = 15
 
 
 class SideError(Exception):
@@ -22,15 +24,18 @@ class SideError(Exception):
 class Side:
     """A running program. ``facts`` is what it said when it was ready.
 
-    Raises SideError at once if the program ends or says nothing. As a context manager it ends the program.
+    Raises SideError at once if the program ends or says nothing; the error holds the end of what it logged. As a
+    context manager it ends the program.
     """
 
     def __init__(self, module: str, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
         self.name = module.rpartition(".")[2]
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - close() closes it
         self._process = subprocess.Popen(
             [sys.executable, "-m", module, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=self._log,
             env={**os.environ, **(environment or {})},
         )
         self._pending = b""
@@ -60,10 +65,10 @@ class Side:
             selector.register(self._process.stdout, selectors.EVENT_READ)
             while b"\n" not in self._pending:
                 if not selector.select(timeout):
-                    raise SideError(f"{self.name} said nothing for {timeout:.0f} s")
+                    raise SideError(f"{self.name} said nothing for {timeout:.0f} s{self._last_words()}")
                 chunk = os.read(self._process.stdout.fileno(), 65536)
                 if not chunk:
-                    raise SideError(f"{self.name} ended (its errors are above)")
+                    raise SideError(f"{self.name} ended{self._last_words()}")
                 self._pending += chunk
         line, _, self._pending = self._pending.partition(b"\n")
         try:
@@ -71,8 +76,14 @@ class Side:
         except ValueError:
             raise SideError(f"{self.name} said {line!r}") from None
         if "error" in answer:
-            raise SideError(f"{self.name}: {answer['error']}")
+            raise SideError(f"{self.name}: {answer['error']}{self._last_words()}")
         return answer
+
+    def _last_words(self) -> str:
+        """The end of what the program logged."""
+        self._log.seek(0)
+        lines = self._log.read().decode(errors="replace").splitlines()[-LAST_LINES:]
+        return "".join(f"\n    {line}" for line in lines)
 
     def close(self) -> None:
         """Ends the program, by force if it does not end by itself."""
@@ -88,6 +99,7 @@ class Side:
             self._process.kill()
             self._process.wait()
         self._process.stdout.close()
+        self._log.close()
 
     def __enter__(self) -> Self:
         return self

@@ -53,7 +53,7 @@ def test_the_table_and_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert "8.00×" in printed
     assert "reached" in printed
     assert "calls: a note" in printed
-    kept = json.loads(report.keep([row], seconds=1.0, repeats=1).read_text())
+    kept = json.loads(report.keep([row], seconds=1.0, repeats=1, load=0.0).read_text())
     assert kept["rows"][0]["ratio"] == 8.0
     assert kept["rows"][0]["reached"] is True
 
