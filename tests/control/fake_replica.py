@@ -19,6 +19,13 @@ def say(**event):
     return replica_pb2.RegisterRequest(**event)
 
 
+async def hang_up(call):
+    """Ends the lease, and waits until the controller has heard all of it."""
+    await call.done_writing()
+    while await call.read() is not grpc.aio.EOF:
+        pass
+
+
 async def live(arguments):
     async with grpc.aio.insecure_channel(arguments.controller) as channel:
         call = replica_pb2_grpc.ReplicaServiceStub(channel).Register()
@@ -32,7 +39,7 @@ async def live(arguments):
             os._exit(7)
         if behaviour == "fail":
             await call.write(say(failed=replica_pb2.ReplicaFailed(message="no", traceback="Traceback\nValueError: no")))
-            await call.done_writing()
+            await hang_up(call)
             return
         if behaviour == "sick":
             await call.write(say(ready=replica_pb2.ReplicaReady(address=f"unix:{assignment.socket_path}")))
@@ -44,7 +51,7 @@ async def live(arguments):
                 await call.write(say(reconfigured=replica_pb2.ReplicaReconfigured()))
             elif command.HasField("drain") and behaviour != "stubborn":
                 await call.write(say(drained=replica_pb2.ReplicaDrained()))
-                await call.done_writing()
+                await hang_up(call)
                 return
 
 

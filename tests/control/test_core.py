@@ -281,6 +281,17 @@ def test_settings_change_without_a_restart(world):
     assert len(world.started) == 1
 
 
+def test_a_reconfiguration_lost_with_the_lease_is_sent_again(world):
+    world.deploy()
+    world.run_all()
+    world.deploy(deployment(user_config=b"1"))
+    world.core.lease_lost(world.started[0], world.now)
+    assert world.step() == []
+    assert world.state == "DEPLOYING"
+    world.core.lease_taken(world.started[0])
+    assert [type(action) for action in world.step()] == [ReconfigureReplica]
+
+
 def test_queue_settings_concern_gateways_alone(world):
     world.deploy(deployment(max_queued_requests=-1))
     world.run_all()

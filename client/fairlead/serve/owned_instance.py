@@ -50,7 +50,12 @@ class Doors:
         grpc: gRPCOptions | None,
         insecure: bool,
     ) -> Doors:
-        """The doors that a user's options ask for. Where proxies are disabled there is neither of them."""
+        """The doors that a user's options ask for. Where proxies are disabled there is neither of them.
+
+        Raises FairleadError for TLS options: what was meant to be encrypted must not be served in the clear.
+        """
+        if http.ssl_certfile is not None:
+            raise FairleadError("HTTP over TLS is not available yet; leave out ssl_certfile and ssl_keyfile.")
         disabled = ProxyLocation.Disabled in (ProxyLocation.of(proxy_location), http.location)
         grpc = grpc or gRPCOptions()
         return cls(

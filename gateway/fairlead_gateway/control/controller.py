@@ -26,7 +26,7 @@ from fairlead_gateway.control.core import Core
 from fairlead_gateway.control.gateways import Doors, GatewaySupervisor
 from fairlead_gateway.control.latest import Latest
 from fairlead_gateway.control.launcher import Ending, Launcher, Process, Program
-from fairlead_gateway.control.leases import Leases
+from fairlead_gateway.control.leases import Lease, Leases
 from fairlead_gateway.control.observed import GatewayView
 from fairlead_gateway.control.statuses import instance_status
 
@@ -35,6 +35,9 @@ logger = logging.getLogger("fairlead.controller")
 _ADDRESS_VARIABLE = "FAIRLEAD_ADDRESS"
 """In replicas it names this controller: ``serve.status()`` and the like work there. Not imported from
 ``fairlead.serve``, which would bring the whole library along and start the controller 40 ms later."""
+
+_LAST_WORDS_S = 1.0
+"""The lease of a process that has ended has that long to end, too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +79,7 @@ class Controller:
         """Settled with one line when the instance cannot run, because a gateway worker cannot open its doors."""
         self._launcher = launcher
         self._processes: dict[str, Process] = {}
+        self._hearings: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self._stopping = False
 
@@ -104,8 +108,7 @@ class Controller:
 
     def take_lease(self, replica_id: str, pid: int) -> replica_pb2.ReplicaAssignment:
         """A replica has called; what it shall run. Raises FairleadError for one that is not wanted."""
-        suffix = replica_id.rpartition("#")[2]
-        assignment = self.core.assignment(replica_id, str(self.settings.directory / f"r-{suffix}.sock"))
+        assignment = self.core.assignment(replica_id, str(self._socket_path(replica_id)))
         assignment.gateway_addresses.extend(self.gateways.trusted_addresses)
         self.core.replica_started(replica_id, pid)
         self.core.lease_taken(replica_id)
@@ -250,7 +253,26 @@ class Controller:
         self.core.replica_started(replica_id, process.pid)
 
     def _replica_ended(self, replica_id: str, ending: Ending) -> None:
+        lease = self.leases.find(replica_id)
+        if lease is None:
+            self._note_end(replica_id, ending)
+            return
+        # What it said last may still be on its way, and says more than its exit status.
+        task = asyncio.get_running_loop().create_task(self._hear_out(replica_id, ending, lease))
+        self._hearings.add(task)
+        task.add_done_callback(self._hearings.discard)
+
+    async def _hear_out(self, replica_id: str, ending: Ending, lease: Lease) -> None:
+        try:
+            await asyncio.wait_for(lease.closed.wait(), _LAST_WORDS_S)
+        except TimeoutError:
+            pass
+        self._note_end(replica_id, ending)
+
+    def _note_end(self, replica_id: str, ending: Ending) -> None:
         self._processes.pop(replica_id, None)
+        # A process that was killed leaves it behind.
+        self._socket_path(replica_id).unlink(missing_ok=True)
         replica = self.core.observed.replicas.get(replica_id)
         unexpected = replica is not None and replica.stop is None
         logger.log(logging.WARNING if unexpected else logging.INFO, "%s ended with %s", replica_id, ending.how)
@@ -280,6 +302,10 @@ class Controller:
         if self.gateways.process_ended(gateway_id, ending.status, time.monotonic()) and not self.fatal.done():
             self.fatal.set_result(ending.last_lines[-1] if ending.last_lines else "a gateway worker could not start")
         self._act()
+
+    def _socket_path(self, replica_id: str) -> Path:
+        suffix = replica_id.rpartition("#")[2]
+        return self.settings.directory / f"r-{suffix}.sock"
 
     def _owner_arguments(self) -> tuple[str, ...]:
         owner = self.settings.owner_pid

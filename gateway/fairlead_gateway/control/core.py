@@ -13,25 +13,20 @@ from fairlead.v1 import control_pb2, replica_pb2
 from fairlead.wire.errors import FairleadError
 from fairlead_gateway.control.actions import (
     Action,
-    DrainReplica,
-    KillReplica,
     PublishSnapshot,
     ReconfigureReplica,
     StartReplica,
 )
 from fairlead_gateway.control.backoff import CALM_S
 from fairlead_gateway.control.desired import ApplicationGoal, DeploymentGoal, DesiredState
-from fairlead_gateway.control.observed import GatewayView, ObservedState, Phase, Progress, Replica, Stop
+from fairlead_gateway.control.observed import GatewayView, ObservedState, Phase, Progress, Replica
 from fairlead_gateway.control.rollout import kind_of_change, plan
 from fairlead_gateway.control.snapshot import application_routes
 from fairlead_gateway.control.standing import Standing, is_complete
+from fairlead_gateway.control.stopping import EXIT_GRACE_S, advance_stop, begin_stop, note_drained
 
 LEASE_GRACE_S = 10.0
 """A process whose lease was lost has that long to end or to take it up again."""
-EXIT_GRACE_S = 2.0
-"""A replica that has drained or failed has that long to end by itself."""
-_ACKNOWLEDGEMENT_S = 5.0
-"""A gateway worker that does not apply a snapshot holds up a drain for no longer than this."""
 
 
 class Core:
@@ -84,9 +79,11 @@ class Core:
         """What a replica shall run. Raises FairleadError for one that this controller has not started."""
         replica = self.observed.replicas.get(replica_id)
         goal = None if replica is None else self.desired.applications.get(replica.application)
-        if replica is None or goal is None or replica.deployment not in goal.deployments:
+        wanted = replica is not None and replica.phase is not Phase.STOPPING
+        if replica is None or goal is None or replica.deployment not in goal.deployments or not wanted:
             raise FairleadError(f"replica {replica_id!r} is not wanted here")
-        replica.settings = goal.deployments[replica.deployment].spec.settings
+        if replica.phase is Phase.STARTING:
+            replica.settings = goal.deployments[replica.deployment].spec.settings
         assignment = replica_pb2.ReplicaAssignment(
             application=goal.name,
             deployment=goal.deployments[replica.deployment].spec,
@@ -113,6 +110,10 @@ class Core:
         if replica := self.observed.replicas.get(replica_id):
             replica.leased = False
             replica.lease_lost_at = now
+            if replica.reconfiguring:
+                # Whether it heard is not known: it will be told again.
+                replica.reconfiguring = False
+                replica.settings = control_pb2.DeploymentSettings()
 
     def replica_ready(self, replica_id: str, address: str, now: float) -> None:
         """The replica can be called at that address."""
@@ -133,7 +134,7 @@ class Core:
         if replica is None or replica.phase is not Phase.STARTING:
             return
         self._count_failure(replica, description, now)
-        self._stop(replica, now, "could not start", EXIT_GRACE_S)
+        begin_stop(replica, now, "could not start", EXIT_GRACE_S)
         if replica.stop is not None:
             replica.stop.drain_sent = True
 
@@ -150,8 +151,7 @@ class Core:
         """The replica has finished its calls."""
         replica = self.observed.replicas.get(replica_id)
         if replica is not None and replica.stop is not None:
-            replica.stop.drained = True
-            replica.stop.deadline = min(replica.stop.deadline, now + EXIT_GRACE_S)
+            note_drained(replica.stop, now)
 
     def replica_reconfigured(self, replica_id: str, traceback: str) -> None:
         """The replica runs with the settings that it was sent, or could not."""
@@ -199,11 +199,13 @@ class Core:
             lost = replica.lease_lost_at
             if lost is not None and replica.phase is not Phase.STOPPING and self._is_due(lost + LEASE_GRACE_S, now):
                 self._note_crash(replica, f"Replica {replica.replica_id} lost its lease", now)
-                self._stop(replica, now, "lost its lease", 0.0)
+                begin_stop(replica, now, "lost its lease", 0.0)
         self._publish(actions)
         for replica in self.observed.replicas.values():
             if replica.stop is not None:
-                self._advance_stop(replica, replica.stop, now, actions)
+                action, due = advance_stop(replica, replica.stop, now, self.snapshot.version, self.observed)
+                actions += [action] if action else []
+                self._remember(due)
         for standing in self.standings.values():
             self._settle(standing)
         return actions
@@ -238,7 +240,7 @@ class Core:
         replicas = self.observed.replicas_of(goal.name, deployment.name)
         step = plan(deployment, progress, replicas, now)
         for replica, reason in step.stop:
-            self._stop(replica, now, reason)
+            begin_stop(replica, now, reason)
             if replica.failed_health_checks:
                 progress.message = f"Replica {replica.replica_id} {reason}"
         for replica in step.reconfigure:
@@ -248,14 +250,13 @@ class Core:
         for _ in range(step.start):
             replica = self._new_replica(goal, deployment, now)
             actions.append(StartReplica(replica_id=replica.replica_id, environment=goal.spec.environment))
-        if step.not_before is not None:
-            self._is_due(step.not_before, now)
+        self._remember(step.not_before)
 
     def _retire(self, application: str, standing: Standing, now: float) -> None:
         for name in list(standing.retired):
             replicas = self.observed.replicas_of(application, name)
             for replica in replicas:
-                self._stop(replica, now, "removed by an update")
+                begin_stop(replica, now, "removed by an update")
             if not replicas:
                 del standing.retired[name]
                 self.observed.progress.pop((application, name), None)
@@ -268,7 +269,7 @@ class Core:
             names = [*goal.deployments, *standing.retired]
         for name in names:
             for replica in self.observed.replicas_of(goal.name, name):
-                self._stop(replica, now, "the application is being deleted")
+                begin_stop(replica, now, "the application is being deleted")
         if any(replica.application == goal.name for replica in self.observed.replicas.values()):
             return
         self.desired.gone(goal.name)
@@ -293,22 +294,6 @@ class Core:
             standing = self.standings[goal.name]
             if standing.ready_version is None and self._is_all_reached(goal):
                 standing.ready_version = snapshot.version
-
-    def _advance_stop(self, replica: Replica, stop: Stop, now: float, actions: list[Action]) -> None:
-        if stop.killed:
-            return
-        if stop.version is None:
-            stop.version = self.snapshot.version
-        if self._is_due(stop.deadline, now) or not (replica.leased or stop.drain_sent):
-            stop.killed = True
-            actions.append(KillReplica(replica_id=replica.replica_id, reason=stop.reason))
-            return
-        if stop.drain_sent:
-            return
-        patience = stop.since + min(_ACKNOWLEDGEMENT_S, (stop.deadline - stop.since) / 2)
-        if self.observed.applied_by_all(stop.version) or self._is_due(patience, now):
-            stop.drain_sent = True
-            actions.append(DrainReplica(replica_id=replica.replica_id, timeout_s=stop.deadline - now))
 
     def _settle(self, standing: Standing) -> None:
         if standing.ready_version is None or standing.running:
@@ -336,9 +321,8 @@ class Core:
         return progress if progress is not None and progress.code_version == replica.code_version else None
 
     def _new_replica(self, goal: ApplicationGoal, deployment: DeploymentGoal, now: float) -> Replica:
-        suffix = "".join(self._random.choices(string.ascii_lowercase, k=6))
         replica = Replica(
-            replica_id=f"{goal.name}#{deployment.name}#{suffix}",
+            replica_id=f"{goal.name}#{deployment.name}#{self._new_suffix()}",
             application=goal.name,
             deployment=deployment.name,
             code_version=deployment.code_version,
@@ -348,13 +332,13 @@ class Core:
         self.observed.replicas[replica.replica_id] = replica
         return replica
 
-    def _stop(self, replica: Replica, now: float, reason: str, timeout: float | None = None) -> None:
-        if replica.phase is Phase.STOPPING:
-            return
-        if timeout is None:
-            timeout = replica.settings.graceful_shutdown_timeout_s if replica.phase is Phase.RUNNING else 0.0
-        replica.phase = Phase.STOPPING
-        replica.stop = Stop(since=now, deadline=now + timeout, reason=reason)
+    def _new_suffix(self) -> str:
+        """Not that of another replica: sockets are named by it."""
+        taken = {replica_id.rpartition("#")[2] for replica_id in self.observed.replicas}
+        while True:
+            suffix = "".join(self._random.choices(string.ascii_lowercase, k=6))
+            if suffix not in taken:
+                return suffix
 
     def _count_failure(self, replica: Replica, description: str, now: float) -> None:
         progress = self._progress_of(replica)
@@ -396,5 +380,9 @@ class Core:
         """Whether the time has come; if not, it is remembered."""
         if now >= time:
             return True
-        self.due = time if self.due is None else min(self.due, time)
+        self._remember(time)
         return False
+
+    def _remember(self, due: float | None) -> None:
+        if due is not None:
+            self.due = due if self.due is None else min(self.due, due)

@@ -12,6 +12,8 @@ class Lease:
     """The controller's end of one lease stream. Used on one event loop."""
 
     def __init__(self) -> None:
+        self.closed = asyncio.Event()
+        """Set when the stream has ended and all that came on it was heard."""
         self._commands: asyncio.Queue[replica_pb2.RegisterResponse | None] = asyncio.Queue()
 
     def send(self, command: replica_pb2.RegisterResponse) -> None:
@@ -43,10 +45,15 @@ class Leases:
 
     def close(self, replica_id: str, lease: Lease) -> bool:
         """Forgets a lease that has ended; whether no other has taken its place."""
+        lease.closed.set()
         if self._leases.get(replica_id) is not lease:
             return False
         del self._leases[replica_id]
         return True
+
+    def find(self, replica_id: str) -> Lease | None:
+        """The open lease of a replica."""
+        return self._leases.get(replica_id)
 
     def send(self, replica_id: str, command: replica_pb2.RegisterResponse) -> None:
         """Says something to a replica; nothing happens if its lease is lost."""

@@ -55,6 +55,7 @@ def plan(goal: DeploymentGoal, progress: Progress, replicas: list[Replica], now:
         replica
         for replica in current
         if replica.phase is Phase.RUNNING
+        and replica.leased
         and not replica.reconfiguring
         and not progress.failed
         and id(replica) not in stopping

@@ -91,7 +91,10 @@ class LeaseServicer:
         self, requests: AsyncIterator[replica_pb2.RegisterRequest], context: Context
     ) -> AsyncIterator[replica_pb2.RegisterResponse]:
         """A replica's lease."""
-        hello = (await anext(requests)).hello
+        first = await anext(requests, None)
+        if first is None:
+            return
+        hello = first.hello
         try:
             assignment = self._controller.take_lease(hello.replica_id, hello.pid)
         except FairleadError as error:

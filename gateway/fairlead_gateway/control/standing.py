@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from fairlead.v1 import control_pb2
 from fairlead_gateway.control.desired import ApplicationGoal, DeploymentGoal
 from fairlead_gateway.control.observed import ObservedState, Phase, Progress, Replica
+from fairlead_gateway.control.rollout import replica_settings
 
 
 @dataclass(kw_only=True)
@@ -46,7 +47,12 @@ def is_complete(goal: DeploymentGoal, progress: Progress, observed: ObservedStat
 
 
 def _is_current(replica: Replica, goal: DeploymentGoal) -> bool:
-    return replica.phase is Phase.RUNNING and replica.code_version == goal.code_version and not replica.reconfiguring
+    return (
+        replica.phase is Phase.RUNNING
+        and replica.code_version == goal.code_version
+        and not replica.reconfiguring
+        and replica_settings(replica.settings) == replica_settings(goal.spec.settings)
+    )
 
 
 def deployment_state(

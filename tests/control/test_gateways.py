@@ -1,0 +1,76 @@
+from pathlib import Path
+
+import pytest
+
+from fairlead_gateway.control.actions import KillGateway, StartGateway
+from fairlead_gateway.control.gateways import BIND_FAILED, DRAIN_S, Door, Doors, GatewaySupervisor
+from fairlead_gateway.control.observed import GatewayView
+
+START = StartGateway(gateway_id="gateway-0")
+
+
+def view(**changes):
+    values = {"gateway_id": "gateway-0", "pid": 7, "applied_version": 1, "trusted_address": "unix:/d/gateway-0.sock"}
+    return GatewayView(**{**values, "grpc_address": "", "http_address": "127.0.0.1:4321", **changes})
+
+
+@pytest.fixture
+def supervisor():
+    doors = Doors(http=Door(host="127.0.0.1", port=0), grpc=None)
+    return GatewaySupervisor(directory=Path("/d"), doors=doors)
+
+
+def test_a_worker_is_started_with_its_doors(supervisor):
+    assert supervisor.reconcile(100.0) == [START]
+    supervisor.started("gateway-0", 7, 100.0)
+    assert supervisor.reconcile(100.0) == []
+    assert supervisor.arguments("gateway-0") == [
+        *("--gateway-id", "gateway-0", "--socket", "/d/gateway-0.sock"),
+        *("--http-host", "127.0.0.1", "--http-port", "0"),
+    ]
+    assert supervisor.trusted_addresses == ["unix:/d/gateway-0.sock"]
+
+
+def test_a_worker_that_ends_comes_back_with_backoff_and_its_port(supervisor):
+    supervisor.started("gateway-0", 7, 100.0)
+    supervisor.said(view())
+    assert supervisor.statuses()[0].ready
+    assert not supervisor.process_ended("gateway-0", -9, 100.0)
+    assert not supervisor.statuses()[0].ready
+    assert supervisor.reconcile(100.0) == []
+    assert supervisor.due == pytest.approx(100.1)
+    assert supervisor.reconcile(100.2) == [START]
+    assert supervisor.arguments("gateway-0")[-1] == "4321"
+
+
+def test_a_bind_failure_is_for_good_only_at_first(supervisor):
+    supervisor.started("gateway-0", 7, 100.0)
+    assert supervisor.process_ended("gateway-0", BIND_FAILED, 100.0)
+    supervisor.started("gateway-0", 8, 101.0)
+    supervisor.said(view(pid=8))
+    assert not supervisor.process_ended("gateway-0", BIND_FAILED, 102.0)
+
+
+def test_a_drain_starts_nothing_and_ends_in_a_kill(supervisor):
+    supervisor.started("gateway-0", 7, 100.0)
+    supervisor.said(view())
+    supervisor.drain(100.0)
+    assert supervisor.reconcile(100.0) == []
+    assert not supervisor.ended
+    assert [type(action) for action in supervisor.reconcile(100.0 + DRAIN_S)] == [KillGateway]
+    assert supervisor.reconcile(200.0) == []
+    supervisor.process_ended("gateway-0", -9, 200.0)
+    assert supervisor.ended
+    assert supervisor.reconcile(300.0) == []
+
+
+def test_a_worker_that_never_connected_is_not_drained(supervisor):
+    supervisor.started("gateway-0", 7, 100.0)
+    supervisor.drain(100.0)
+    assert [type(action) for action in supervisor.reconcile(100.0)] == [KillGateway]
+
+
+def test_a_worker_of_another_instance_is_ignored(supervisor):
+    supervisor.said(view(gateway_id="gateway-9"))
+    supervisor.lost("gateway-9")
+    assert not supervisor.statuses()[0].ready
