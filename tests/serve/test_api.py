@@ -158,6 +158,17 @@ def test_what_cannot_run_is_refused_before_anything_happens():
         api.start(http_options={"prot": 1})
 
 
+def test_options_without_effect_are_named(caplog):
+    with caplog.at_level(logging.WARNING):
+        api.start(http_options={"root_path": "/behind"})
+    assert "http_options: root_path has no effect yet" in caplog.text
+
+
+def test_tls_is_refused_rather_than_left_out():
+    with pytest.raises(FairleadError, match="TLS is not available yet"):
+        api.start(http_options={"ssl_certfile": "c", "ssl_keyfile": "k"})
+
+
 def test_options_are_ignored_when_an_instance_runs(caplog):
     with caplog.at_level(logging.WARNING):
         api.start(http_options={"port": 1})
@@ -208,6 +219,22 @@ def test_a_port_that_is_taken_is_a_clear_error():
     assert ended.returncode == 1
     assert "RuntimeError: Starting Fairlead failed" in ended.stderr
     assert port in ended.stderr.rpartition("RuntimeError")[2]
+
+
+def test_a_port_for_everybody_needs_to_be_asked_for():
+    ended = run_program("api.start(http_options={'host': '0.0.0.0', 'port': 0}, grpc_options={'port': 0})")
+    assert ended.returncode == 1
+    assert "RuntimeError: Starting Fairlead failed" in ended.stderr
+    assert "insecure" in ended.stderr.rpartition("RuntimeError")[2]
+
+
+def test_an_instance_without_ports():
+    ended = run_program(
+        "api.start('Disabled'); print(api.run(nothing.bind()).remote().result(), api.instance_status().gateways[0])"
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.startswith("None ")
+    assert "http_address" not in ended.stdout
 
 
 def test_an_instance_at_an_address_is_used_and_left_alone():

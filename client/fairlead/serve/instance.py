@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -34,6 +35,7 @@ class Instance:
         self.address = address
         """The controller's, as gRPC names it."""
         self.owned = owned
+        self._connecting = threading.Lock()
         self._channel: grpc.Channel | None = None
         self._stub: control_pb2_grpc.ControlServiceStub | None = None
 
@@ -128,12 +130,13 @@ class Instance:
             self._channel = self._stub = None
 
     def _control(self) -> control_pb2_grpc.ControlServiceStub:
-        if self._stub is None:
-            if self.owned is not None:
-                self.owned.wait_for("listening", _START_S)
-            self._channel = grpc.insecure_channel(self.address, options=_OPTIONS)
-            self._stub = control_pb2_grpc.ControlServiceStub(self._channel)
-        return self._stub
+        with self._connecting:
+            if self._stub is None:
+                if self.owned is not None:
+                    self.owned.wait_for("listening", _START_S)
+                self._channel = grpc.insecure_channel(self.address, options=_OPTIONS)
+                self._stub = control_pb2_grpc.ControlServiceStub(self._channel)
+            return self._stub
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import secrets
 import select
@@ -15,9 +16,11 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fairlead.serve.config import HTTPOptions, ProxyLocation, gRPCOptions
+from fairlead.serve.config import HTTPOptions, ProxyLocation, Settings, gRPCOptions
 from fairlead.serve.environment import state_directory
 from fairlead.wire.errors import FairleadError
+
+logger = logging.getLogger("fairlead.serve")
 
 _CONTROLLER = "fairlead_gateway.control"
 _NEEDED = (
@@ -56,8 +59,10 @@ class Doors:
         """
         if http.ssl_certfile is not None:
             raise FairleadError("HTTP over TLS is not available yet; leave out ssl_certfile and ssl_keyfile.")
-        disabled = ProxyLocation.Disabled in (ProxyLocation.of(proxy_location), http.location)
         grpc = grpc or gRPCOptions()
+        _warn_of_ignored("http_options", http, ("root_path", "request_timeout_s"))
+        _warn_of_ignored("grpc_options", grpc, ("grpc_servicer_functions", "request_timeout_s"))
+        disabled = ProxyLocation.Disabled in (ProxyLocation.of(proxy_location), http.location)
         return cls(
             http=None if disabled or http.host is None else http,
             grpc=None if disabled or grpc.host is None else grpc,
@@ -185,6 +190,12 @@ class OwnedInstance:
 
     def _lines(self) -> list[str]:
         return self._said.decode(errors="replace").splitlines()
+
+
+def _warn_of_ignored(options: str, given: Settings, names: tuple[str, ...]) -> None:
+    for name in names:
+        if getattr(given, name):
+            logger.warning("%s: %s has no effect yet.", options, name)
 
 
 def _check_installation() -> None:
