@@ -122,7 +122,7 @@ def error_of(outcome: session_pb2.Outcome, *, trusted: bool = True) -> BaseExcep
     if trusted and outcome.traceback:
         BaseException.__setattr__(
             error, "__cause__", RemoteTraceback(outcome.traceback)
-        )  # it may be a frozen dataclass
+        )  # it may forbid setting attributes
     return error
 
 
