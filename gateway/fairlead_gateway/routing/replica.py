@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from hashlib import blake2b
+
 from fairlead.v1 import session_pb2
 from fairlead.wire.link import Link
+
+
+def fingerprint(name: str) -> int:
+    """A number of 64 bits that stands for a name, the same in every process."""
+    return int.from_bytes(blake2b(name.encode(), digest_size=8).digest())
 
 
 class Replica:
     """A replica: its connection and its load. Belongs to the worker's loop."""
 
-    __slots__ = ("address", "elsewhere", "in_flight", "link", "load", "replica_id", "sequence")
+    __slots__ = ("address", "elsewhere", "fingerprint", "in_flight", "link", "load", "replica_id", "sequence")
 
     def __init__(self, replica_id: str, address: str) -> None:
         self.replica_id = replica_id
         self.address = address
+        self.fingerprint = fingerprint(replica_id)
         self.link: Link | None = None
         """The session; None: not connected, so not to be picked."""
         self.in_flight = 0
@@ -38,11 +46,11 @@ class Replica:
         self.in_flight -= 1
         self.load -= 1
 
-    def report(self, report: session_pb2.Load, answered: int = 0) -> None:
-        """Takes in what it says of its load. Reports come before the answers in the same packet are counted.
+    def report(self, report: session_pb2.Load) -> None:
+        """Takes in what it says of its load. Late reports are ignored.
 
-        A report is of the moment its packet was made; the calls that this worker sent since are not in it, so the rest is
-        an underestimate for as long as they travel: the replica refuses what is too much.
+        A report is of the moment its packet was made; the calls that this worker sent since are not in it, so the rest
+        is an underestimate for as long as they travel: the replica refuses what is too much.
         """
         if report.sequence > self.sequence:
             self.sequence = report.sequence
