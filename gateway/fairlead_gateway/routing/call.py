@@ -7,6 +7,7 @@ A door makes a :class:`Downstream`, hands it to the router with the call's heade
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Protocol
 
 from fairlead.v1 import session_pb2
@@ -16,6 +17,9 @@ from fairlead.wire.session import Stream, cost
 from fairlead.wire.trust import Trust
 from fairlead_gateway.routing.replica import Replica
 
+MAX_KEPT = 1024 * 1024
+"""Bytes of a request's further pieces that are kept, so that it can be sent again; a longer one is sent only once."""
+
 
 class Downstream(Protocol):
     """The door's end of a call. Its methods are called on the worker's loop and neither block nor raise."""
@@ -24,7 +28,7 @@ class Downstream(Protocol):
         """A message of the answer or, with ``more`` (now or the time before), a piece of one."""
 
     def on_end(self, outcome: session_pb2.Outcome | None, payload: bytes | None) -> None:
-        """The call is over, exactly once, maybe before ``start()`` returns. ``payload``: the last message or its end."""
+        """The call is over, exactly once, maybe before ``start()`` returns. ``payload``: the last message, or piece."""
 
     def on_writable(self) -> None:
         """The replica takes more of the request."""
@@ -32,6 +36,12 @@ class Downstream(Protocol):
 
 class Upstream(Protocol):
     """The deployment that a call waits in or runs on, as the call sees it."""
+
+    def hold(self, call: Call, amount: int) -> bool:
+        """The call keeps so many bytes more of its request. False: there is no room for them."""
+
+    def let_go(self, amount: int) -> None:
+        """So many bytes of requests are not kept any more."""
 
     def leave(self, call: Call) -> None:
         """The call gives up its place in the queue."""
@@ -55,12 +65,12 @@ class Call:
         "deadline",
         "done",
         "downstream",
-        "early",
-        "early_bytes",
         "header",
+        "kept_bytes",
         "last",
         "more",
         "payload",
+        "pieces",
         "replica",
         "sent_more",
         "stream",
@@ -95,11 +105,12 @@ class Call:
         self.answered = False
         """Whether part of an answer has gone downstream."""
         self.sent_more = False
-        """Whether more than the first piece was sent to a replica, so that it cannot be sent again."""
+        """Whether more was sent to a replica than is kept, so that it cannot be sent again."""
         self.avoid: Replica | None = None
         """The replica that the call was on before."""
-        self.early: list[tuple[bytes, bool, bool]] | None = None
-        self.early_bytes = 0
+        self.pieces: list[tuple[bytes, bool, bool]] | None = None
+        """What followed the first piece: kept while the call waits and, if it is little, until the answer begins."""
+        self.kept_bytes = 0
 
     def __repr__(self) -> str:
         state = "done" if self.done else "running" if self.stream is not None else "waiting"
@@ -112,15 +123,37 @@ class Call:
         if self.done:
             return True
         stream = self.stream
-        if stream is None:  # still in the queue; what comes early is bounded by the credit that the door gives
-            if self.early is None:
-                self.early = []
-            self.early.append((payload, more, last))
-            self.early_bytes += cost(payload)
+        if (stream is None or not (self.sent_more or self.answered)) and not self._keep(payload, more, last):
+            return True  # it did not fit, and the call has ended
+        if stream is None:
             return False
-        self.sent_more = True
         sent: bool = stream.link.send(stream, payload, more=more, last=last)
         return sent
+
+    def _keep(self, payload: bytes, more: bool, last: bool) -> bool:
+        """Keeps a piece: until there is a replica, and then to be able to send it again. False: it cannot wait."""
+        upstream = self.upstream
+        assert upstream is not None
+        waits = self.stream is None
+        amount = cost(payload)
+        if (waits or self.kept_bytes + amount <= MAX_KEPT) and upstream.hold(self, amount):
+            self.kept_bytes += amount
+            if self.pieces is None:
+                self.pieces = []
+            self.pieces.append((payload, more, last))
+        elif waits:
+            return False
+        else:
+            self.sent_more = True
+            self._let_go()
+        return True
+
+    def _let_go(self) -> None:
+        """What was kept is not needed any more."""
+        self.pieces = None
+        if self.upstream is not None:
+            self.upstream.let_go(self.kept_bytes)
+        self.kept_bytes = 0
 
     def cancel(self) -> None:
         """Gives the call up. The downstream hears CANCELLED at once; cancelling a call that is done has no effect."""
@@ -153,6 +186,8 @@ class Call:
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
+        if self.pieces is not None:
+            self._let_go()
         if outcome is not None and not self.trust.may_run_code:
             outcome = without_secrets(outcome)
         self.downstream.on_end(outcome, payload)
@@ -163,23 +198,26 @@ class Call:
             where = "running" if self.stream is not None else "waiting for a free replica"
             self.abandon(DeadlineExceededError(f"the deadline passed while the call was {where}"))
 
-    def dispatch(self, replica: Replica, now: float) -> None:
-        """Sends the call to a replica. Raises what ``Link.open`` raises if it cannot."""
+    def dispatch(self, replica: Replica, clock: Callable[[], float]) -> None:
+        """Sends the call to a replica. Raises DeadlineExceededError, or what ``Link.open`` raises if it cannot."""
         header = self.header
         if self.deadline:
-            header.timeout_us = max(1, int((self.deadline - now) * 1e6))
+            left = self.deadline - clock()
+            if left <= 0.0:  # the loop was too busy for the timer
+                raise DeadlineExceededError("the deadline passed while the call was waiting for a free replica")
+            header.timeout_us = max(1, int(left * 1e6))
         link = replica.link
         assert link is not None
-        self.stream = link.open(header, self.payload, self, more=self.more, last=self.last)
+        self.stream = stream = link.open(header, self.payload, self, more=self.more, last=self.last)
         self.replica = replica
-        early = self.early
-        if early is not None:
-            self.early = None
-            self.sent_more = True
+        pieces = self.pieces
+        if pieces is not None:
             writable = True
-            for payload, more, last in early:
-                writable = link.send(self.stream, payload, more=more, last=last)
-            self.early_bytes = 0
+            for payload, more, last in pieces:
+                writable = link.send(stream, payload, more=more, last=last)
+            if self.kept_bytes > MAX_KEPT:
+                self.sent_more = True
+                self._let_go()
             if writable:
                 self.downstream.on_writable()
 
@@ -190,7 +228,10 @@ class Call:
         if self.done:
             stream.link.consumed(stream, cost(payload))
         else:
-            self.answered = True
+            if not self.answered:
+                self.answered = True
+                if self.pieces is not None:
+                    self._let_go()
             self.downstream.on_message(payload, more)
 
     def on_end(self, stream: Stream, outcome: session_pb2.Outcome | None, payload: bytes | None) -> None:

@@ -13,7 +13,9 @@ from fairlead.wire.errors import (
     BackPressureError,
     DeploymentUnavailableError,
     FairleadError,
+    GatewayDrainingError,
     ReplicaUnavailableError,
+    TooManyCallsError,
 )
 from fairlead.wire.outcomes import error_info, outcome_of
 from fairlead.wire.session import Stream
@@ -26,9 +28,12 @@ QUEUE_LIMIT = 100_000
 """How many calls may wait where the deployment sets no limit: every queue is bounded."""
 QUEUE_BYTES = 1024 * 1024 * 1024
 """How many bytes of arguments may wait."""
+KEPT_BYTES = 64 * 1024 * 1024
+"""How many bytes of arguments may be kept of calls that run, in case they have to be sent again."""
 
 _UNAVAILABLE: int = grpc.StatusCode.UNAVAILABLE.value[0]
 _RESOURCE_EXHAUSTED: int = grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
+_REFUSALS = frozenset({"REPLICA_BUSY", "REPLICA_DRAINING", "TOO_MANY_CALLS"})
 
 
 class Deployment:
@@ -50,8 +55,14 @@ class Deployment:
         """Those that can be picked."""
         self.queue: deque[Call] = deque()
         """Calls that wait, and some that gave up and are skipped."""
+        self.again: deque[Call] = deque()
+        """Calls that a replica did not take: they have waited longer than those in the queue."""
         self.queued = 0
+        """How many wait, in both."""
         self.queued_bytes = 0
+        """The size of their first pieces."""
+        self.kept_bytes = 0
+        """The size of the pieces that calls keep, those that run among them."""
         self.budget = RetryBudget()
         self._clock = clock
         self._random = rand
@@ -68,9 +79,15 @@ class Deployment:
             routes.backpressure_retry_after_s if routes.HasField("backpressure_retry_after_s") else None
         )
         self.unavailable = routes.unavailable_message
-        if self.unavailable:
-            self.fail_waiting(DeploymentUnavailableError(self.unavailable))
         self.wake()
+        if self.unavailable:
+            self._fail_waiting(DeploymentUnavailableError(self.unavailable))
+
+    def delete(self) -> None:
+        """It is not deployed any more: what waits fails, also what would wait from now on. What runs goes on."""
+        self.replicas.clear()
+        self.unavailable = f"deployment {self.application}#{self.name} was deleted"
+        self._fail_waiting(DeploymentUnavailableError(self.unavailable))
 
     # -- calls
 
@@ -81,24 +98,25 @@ class Deployment:
         if not self.queued:
             replica = self._pick(call)
             if replica is not None:
-                self._dispatch(call, replica)
+                if not self._dispatch(call, replica):
+                    self._wake_again()
                 return
         if self.unavailable:
             call.fail(DeploymentUnavailableError(self.unavailable))
             return
-        limit = self.max_queued if 0 <= self.max_queued < QUEUE_LIMIT else QUEUE_LIMIT
-        if self.queued >= limit or self.queued_bytes + len(call.payload) > QUEUE_BYTES:
+        limit = self._limit()
+        if self.queued >= limit or self._bytes() + len(call.payload) > QUEUE_BYTES:
             call.fail(BackPressureError(self.queued, limit, self.status_code, self.retry_after_s))
             return
-        self._enqueue(call, first=False)
-
-    def _enqueue(self, call: Call, first: bool) -> None:
-        if first:
-            self.queue.appendleft(call)
-        else:
-            self.queue.append(call)
+        self.queue.append(call)
         self.queued += 1
         self.queued_bytes += len(call.payload)
+
+    def _limit(self) -> int:
+        return self.max_queued if 0 <= self.max_queued < QUEUE_LIMIT else QUEUE_LIMIT
+
+    def _bytes(self) -> int:
+        return self.queued_bytes + self.kept_bytes
 
     def _pick(self, call: Call) -> Replica | None:
         header = call.header
@@ -107,22 +125,31 @@ class Deployment:
             return pick_by_key(self.ready, self.slots, key, call.avoid)
         return pick(self.ready, self.slots, self._random, call.avoid)
 
-    def _dispatch(self, call: Call, replica: Replica) -> None:
+    def _dispatch(self, call: Call, replica: Replica) -> bool:
+        """Sends a call to a replica. False: the replica takes none, and the call waits again, before all others."""
         try:
-            call.dispatch(replica, self._clock())
-        except FairleadError:  # it takes no more calls, and this one did not start
+            call.dispatch(replica, self._clock)
+        except GatewayDrainingError:
             self.leave_rotation(replica)
-            call.avoid = replica
-            self._enqueue(call, first=True)
-            self.wake()
-            return
-        replica.in_flight += 1
-        replica.load += 1
+        except TooManyCallsError:
+            self._saturate(replica)
+        except FairleadError as error:  # it is the call: no other replica would take it either
+            call.fail(error)
+            return True
+        else:
+            replica.in_flight += 1
+            replica.load += 1
+            return True
+        call.avoid = replica
+        self.again.appendleft(call)
+        self.queued += 1
+        self.queued_bytes += len(call.payload)
+        return False
 
     def wake(self) -> None:
         """Gives free slots to those that wait longest."""
-        queue = self.queue
         while self.queued:
+            queue = self.again or self.queue
             call = queue[0]
             if call.done:
                 queue.popleft()
@@ -134,24 +161,55 @@ class Deployment:
             self.queued -= 1
             self.queued_bytes -= len(call.payload)
             self._dispatch(call, replica)
-        queue.clear()
+        self.again.clear()
+        self.queue.clear()
+
+    def _wake_again(self) -> None:
+        """After a replica did not take a call: another one does, or it waits, if there is something to wait for."""
+        self.wake()
+        if self.unavailable:
+            self._fail_waiting(DeploymentUnavailableError(self.unavailable))
 
     def leave(self, call: Call) -> None:
         """A call that waits gives up. It is skipped when its turn comes."""
         self.queued -= 1
         self.queued_bytes -= len(call.payload)
+        call.payload = b""
+        queue = self.queue
         if not self.queued:
-            self.queue.clear()
-        elif len(self.queue) > 2 * self.queued + 64:
-            self.queue = deque(waiting for waiting in self.queue if not waiting.done and waiting is not call)
+            self.again.clear()
+            queue.clear()
+        elif len(queue) > 2 * self.queued + 64:
+            waiting = [other for other in queue if not other.done and other is not call]
+            queue.clear()  # the same deque goes on: somebody further up the stack may be walking it
+            queue.extend(waiting)
 
-    def fail_waiting(self, error: FairleadError) -> None:
+    def _fail_waiting(self, error: FairleadError) -> None:
         """Ends all calls that wait."""
-        waiting = [call for call in self.queue if not call.done]
-        self.queue.clear()
-        self.queued = self.queued_bytes = 0
-        for call in waiting:
-            call.fail(error)
+        for queue in (self.again, self.queue):
+            for _ in range(len(queue)):
+                if not queue:  # an end made another call give up, which emptied it
+                    break
+                call = queue.popleft()
+                if not call.done:
+                    self.queued -= 1
+                    self.queued_bytes -= len(call.payload)
+                    call.fail(error)
+
+    def hold(self, call: Call, amount: int) -> bool:
+        """Counts bytes that a call keeps. False: too much is kept already; a call that waits is ended for it."""
+        if call.stream is not None:
+            if self.kept_bytes + amount > KEPT_BYTES:
+                return False
+        elif self._bytes() + amount > QUEUE_BYTES:
+            call.abandon(BackPressureError(self.queued, self._limit(), self.status_code, self.retry_after_s))
+            return False
+        self.kept_bytes += amount
+        return True
+
+    def let_go(self, amount: int) -> None:
+        """Bytes that are not kept any more."""
+        self.kept_bytes -= amount
 
     def release(self, replica: Replica) -> None:
         """A slot is free again: the call that waits longest gets it."""
@@ -164,25 +222,33 @@ class Deployment:
 
     def retry(self, call: Call, replica: Replica, stream: Stream, outcome: session_pb2.Outcome) -> bool:
         """Queues a call again that failed on a replica: if it provably did not start, or may run twice."""
-        if call.answered or call.sent_more or outcome.status.code not in (_UNAVAILABLE, _RESOURCE_EXHAUSTED):
+        if call.answered or call.sent_more:
             return False
-        info = error_info(outcome.status)
-        reason = info.reason if info is not None else ""
-        refused = stream.never_started or reason in ("REPLICA_BUSY", "REPLICA_DRAINING", "GATEWAY_DRAINING")
-        if reason == "TOO_MANY_CALLS" and outcome.status.code == _RESOURCE_EXHAUSTED:
-            refused = True
-        lost = reason == "CONNECTION_LOST"
-        if not refused and not (lost and call.header.idempotent and self.budget.spend()):
-            return False
-        if reason == "REPLICA_BUSY":
-            replica.elsewhere = max(replica.elsewhere, self.slots - replica.in_flight + 1)
-            replica.load = replica.in_flight + replica.elsewhere
-        elif lost or reason != "TOO_MANY_CALLS":
+        if stream.never_started:
             self.leave_rotation(replica)
+        elif stream.link.closed:
+            self.leave_rotation(replica)
+            if not (call.header.idempotent and self.budget.spend()):
+                return False
+        else:
+            reason = _refusal(outcome)
+            if not reason:
+                return False
+            if reason == "REPLICA_DRAINING":
+                self.leave_rotation(replica)
+            else:
+                self._saturate(replica)
         call.avoid = replica
-        self._enqueue(call, first=True)
-        self.wake()
+        self.again.append(call)
+        self.queued += 1
+        self.queued_bytes += len(call.payload)
+        self._wake_again()
         return True
+
+    def _saturate(self, replica: Replica) -> None:
+        """A replica says that it is full: it gets no more until one of its calls ends, or it reports otherwise."""
+        replica.elsewhere = max(replica.elsewhere, self.slots - replica.in_flight + 1)
+        replica.load = replica.in_flight + replica.elsewhere
 
     def explain(self, call: Call, replica: Replica, outcome: session_pb2.Outcome) -> session_pb2.Outcome:
         """Says of a lost connection which replica it was, and why the call was not sent again."""
@@ -196,7 +262,7 @@ class Deployment:
         elif not call.header.idempotent:
             why = "it may have started, and it is not declared idempotent"
         elif call.sent_more:
-            why = "it had streamed part of its arguments"
+            why = "more of its arguments had been sent than is kept"
         else:
             why = "the retry budget is used up"
         message = f"replica {replica.replica_id} was lost while it had the call; not sent again, because {why}"
@@ -215,3 +281,11 @@ class Deployment:
         """A replica is not to be picked any more. Its calls go on."""
         if replica in self.ready:
             self.ready.remove(replica)
+
+
+def _refusal(outcome: session_pb2.Outcome) -> str:
+    """Why a replica refused a call; empty: it did not refuse it."""
+    if outcome.status.code not in (_UNAVAILABLE, _RESOURCE_EXHAUSTED):
+        return ""
+    info = error_info(outcome.status)
+    return info.reason if info is not None and info.reason in _REFUSALS else ""

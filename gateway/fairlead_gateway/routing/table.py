@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from fairlead.v1 import control_pb2
-from fairlead.wire.errors import ApplicationNotFoundError, DeploymentNotFoundError, DeploymentUnavailableError
+from fairlead.wire.errors import ApplicationNotFoundError, DeploymentNotFoundError
 from fairlead_gateway.routing.deployment import Deployment
 from fairlead_gateway.routing.replica import Replica
 
@@ -105,8 +105,9 @@ class RouteTable:
         if deployment is None:
             deployment = app.deployments[described.name] = Deployment(app.name, described.name, self._clock)
         listed = {route.replica_id: route.address for route in described.replicas}
-        for replica_id in [known for known in deployment.replicas if known not in listed]:
-            changes.removed.append((deployment, deployment.replicas.pop(replica_id)))
+        for known in list(deployment.replicas.values()):
+            if listed.get(known.replica_id) != known.address:  # also one that is elsewhere now under the same id
+                changes.removed.append((deployment, deployment.replicas.pop(known.replica_id)))
         for replica_id, address in listed.items():
             if replica_id not in deployment.replicas:
                 replica = deployment.replicas[replica_id] = Replica(replica_id, address)
@@ -117,10 +118,7 @@ class RouteTable:
     def _remove(deployments: dict[str, Deployment], changes: Changes) -> None:
         for deployment in deployments.values():
             changes.removed.extend((deployment, replica) for replica in deployment.replicas.values())
-            deployment.replicas.clear()
-            deployment.fail_waiting(
-                DeploymentUnavailableError(f"deployment {deployment.application}#{deployment.name} was deleted")
-            )
+            deployment.delete()
 
 
 def _known(what: str, name: str, names: Iterable[str]) -> str:
