@@ -126,7 +126,8 @@ class Controller:
                 self.core.replica_ready(replica_id, request.ready.address, now)
             case "failed":
                 failed = request.failed
-                logger.error("(%s) could not start: %s", replica_id, failed.message)
+                # The replica has logged the traceback.
+                logger.info("%s could not start: %s", replica_id, failed.message)
                 self.core.replica_failed(replica_id, failed.traceback or failed.message, now)
             case "drained":
                 self.core.replica_drained(replica_id, now)

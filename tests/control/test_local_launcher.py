@@ -1,0 +1,126 @@
+import asyncio
+import logging
+import os
+import signal
+import textwrap
+
+import psutil
+import pytest
+
+from fairlead_gateway.control.launcher import Program
+from fairlead_gateway.control.local_launcher import LocalLauncher
+
+
+@pytest.fixture
+async def launch(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    launcher = LocalLauncher(logging.getLogger("output"))
+
+    def launch(code, **changes):
+        (tmp_path / "program.py").write_text(textwrap.dedent(code))
+        ended = asyncio.get_running_loop().create_future()
+        program = Program(
+            **{
+                "name": "p",
+                "module": "program",
+                "arguments": (),
+                "variables": {"PYTHONPATH": str(tmp_path)},
+                **changes,
+            }
+        )
+        return launcher.start(program, ended.set_result), ended
+
+    yield launch
+    await launcher.close()
+
+
+def lines(caplog):
+    return [record.getMessage() for record in caplog.records if record.name == "output"]
+
+
+def is_running(pid):
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+async def test_every_line_up_to_the_end_is_logged(launch, caplog):
+    _, ended = launch(
+        """
+        import os, sys
+        for number in range(2000):
+            print(number)
+        print("to stderr", file=sys.stderr)
+        print("no end of line", end="")
+        sys.stdout.flush()
+        os._exit(5)
+        """
+    )
+    ending = await asyncio.wait_for(ended, 30)
+    assert lines(caplog) == [*(f"(p) {number}" for number in range(2000)), "(p) to stderr", "(p) no end of line"]
+    assert ending.status == 5
+    assert ending.last_lines[-1] == "no end of line"
+    assert ending.description.startswith("it ended with exit status 5.\n")
+
+
+async def test_arguments_variables_and_directory(launch, caplog, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "os.py").write_text("raise ImportError('the wrong os')")
+    _, ended = launch(
+        "import os, sys; print(sys.argv[1:], os.environ['COLOUR'], os.getcwd(), sys.stdin.read() == '')",
+        arguments=("a", "b"),
+        variables={"PYTHONPATH": str(tmp_path), "COLOUR": "blue"},
+        working_directory=str(tmp_path / "elsewhere"),
+    )
+    assert (await asyncio.wait_for(ended, 30)).status == 0
+    assert lines(caplog) == [f"(p) ['a', 'b'] blue {tmp_path}/elsewhere True"]
+
+
+async def test_killing_takes_children_along(launch, caplog):
+    process, ended = launch(
+        """
+        import subprocess, sys, time
+        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"])
+        print(child.pid)
+        time.sleep(1000)
+        """
+    )
+    while not lines(caplog):
+        await asyncio.sleep(0.01)
+    child = int(lines(caplog)[0].split()[1])
+    process.kill()
+    ending = await asyncio.wait_for(ended, 30)
+    assert ending.how == "signal 9 (SIGKILL)"
+    async with asyncio.timeout(30):
+        while is_running(child):
+            await asyncio.sleep(0.01)
+    process.kill()
+
+
+async def test_output_held_open_by_a_daemon_holds_up_nothing(launch, caplog):
+    _, ended = launch(
+        """
+        import subprocess, sys
+        child = subprocess.Popen([sys.executable, "-c", "input()"], start_new_session=True, stdin=subprocess.PIPE)
+        held = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"], start_new_session=True)
+        print(held.pid, flush=True)
+        """
+    )
+    await asyncio.wait_for(ended, 30)
+    assert "held open" in lines(caplog)[-1]
+    os.kill(int(lines(caplog)[0].split()[1]), signal.SIGKILL)
+
+
+async def test_where_there_is_no_pidfd(launch, caplog, monkeypatch):
+    monkeypatch.delattr(os, "pidfd_open", raising=False)
+    _, ended = launch("print('here')")
+    assert (await asyncio.wait_for(ended, 30)).status == 0
+    assert lines(caplog) == ["(p) here"]
+
+
+async def test_what_cannot_be_started(launch):
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(OSError, match="/not/there"):
+        launch("", working_directory="/not/there")
+    assert len(os.listdir("/proc/self/fd")) == before
