@@ -30,7 +30,7 @@ $(STAMP): pyproject.toml scripts/create_venv
 	@touch $@
 
 run: install ## Serves examples/digits on HTTP 8000 and gRPC 9000
-	@$(VENV)/bin/fairlead run examples.digits.app:app $(ARGS)
+	@$(PYTHON_BIN) -m examples.digits $(ARGS)
 
 test: install clients ## Runs the tests, those of the Go and Node.js clients where there is a toolchain
 	@$(PYTHON_BIN) -m pytest -q $(ARGS)
