@@ -9,6 +9,7 @@ from google.api import httpbody_pb2
 from fairlead.v1 import serving_pb2, session_pb2
 from fairlead.wire.errors import (
     DeadlineExceededError,
+    DeploymentUnavailableError,
     FairleadError,
     MessageTooLargeError,
     ReplicaUnavailableError,
@@ -26,11 +27,18 @@ MAX_ARGUMENTS = 256 * 1024 * 1024
 """Bytes of arguments that a broadcast may carry: they are held here until the last replica has them."""
 
 
+def no_replicas(deployment: Deployment) -> DeploymentUnavailableError:
+    """The error of a broadcast that nobody is there for."""
+    return DeploymentUnavailableError(
+        deployment.unavailable or f"deployment '{deployment.name}' has no running replicas to broadcast to"
+    )
+
+
 class Broadcast:
     """One call on each replica that was there when it started. Ignores the queue: replicas hold it for a slot.
 
-    The answers are ``BroadcastResponse`` messages: the set of replicas, then each one's result as it comes. A replica that
-    is lost, or late when the deadline passes, has a result that says so.
+    The answers are ``BroadcastResponse`` messages: the set of replicas, then each one's result as it comes. A replica
+    that is lost, or late when the deadline passes, has a result that says so.
     """
 
     def __init__(
@@ -69,6 +77,9 @@ class Broadcast:
     def _start(self, payload: bytes) -> None:
         self._started = True
         replicas = list(self._deployment.replicas.values())
+        if not replicas:  # they went while the arguments came
+            self._abandon(no_replicas(self._deployment))
+            return
         legs = [_Leg(self, self._deployment, replica) for replica in replicas]
         self._legs.update(legs)
         ids = serving_pb2.ReplicaSet(replica_ids=[replica.replica_id for replica in replicas])
@@ -163,7 +174,10 @@ class _Leg:
         """The replica is done."""
         self._stream = None
         if outcome is None:
-            payload = self._assembler.add(stream, payload or b"", False)
+            try:
+                payload = self._assembler.add(stream, payload or b"", False)
+            except MessageTooLargeError as error:
+                outcome = outcome_of(error, trusted=False)
         self._broadcast.result(self, outcome, payload)
         self._deployment.release(self.replica)
 

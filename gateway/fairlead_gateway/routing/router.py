@@ -9,18 +9,19 @@ from typing import Protocol
 from fairlead.v1 import session_pb2
 from fairlead.wire.codecs import codec_of
 from fairlead.wire.errors import (
-    DeploymentUnavailableError,
     FairleadError,
     GatewayDrainingError,
     InvalidCallError,
 )
 from fairlead.wire.trust import Trust, check_serialization
-from fairlead_gateway.routing.broadcast import Broadcast
+from fairlead_gateway.routing.broadcast import Broadcast, no_replicas
 from fairlead_gateway.routing.call import Call, Downstream
 from fairlead_gateway.routing.table import RouteTable
 
 MAX_NAME = 1024
 """Characters of a name, id or key in a header."""
+MAX_TIMEOUT_US = 365 * 24 * 3600 * 1_000_000
+"""A longer timeout is as good as this one, and would not fit where it is computed with."""
 
 
 class StartedCall(Protocol):
@@ -67,7 +68,7 @@ class Router:
                 check_serialization(header.response_serialization, trust)
                 _check_names(header)
             if self.draining:
-                raise GatewayDrainingError("the gateway is draining; the call did not start")
+                self._check_open()
             deployment = self.table.find(header.application, header.deployment)
         except FairleadError as error:
             call.fail(error)
@@ -77,10 +78,14 @@ class Router:
         timeout_us = header.timeout_us
         if timeout_us:
             loop = self._loop
-            call.deadline = loop.time() + timeout_us * 1e-6
+            call.deadline = loop.time() + min(timeout_us, MAX_TIMEOUT_US) * 1e-6
             call.timer = loop.call_at(call.deadline, call.expire)
         deployment.admit(call)
         return call
+
+    def _check_open(self) -> None:
+        if self.draining:
+            raise GatewayDrainingError("the gateway is draining; the call did not start")
 
     def _broadcast(
         self, header: session_pb2.CallHeader, payload: bytes, downstream: Downstream, trust: Trust, more: bool
@@ -90,12 +95,11 @@ class Router:
             check_serialization(header.request_serialization, trust)
             check_serialization(header.response_serialization, trust)
             _check_names(header)
+            self._check_open()
             deployment = self.table.find(header.application, header.deployment)
             media_type = codec_of(header.response_serialization).media_type
             if not deployment.replicas:
-                raise DeploymentUnavailableError(
-                    deployment.unavailable or f"deployment '{deployment.name}' has no running replicas to broadcast to"
-                )
+                raise no_replicas(deployment)
         except FairleadError as error:
             refused.fail(error)
             return refused
@@ -103,7 +107,7 @@ class Router:
             header.request_id = f"{getrandbits(128):032x}"
         broadcast = Broadcast(header, downstream, trust, media_type, deployment)
         if header.timeout_us:
-            broadcast.timer = self._loop.call_later(header.timeout_us * 1e-6, broadcast.expire)
+            broadcast.timer = self._loop.call_later(min(header.timeout_us, MAX_TIMEOUT_US) * 1e-6, broadcast.expire)
         broadcast.send(payload, more=more)
         return broadcast
 
