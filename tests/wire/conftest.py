@@ -13,6 +13,8 @@ from typing import Any
 import grpc.aio
 import pytest
 
+from fairlead.wire import link as link_module
+from fairlead.wire import memory
 from fairlead.wire.link import SERVING_SESSION, Link, connect, session_handler
 from fairlead.wire.memory import link_pair
 from tests.wire.calls import PATIENCE, Service
@@ -49,6 +51,10 @@ class Transport:
     async def pair(self, **options: Any) -> tuple[Link, Link]:
         raise NotImplementedError
 
+    def hold_openers(self, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+        """Openers that are made after this read nothing until the event is set."""
+        raise NotImplementedError
+
     async def close(self) -> None:
         for link in self.links:
             await asyncio.wait_for(link.close(), PATIENCE)
@@ -63,6 +69,18 @@ class Memory(Transport):
         opener, acceptor = link_pair(self.service.accept, **options)
         self.links += (opener, acceptor)
         return opener, acceptor
+
+    def hold_openers(self, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+        read_on = asyncio.Event()
+        pump = memory._pump
+
+        async def held(source: Link, target: Link) -> None:
+            if target.session.opener:
+                await read_on.wait()
+            await pump(source, target)
+
+        monkeypatch.setattr(memory, "_pump", held)
+        return read_on
 
 
 class Grpc(Transport):
@@ -90,6 +108,17 @@ class Grpc(Transport):
         self.server.add_registered_method_handlers("fairlead.v1.ServingService", {"Session": handler})
         self.server.add_insecure_port(self.address)
         await self.server.start()
+
+    def hold_openers(self, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+        read_on = asyncio.Event()
+        read = link_module._read_from
+
+        async def held(link: Link, call: Any) -> None:
+            await read_on.wait()
+            await read(link, call)
+
+        monkeypatch.setattr(link_module, "_read_from", held)
+        return read_on
 
     async def close(self) -> None:
         await super().close()
