@@ -19,6 +19,7 @@ from fairlead.v1 import serving_pb2
 from fairlead.wire.trust import Trust
 from fairlead_gateway.edge.access import Access
 from fairlead_gateway.edge.binding import BindError, TcpListener, bind, format_address
+from fairlead_gateway.edge.gathering import Gathering
 from fairlead_gateway.edge.health import Health
 from fairlead_gateway.edge.reflection import Reflection
 from fairlead_gateway.edge.serving import SERVICE, ServingHandlers
@@ -83,6 +84,7 @@ class GrpcDoor:
         self._router = router
         self._sessions = sessions
         self._limits = limits or GrpcLimits()
+        self._gathering = Gathering(router, asyncio.get_running_loop())
         self._reflection = Reflection((serving_pb2.DESCRIPTOR, health_pb2.DESCRIPTOR))
         self._servers: list[grpc.aio.Server] = []
         self._socket_path: str | None = None
@@ -157,7 +159,9 @@ class GrpcDoor:
         self._servers.append(server)
 
     def _server(self, access: Access, reuse_port: bool) -> grpc.aio.Server:
-        methods = ServingHandlers(self._router, access.trust, self._limits.max_message_bytes).by_method()
+        methods = ServingHandlers(
+            self._router, self._gathering, access.trust, self._limits.max_message_bytes
+        ).by_method()
         methods.update(self.health.by_method())
         methods.update(self._reflection.by_method())
         if self._sessions is not None:

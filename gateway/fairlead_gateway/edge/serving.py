@@ -22,6 +22,7 @@ from fairlead.wire.errors import FairleadError, InternalError, InvalidCallError
 from fairlead.wire.outcomes import outcome_of
 from fairlead.wire.trust import Trust
 from fairlead_gateway.edge.answers import Answer
+from fairlead_gateway.edge.gathering import Gathering
 from fairlead_gateway.edge.status import grpc_status
 from fairlead_gateway.edge.upstream import CallRouter
 from fairlead_gateway.routing.router import StartedCall
@@ -45,8 +46,9 @@ _CallResponse = serving_pb2.CallResponse
 class ServingHandlers:
     """The handlers for one level of trust. ``limit``: the largest message of a result in bytes."""
 
-    def __init__(self, router: CallRouter, trust: Trust, limit: int) -> None:
+    def __init__(self, router: CallRouter, gathering: Gathering, trust: Trust, limit: int) -> None:
         self._router = router
+        self._gathering = gathering
         self._trust = trust
         self._limit = limit
 
@@ -61,21 +63,22 @@ class ServingHandlers:
 
     async def call(self, request: bytes, context: Context) -> bytes:
         """Call. This is the hot one: a parse, a header, one future, a message."""
-        answer = Answer(self._limit)
         header = session_pb2.CallHeader()
         try:
             message = _CallRequest.FromString(request)
             payload = message.payload
             media_type = fill_header(header, message.target, payload.content_type, context)
-            call = self._router.start(header, payload.data, answer, trust=self._trust)
-            answer.attach(call)
-            result = await answer.single()
-        except asyncio.CancelledError:
-            answer.close()
-            raise
         except Exception as error:
-            answer.close()
             await _fail(context, _outcome(error), header.request_id)
+        answer = Answer(self._limit)
+        try:
+            self._gathering.start(header, payload.data, answer, self._trust)
+            result = await answer.single()
+        except Exception as error:
+            await _fail(context, _outcome(error), header.request_id)
+        finally:
+            answer.close()
+            self._gathering.done()
         if answer.outcome is not None:
             await _fail(context, answer.outcome, header.request_id)
         # Only now: initial metadata commits the RPC, and the client could not retry it on its own account (gRFC A6).

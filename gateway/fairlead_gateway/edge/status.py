@@ -58,10 +58,9 @@ def _cut_details(status: status_pb2.Status) -> None:
     info = error_info(status)
     del status.details[:]
     if info is not None:
-        for key, value in list(info.metadata.items())[:16]:
-            info.metadata[key] = _cut(value, 128)
-        for key in list(info.metadata)[16:]:
-            del info.metadata[key]
+        kept = {_cut(key, 64): _cut(value, 128) for key, value in list(info.metadata.items())[:16]}
+        info.metadata.clear()
+        info.metadata.update(kept)
         status.details.add().Pack(info)
 
 
