@@ -14,13 +14,14 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from fairlead.v1 import session_pb2
 from fairlead.wire.errors import GatewayDrainingError, ProtocolViolationError
 from fairlead.wire.frames import MAX_FRAME_PAYLOAD, MAX_PIECE, decode_packet
+from fairlead.wire.messages import WITHHELD, MessageAssembler
 from fairlead.wire.session import FRAME_COST, INITIAL_CREDIT, EventKind, Session, Stream, cost
 from tests.wire.frame_making import HEADER, OWNER, accepted, outcome, sent
 
 ONE_FRAME = MAX_PIECE + FRAME_COST
 SIZES = [0, 1, 255, 5_000, MAX_PIECE - 1, MAX_PIECE, MAX_PIECE + 1, 2 * MAX_PIECE, INITIAL_CREDIT + 1, 700_000]
 CASES = settings(
-    max_examples=60,
+    max_examples=150,
     stateful_step_count=40,
     deadline=None,
     derandomize=True,
@@ -35,23 +36,22 @@ class Direction:
 
     sent: list[bytes] = field(default_factory=list)
     got: list[bytes] = field(default_factory=list)
-    parts: list[bytes] = field(default_factory=list)
-    untaken: deque[int] = field(default_factory=deque)
+    assembler: MessageAssembler = field(default_factory=lambda: MessageAssembler(withhold=WITHHELD))
+    untaken: deque[tuple[int, int]] = field(default_factory=deque)
+    """Of each message that was not taken: the credit to return for it, and its size."""
     blocked: bool = False
 
     def take_in(self, session: Session, stream: Stream, payload: bytes, more: bool) -> None:
-        self.parts.append(payload)
-        if more:
-            session.consumed(stream, cost(payload))
-            return
-        self.got.append(b"".join(self.parts))
-        self.parts.clear()
-        self.untaken.append(cost(payload))
+        stream.link = session  # all that an assembler asks of a link
+        message = self.assembler.add(stream, payload, more)
+        if message is not None:
+            self.got.append(message)
+            self.untaken.append((self.assembler.owed, len(message)))
 
     def check(self) -> None:
         assert self.got == self.sent[: len(self.got)]
-        if self.parts:
-            assert self.sent[len(self.got)].startswith(b"".join(self.parts))
+        if self.assembler._parts:
+            assert self.sent[len(self.got)].startswith(b"".join(self.assembler._parts))
 
 
 @dataclass
@@ -142,7 +142,7 @@ class TwoSessions(RuleBasedStateMachine):
                 call.down.take_in(self.opener, stream, frame.payload, False)
             if call.ended_with == "success" and not stream.cancelled:
                 assert call.down.got == call.down.sent
-                assert call.down.parts == []
+                assert call.down.assembler._parts == []
 
     # -- what users do
 
@@ -222,7 +222,7 @@ class TwoSessions(RuleBasedStateMachine):
         )
         taken = 0
         while direction.untaken and taken < count:
-            session.consumed(stream, direction.untaken.popleft())
+            session.consumed(stream, direction.untaken.popleft()[0])
             taken += 1
         return taken > 0
 
@@ -278,7 +278,8 @@ class TwoSessions(RuleBasedStateMachine):
     def memory_is_bounded(self) -> None:
         for call in self.calls.values():
             for direction in (call.up, call.down):
-                assert sum(direction.untaken) <= INITIAL_CREDIT + ONE_FRAME
+                assert sum(owed for owed, _ in direction.untaken) <= INITIAL_CREDIT + ONE_FRAME
+                assert sum(size for _, size in direction.untaken) <= (INITIAL_CREDIT // WITHHELD + 1) * max(SIZES)
             for stream in (call.opened, call.accepted):
                 if stream is not None:
                     assert stream.receive_credit > -ONE_FRAME
