@@ -9,6 +9,7 @@ from pathlib import Path
 
 from examples.digits.app import app
 from fairlead import serve
+from fairlead.serve import api
 
 HERE = Path(__file__).parent
 
@@ -20,12 +21,12 @@ def main() -> None:
     options = parser.parse_args()
     serve.start(http_options={"port": options.http_port}, grpc_options={"port": options.grpc_port})
     handle = serve.run(app, name="digits", route_prefix="/digits")
-    gateway = serve.instance_status().gateways[0]
+    gateway = api.instance_status().gateways[0]
     print(
         f"\nServing handwritten digits; the model is right on {handle.accuracy.remote().result():.1%} of unseen ones."
     )
     print(commands(gateway.http_address, gateway.grpc_address), flush=True)
-    serve.wait()
+    api.wait()
 
 
 def commands(http_address: str, grpc_address: str) -> str:

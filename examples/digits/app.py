@@ -1,6 +1,6 @@
 """Handwritten digits: a pre-processing deployment in front of a model that trains itself when its replica starts.
 
-The model is scikit-learn's support vector classifier, the data the 1,797 digits of 8 × 8 pixels that scikit-learn brings
+The model is a support vector classifier, the data the 1,797 digits of 8 × 8 pixels that scikit-learn brings
 along. `make run` serves it; `fairlead run examples.digits.app:app` does the same by hand.
 """
 

@@ -59,6 +59,7 @@ async def serve(config: WorkerConfig) -> None:
 def main() -> None:
     """The program."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
     config = parse()
     try:
         uvloop.run(serve(config))

@@ -71,7 +71,7 @@ class Worker:
             background.append(asyncio.create_task(watch.run()))
             if config.owner_pid is not None:
                 background.append(asyncio.create_task(self._end_with(config.owner_pid)))
-            logger.info("ready: gRPC %s, HTTP %s", about.grpc_address or "off", about.http_address or "off")
+            logger.debug("ready: gRPC %s, HTTP %s", about.grpc_address or "off", about.http_address or "off")
             background.append(asyncio.create_task(self._ending.wait()))
             done, _ = await asyncio.wait(background, return_when=asyncio.FIRST_COMPLETED)
             for task in done:

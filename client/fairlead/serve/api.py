@@ -197,7 +197,12 @@ def instance_status() -> control_pb2.InstanceStatus:
 
 
 def get_app_handle(name: str) -> DeploymentHandle[Any]:
-    """A handle to an application's ingress deployment. Raises FairleadError (``RayServeException``) for no such one."""
+    """A handle to an application's ingress deployment. Raises FairleadError (``RayServeException``) for no such one.
+
+    Where ``FAIRLEAD_ADDRESS`` names a gateway's port, whether it exists is found out by the first call.
+    """
+    if not _existing().controls:
+        return _handle("", name)
     application = _applications().get(name)
     if application is None:
         raise FairleadError(f"Application '{name}' does not exist.")
@@ -218,7 +223,7 @@ def get_deployment_handle(
                 "Please specify an application name when getting a deployment handle outside of a Serve application."
             )
         app_name = context.get_replica_context().app_name
-    if _check_exists:
+    if _check_exists and _existing().controls:
         application = _applications().get(app_name)
         names = [] if application is None else [deployment.name for deployment in application.deployments]
         if deployment_name not in names:
@@ -310,6 +315,11 @@ def _at_exit() -> None:
     if instance is not None and instance.owned is not None:
         _current.instance = None
         instance.shut_down(_AT_EXIT_S)
+
+
+def wait() -> None:
+    """Blocks until Ctrl-C, then shuts everything down; or until the instance has ended."""
+    _block(_existing())
 
 
 def _block(instance: Instance) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from fairlead.wire.errors import FairleadError
 
 ADDRESS = "FAIRLEAD_ADDRESS"
-"""Names the controller to use, as gRPC names it: ``unix:/path`` or ``host:port``."""
+"""Names the instance to use: ``unix:/path`` of its controller, or ``host:port`` of its gRPC port, for calls only."""
 TOKEN = "FAIRLEAD_TOKEN"  # noqa: S105 - the name of the variable
 """The token that authenticates this program to the instance at ``FAIRLEAD_ADDRESS``."""
 STATE_DIR = "FAIRLEAD_STATE_DIR"
@@ -23,7 +23,7 @@ _UNIX_PATH_LIMIT = 107
 
 
 def address() -> str | None:
-    """The controller that ``FAIRLEAD_ADDRESS`` names; None if it is not set or empty."""
+    """The address that ``FAIRLEAD_ADDRESS`` names; None if it is not set or empty."""
     return os.environ.get(ADDRESS) or None
 
 

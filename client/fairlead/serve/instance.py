@@ -33,7 +33,7 @@ class Instance:
     def __init__(self, address: str, owned: OwnedInstance | None = None) -> None:
         """``owned``: set if the instance belongs to this process."""
         self.address = address
-        """The controller's, as gRPC names it."""
+        """The controller's, as gRPC names it: "unix:/path". Or "host:port" of a gateway, for handles only."""
         self.owned = owned
         self._connecting = threading.Lock()
         self._channel: grpc.Channel | None = None
@@ -47,16 +47,21 @@ class Instance:
         """Whether it may still be there; of one that is not this process's own that is not known."""
         return self.owned is None or self.owned.alive
 
+    @property
+    def controls(self) -> bool:
+        """Whether this is an instance to deploy to and to look at; False: a gateway's port, which takes calls only."""
+        return self.address.startswith("unix:")
+
     def gateway(self) -> tuple[str, Trust]:
         """Where its gateway takes this process's calls, and what it is trusted with there."""
+        if not self.controls:
+            return self.address, Trust.UNTRUSTED
         if self.owned is not None:
             return self.owned.gateway_address, Trust.OWNER
         gateways = self.status().gateways
         if not gateways:
             raise FairleadError(f"the instance at {self.address} has no gateway")
-        if self.address.startswith("unix:"):
-            return gateways[0].trusted_address, Trust.OWNER
-        return gateways[0].grpc_address, Trust.UNTRUSTED
+        return gateways[0].trusted_address, Trust.OWNER
 
     def deploy(self, spec: control_pb2.ApplicationSpec) -> int:
         """Has an application deployed; its generation. Raises FairleadError if it is refused."""
@@ -130,6 +135,11 @@ class Instance:
             self._channel = self._stub = None
 
     def _control(self) -> control_pb2_grpc.ControlServiceStub:
+        if not self.controls:
+            raise FairleadError(
+                f"{self.address} is a gateway's port, which takes calls only; deploying, status and shutdown go to the "
+                f"controller's Unix socket"
+            )
         with self._connecting:
             if self._stub is None:
                 if self.owned is not None:
