@@ -19,6 +19,7 @@ FIRST_RETRY = 0.05
 """Seconds until a replica that could not be reached is tried again; doubles to LAST_RETRY."""
 LAST_RETRY = 2.0
 
+Sleep = Callable[[float], Awaitable[None]]
 Connect = Callable[[str, Callable[[session_pb2.Load], None]], Awaitable[Link]]
 
 
@@ -30,10 +31,11 @@ async def connect_replica(address: str, on_load: Callable[[session_pb2.Load], No
 class Upstreams:
     """Connects to replicas and keeps the deployments' rotations true. Owns one task per replica."""
 
-    def __init__(self, connect: Connect = connect_replica) -> None:
+    def __init__(self, connect: Connect = connect_replica, sleep: Sleep = asyncio.sleep) -> None:
         self._connect = connect
+        self._sleep = sleep
         self._tasks: dict[Replica, asyncio.Task[None]] = {}
-        self._farewells: set[asyncio.Task[None]] = set()
+        self._farewells: dict[asyncio.Task[None], Link] = {}
 
     async def apply(self, changes: Changes, patience_s: float = 5.0) -> None:
         """Follows the controller. Returns when each new replica is connected, or found unreachable, or time is up."""
@@ -58,8 +60,8 @@ class Upstreams:
         """A replica that is not listed any more: its calls finish, then its connection ends."""
         link.goodbye()
         farewell = asyncio.create_task(self._close_when_idle(link))
-        self._farewells.add(farewell)
-        farewell.add_done_callback(self._farewells.discard)
+        self._farewells[farewell] = link
+        farewell.add_done_callback(self._farewells.pop)
 
     @staticmethod
     async def _close_when_idle(link: Link) -> None:
@@ -67,6 +69,7 @@ class Upstreams:
         await link.close()
 
     async def _keep(self, deployment: Deployment, replica: Replica, attempted: asyncio.Event) -> None:
+        loop = asyncio.get_running_loop()
         delay = FIRST_RETRY
 
         def on_load(report: session_pb2.Load) -> None:
@@ -78,30 +81,42 @@ class Upstreams:
             try:
                 link = await self._connect(replica.address, on_load)
             except FairleadError as error:
-                attempted.set()
                 logger.debug("replica %s: %s", replica.replica_id, error)
-                await asyncio.sleep(delay)
-                delay = min(delay * 2, LAST_RETRY)
-                continue
-            delay = FIRST_RETRY
-            link.on_goodbye = lambda: deployment.leave_rotation(replica)
-            replica.link = link
-            replica.sequence = replica.elsewhere = 0
-            replica.load = replica.in_flight
-            deployment.enter_rotation(replica)
+            except Exception:  # the next attempt may fare better; without one the replica would be lost for good
+                logger.exception("replica %s: connecting failed", replica.replica_id)
+            else:
+                if replica not in self._tasks:  # given up meanwhile, by a cancellation that connecting swallowed
+                    await link.close()
+                    return
+                since = loop.time()
+                self._enter(deployment, replica, link)
+                attempted.set()
+                await link.wait_closed()
+                replica.link = None
+                deployment.leave_rotation(replica)
+                logger.info("replica %s: %s", replica.replica_id, link.lost)
+                if loop.time() - since > LAST_RETRY:
+                    delay = FIRST_RETRY
             attempted.set()
-            await link.wait_closed()
-            replica.link = None
-            deployment.leave_rotation(replica)
-            logger.info("replica %s: %s", replica.replica_id, link.lost)
+            await self._sleep(delay)
+            delay = min(delay * 2, LAST_RETRY)
+
+    @staticmethod
+    def _enter(deployment: Deployment, replica: Replica, link: Link) -> None:
+        link.on_goodbye = lambda: deployment.leave_rotation(replica)
+        replica.link = link
+        replica.sequence = replica.elsewhere = 0
+        replica.load = replica.in_flight
+        if not link.draining:
+            deployment.enter_rotation(replica)
 
     async def close(self) -> None:
         """Ends all sessions."""
         tasks = [*self._tasks.values(), *self._farewells]
         links = [replica.link for replica in self._tasks if replica.link is not None]
+        links += self._farewells.values()
         self._tasks.clear()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for link in links:
-            await link.close()
+        await asyncio.gather(*(link.close() for link in links))
