@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
 import grpc
 import grpc.aio
@@ -20,6 +20,14 @@ logger = logging.getLogger(__name__)
 
 FIRST_RETRY = 0.05
 LAST_RETRY = 2.0
+
+_OPTIONS = (
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.initial_reconnect_backoff_ms", int(FIRST_RETRY * 1000)),
+    ("grpc.min_reconnect_backoff_ms", int(LAST_RETRY * 1000)),
+    ("grpc.max_reconnect_backoff_ms", int(LAST_RETRY * 1000)),  # its own is two minutes
+)
 
 
 class Watch:
@@ -39,36 +47,30 @@ class Watch:
         self._upstreams = upstreams
         self._about = about
         self._on_drain = on_drain
-        self._news = asyncio.Event()
 
     async def run(self) -> None:
         """Runs until cancelled."""
         delay = FIRST_RETRY
-        async with grpc.aio.insecure_channel(
-            self._controller, options=(("grpc.max_receive_message_length", -1), ("grpc.enable_http_proxy", 0))
-        ) as channel:
+        async with grpc.aio.insecure_channel(self._controller, options=_OPTIONS) as channel:
             stub = control_pb2_grpc.ControlServiceStub(channel)
             while True:
+                call = stub.Watch(wait_for_ready=True)
                 try:
-                    async for snapshot in stub.Watch(self._requests(), wait_for_ready=True):
+                    self._about.applied_version = 0  # another controller counts anew
+                    await call.write(self._about)
+                    while isinstance(snapshot := await call.read(), control_pb2.WatchResponse):
                         delay = FIRST_RETRY
                         await self._apply(snapshot)
-                except grpc.aio.AioRpcError as error:
-                    logger.debug("the controller is away: %s", error.details())
+                        await call.write(self._about)
+                except (grpc.aio.AioRpcError, asyncio.InvalidStateError):  # the latter: written to when it was over
+                    logger.debug("the controller is away: %r", call)
+                finally:
+                    call.cancel()
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, LAST_RETRY)
 
     async def _apply(self, snapshot: control_pb2.WatchResponse) -> None:
         await self._upstreams.apply(self._table.apply(snapshot))
         self._about.applied_version = snapshot.version
-        self._news.set()
         if snapshot.drain:
             self._on_drain()
-
-    async def _requests(self) -> AsyncIterator[control_pb2.WatchRequest]:
-        while True:
-            self._news.clear()
-            request = control_pb2.WatchRequest()
-            request.CopyFrom(self._about)
-            yield request
-            await self._news.wait()
