@@ -72,6 +72,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """A defect of Fairlead's own."""
     ERROR_REASON_TOO_MANY_CALLS: _ErrorReason.ValueType  # 24
     """The session carries as many calls as it may. The call did not start."""
+    ERROR_REASON_RESERVATION_NOT_FOUND: _ErrorReason.ValueType  # 25
+    """There is no such reservation: it was used, has ended, or is another deployment's. The call did not start."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The reason in the google.rpc.ErrorInfo that every error of Fairlead's carries (domain "fairlead"). ErrorInfo.reason
@@ -128,4 +130,6 @@ ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 23
 """A defect of Fairlead's own."""
 ERROR_REASON_TOO_MANY_CALLS: ErrorReason.ValueType  # 24
 """The session carries as many calls as it may. The call did not start."""
+ERROR_REASON_RESERVATION_NOT_FOUND: ErrorReason.ValueType  # 25
+"""There is no such reservation: it was used, has ended, or is another deployment's. The call did not start."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

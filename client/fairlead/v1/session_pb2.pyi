@@ -194,6 +194,8 @@ class CallHeader(_message.Message):
     SESSION_ID_FIELD_NUMBER: _builtins.int
     ROUTE_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
+    RESERVE_FIELD_NUMBER: _builtins.int
+    RESERVATION_ID_FIELD_NUMBER: _builtins.int
     application: _builtins.str
     """The application; empty: the one that is deployed, if it is the only one."""
     deployment: _builtins.str
@@ -220,6 +222,15 @@ class CallHeader(_message.Message):
     """Calls of one session prefer one replica; empty: none."""
     route: _builtins.str
     """The HTTP route that the request came in by; empty where it did not come by HTTP."""
+    reserve: _builtins.bool
+    """Always true: reserves a slot. The call waits for one as any other does, within its timeout, and sends nothing to
+    the replica. The gateway answers with one ReplicaSelection, a stream, and holds the slot without a time limit
+    until a call with its reservation_id takes it (END), the call is cancelled, or its session ends.
+    """
+    reservation_id: _builtins.str
+    """The reservation_id of a ReplicaSelection: the call runs on that replica, in that slot, or fails. The first call
+    that names it uses the reservation up, whatever becomes of the call. It must be for the same deployment.
+    """
     @_builtins.property
     def metadata(self) -> _containers.RepeatedCompositeFieldContainer[Global___Metadata]:
         """Further metadata for the callee."""
@@ -241,14 +252,48 @@ class CallHeader(_message.Message):
         session_id: _builtins.str = ...,
         route: _builtins.str = ...,
         metadata: _abc.Iterable[Global___Metadata] | None = ...,
+        reserve: _builtins.bool = ...,
+        reservation_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["reservation", b"reservation", "reservation_id", b"reservation_id", "reserve", b"reserve"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["application", b"application", "broadcast", b"broadcast", "deployment", b"deployment", "idempotent", b"idempotent", "metadata", b"metadata", "method", b"method", "multiplexed_model_id", b"multiplexed_model_id", "request_id", b"request_id", "request_serialization", b"request_serialization", "reservation", b"reservation", "reservation_id", b"reservation_id", "reserve", b"reserve", "response_serialization", b"response_serialization", "route", b"route", "session_id", b"session_id", "stream", b"stream", "timeout_us", b"timeout_us"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_reservation: _TypeAlias = _typing.Literal["reserve", "reservation_id"]  # noqa: Y015
+    _WhichOneofArgType_reservation: _TypeAlias = _typing.Literal["reservation", b"reservation"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_reservation) -> _WhichOneofReturnType_reservation | None: ...
+
+Global___CallHeader: _TypeAlias = CallHeader  # noqa: Y015
+
+@_typing.final
+class ReplicaSelection(_message.Message):
+    """The answer to a call that reserves: the replica of which a slot is held."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REPLICA_ID_FIELD_NUMBER: _builtins.int
+    RESERVATION_ID_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    replica_id: _builtins.str
+    """The replica."""
+    reservation_id: _builtins.str
+    """Names the reservation in the call that uses it. A secret: whoever knows it can use the slot."""
+    address: _builtins.str
+    """Where the gateway reaches the replica, for logs; only for trusted peers. It is not for calling it."""
+    def __init__(
+        self,
+        *,
+        replica_id: _builtins.str = ...,
+        reservation_id: _builtins.str = ...,
+        address: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["application", b"application", "broadcast", b"broadcast", "deployment", b"deployment", "idempotent", b"idempotent", "metadata", b"metadata", "method", b"method", "multiplexed_model_id", b"multiplexed_model_id", "request_id", b"request_id", "request_serialization", b"request_serialization", "response_serialization", b"response_serialization", "route", b"route", "session_id", b"session_id", "stream", b"stream", "timeout_us", b"timeout_us"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "replica_id", b"replica_id", "reservation_id", b"reservation_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___CallHeader: _TypeAlias = CallHeader  # noqa: Y015
+Global___ReplicaSelection: _TypeAlias = ReplicaSelection  # noqa: Y015
 
 @_typing.final
 class Metadata(_message.Message):

@@ -257,6 +257,14 @@ class TooManyCallsError(FairleadError):
     never_started = True
 
 
+class ReservationNotFoundError(FairleadError):
+    """There is no such reservation: it was used, has ended, or is another deployment's. The call did not start."""
+
+    reason = error_pb2.ERROR_REASON_RESERVATION_NOT_FOUND
+    code = grpc.StatusCode.FAILED_PRECONDITION
+    http_status = 409
+
+
 class DeployFailedError(FairleadError):
     """The application could not be deployed."""
 
