@@ -325,7 +325,7 @@ class TestRouting:
             assert (await client.get("/-/routes")).json() == {"/": "root"}
 
     async def test_healthz(self):
-        router = FakeRouter()
+        router = FakeRouter(echo)
         door = HttpDoor(router, TcpListener())
         address = await door.start()
         async with httpx.AsyncClient(base_url=f"http://{address}", trust_env=False) as client:
@@ -341,8 +341,9 @@ class TestRouting:
             assert await ask() == (503, "No replicas are available yet.")
             router.deploy(application())
             assert await ask() == (200, "success")
-            router.draining = True
+            door.drain()
             assert await ask() == (503, "This node is being drained.")
+            assert (await client.get("/")).status_code == 200
         await door.stop(1)
 
 

@@ -84,6 +84,8 @@ class HttpApp:
 
     def __init__(self, router: CallRouter, *, limits: HttpLimits | None = None, access: Access | None = None) -> None:
         self.limits = limits or HttpLimits()
+        self.draining = False
+        """Whether ``/-/healthz`` says that no more requests should come."""
         self._router = router
         self._access = access or Access(Trust.UNTRUSTED)
         self._mounts = Mounts()
@@ -157,7 +159,7 @@ class HttpApp:
 
     def _healthz(self) -> Reply:
         table = self._router.table
-        if self._router.draining:
+        if self.draining or self._router.draining:
             return http_reply.text(503, "This node is being drained.")
         if not table.populated:
             return http_reply.text(503, "Route table is not populated yet.")

@@ -44,8 +44,12 @@ class HttpDoor:
         server.lifespan = config.lifespan_class(config)
         # The parts of Server.serve() without its signal handlers, which are the worker's business.
         await server.startup(sockets=[bound])
-        self._clock = asyncio.get_running_loop().create_task(server.main_loop())
+        self._clock = asyncio.get_running_loop().create_task(_keep_date(server))
         return format_address(host, port)
+
+    def drain(self) -> None:
+        """First step of the end: ``/-/healthz`` answers 503. Requests are still taken."""
+        self.app.draining = True
 
     async def stop(self, grace_s: float) -> None:
         """Closes the port, lets requests finish for up to ``grace_s`` seconds, and cuts off those that do not."""
@@ -81,6 +85,12 @@ class HttpDoor:
             timeout_keep_alive=limits.keep_alive_timeout_s,
             **tls,
         )
+
+
+async def _keep_date(server: uvicorn.Server) -> None:
+    """What is left of Server.main_loop(): the date header, which has a resolution of one second."""
+    while not await server.on_tick(0):  # noqa: ASYNC110 - it is the time that is waited for
+        await asyncio.sleep(1.0)
 
 
 class _Connection:
