@@ -286,6 +286,15 @@ class TwoSessions(RuleBasedStateMachine):
                     assert stream.send_credit > -ONE_FRAME
 
     @invariant()
+    def credit_is_returned_for_what_was_taken_and_no_more(self) -> None:
+        for call in self.calls.values():
+            for stream, direction in ((call.accepted, call.up), (call.opened, call.down)):
+                if stream is None or stream.closed or stream.cancelled or call.ended_with:
+                    continue
+                held = sum(owed for owed, _ in direction.untaken) + direction.assembler._kept
+                assert stream.receive_credit + stream.ungranted + held == INITIAL_CREDIT
+
+    @invariant()
     def both_ends_agree_on_credit(self) -> None:
         data_kinds = (session_pb2.FRAME_KIND_OPEN, session_pb2.FRAME_KIND_DATA)
         for call_id, call in self.calls.items():

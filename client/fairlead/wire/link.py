@@ -406,6 +406,9 @@ async def connect(
     except TimeoutError as error:
         await channel.close()
         raise ConnectionLostError(f"cannot reach {address}: no answer within {timeout_s} s") from error
+    except grpc.aio.AioRpcError as error:
+        await channel.close()
+        raise ConnectionLostError(f"cannot reach {address}: {error.details()}") from error
     except BaseException:
         await channel.close()
         raise
