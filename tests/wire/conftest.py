@@ -17,7 +17,7 @@ from fairlead.wire import link as link_module
 from fairlead.wire import memory
 from fairlead.wire.link import SERVING_SESSION, Link, connect, session_handler
 from fairlead.wire.memory import link_pair
-from tests.wire.calls import PATIENCE, Service
+from tests.wire.calls import PATIENCE, Service, until
 
 
 @pytest.fixture
@@ -124,7 +124,7 @@ class Grpc(Transport):
         await super().close()
         if self.server is not None:
             await self.server.stop(None)
-        assert not self.alive
+        await until(lambda: not self.alive)
 
 
 @pytest.fixture(params=["memory", "grpc"])
