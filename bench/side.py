@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
+import psutil
+
 READY_S = 60.0
 SLACK_S = 60.0
 LAST_LINES = 15
@@ -48,6 +50,12 @@ class Side:
     @property
     def pid(self) -> int:
         return self._process.pid
+
+    def cpu_s(self) -> float:
+        """Seconds of CPU that the program and the processes it started have used."""
+        program = psutil.Process(self.pid)
+        times = [process.cpu_times() for process in (program, *program.children(recursive=True))]
+        return sum(time.user + time.system for time in times)
 
     def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
         """Has the program run a command and gives its answer."""

@@ -11,22 +11,28 @@ WARM_UP_S = 0.4
 
 
 async def closed_loop(call: Callable[[], Awaitable[object]], *, outstanding: int, seconds: float) -> dict[str, float]:
-    """Calls for so many seconds after a warm-up; calls per second, and the latency's median and 99th percentile."""
+    """Calls for so many seconds after a warm-up.
+
+    Gives calls per second, the latency's median and 99th percentile, and how many calls there were, warm-up included.
+    """
     begin = perf_counter() + WARM_UP_S
     end = begin + seconds
     latencies: list[float] = []
+    calls = 0
 
     async def caller() -> None:
+        nonlocal calls
         now = perf_counter()
         while now < end:
             started = now
             await call()
+            calls += 1
             now = perf_counter()
             if begin <= now <= end:
                 latencies.append(now - started)
 
     await asyncio.gather(*[caller() for _ in range(outstanding)])
-    return summary(latencies, seconds)
+    return {**summary(latencies, seconds), "calls": calls}
 
 
 def blocking_loop(call: Callable[[], object], *, seconds: float) -> dict[str, float]:
