@@ -19,6 +19,9 @@ from fairlead_gateway.routing.watch import Watch
 
 logger = logging.getLogger(__name__)
 
+ORPHANED_DRAIN_S = 3.0
+"""Seconds that calls under way may take when the owner is gone: hardly anybody waits for their answers."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WorkerConfig:
@@ -51,6 +54,7 @@ class Worker:
         self._grpc = GrpcDoor(self.router, sessions=self._sessions.handler)
         self._http = HttpDoor(self.router, config.http) if config.http is not None else None
         self._ending = asyncio.Event()
+        self._grace_s = config.drain_s
 
     def stop(self) -> None:
         """Makes :meth:`run` drain and return."""
@@ -86,12 +90,15 @@ class Worker:
     async def _end_with(self, pid: int) -> None:
         await process_ended(pid)
         logger.info("the owner, process %d, is gone", pid)
+        self._grace_s = min(self._grace_s, ORPHANED_DRAIN_S)
         self.stop()
 
     async def _drain(self) -> None:
         """The order matters: say so, take no new calls, finish those under way, then close."""
-        grace = self.config.drain_s
+        grace = self._grace_s
         self._grpc.drain()
+        if self._http is not None:
+            self._http.drain()
         self._sessions.goodbye()
         idle = asyncio.gather(*(link.wait_idle() for link in self._sessions.links))
         try:
@@ -100,6 +107,7 @@ class Worker:
             logger.warning("calls were still under way after %.0f s; they are cut off", grace)
         for link in list(self._sessions.links):
             await link.close()
+        self.router.draining = True
         doors = [self._grpc.stop(grace)]
         if self._http is not None:
             doors.append(self._http.stop(grace))
