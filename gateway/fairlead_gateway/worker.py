@@ -100,6 +100,7 @@ class Worker:
         if self._http is not None:
             self._http.drain()
         self._sessions.goodbye()
+        self.router.reservations.end()
         idle = asyncio.gather(*(link.wait_idle() for link in self._sessions.links))
         try:
             await asyncio.wait_for(idle, grace)

@@ -92,8 +92,8 @@ class Runtime:
             stream.owner = call = Execution(self, stream, header)
             self._calls.add(call)
             call.begin(payload, more, last)
-        elif header.broadcast and len(self._waiting) < self._max_waiting:
-            # A broadcast is for every replica: it cannot go to another one, so it waits here.
+        elif (header.broadcast or header.reservation_id) and len(self._waiting) < self._max_waiting:
+            # A broadcast is for every replica, and a slot was reserved here: neither can go elsewhere, so it waits.
             stream.owner = call = Execution(self, stream, header, admitted=False)
             self._waiting.append(call)
             call.begin(payload, more, last)

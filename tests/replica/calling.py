@@ -87,6 +87,7 @@ class Caller:
         answer_codec: Codec | None = None,
         stream: bool = False,
         broadcast: bool = False,
+        reservation_id: str | None = None,
         timeout_s: float = 0,
         last: bool = True,
         payload: bytes | None = None,
@@ -99,6 +100,7 @@ class Caller:
             response_serialization=answers.serialization,
             stream=stream,
             broadcast=broadcast,
+            reservation_id=reservation_id,
             timeout_us=int(timeout_s * 1e6),
             request_id="r-1",
         )

@@ -486,6 +486,15 @@ async def test_broadcasts_wait_for_a_slot(stage: Stage, model: Model) -> None:
     assert [await call.next() for call in running] == ["released"] * 3
 
 
+async def test_a_call_with_a_reservation_waits_rather_than_going_elsewhere(stage: Stage, model: Model) -> None:
+    running = [stage.caller.open("block") for _ in range(3)]
+    waiting = stage.caller.open("", 1, reservation_id="used")
+    assert isinstance(await stage.caller.error("", 2), ReplicaBusyError)
+    model.gate.set()
+    assert await waiting.next() == 1
+    assert [await call.next() for call in running] == ["released"] * 3
+
+
 async def test_the_queue_of_broadcasts_is_bounded() -> None:
     model = Model()
     stage = Stage(model, max_ongoing_requests=1, max_waiting=1)

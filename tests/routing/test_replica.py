@@ -34,6 +34,14 @@ def test_a_report_that_knows_less_than_we_do_takes_nothing_away():
     assert (replica.in_flight, replica.elsewhere, replica.load) == (1, 0, 1)
 
 
+def test_a_report_does_not_know_of_reserved_slots():
+    replica = Replica("r", "unix:/r")
+    replica.take()
+    replica.reserved = 1
+    replica.report(report(ongoing=2, sequence=1))
+    assert (replica.in_flight, replica.elsewhere, replica.load) == (1, 2, 3)
+
+
 def test_a_late_report_is_ignored():
     replica = Replica("r", "unix:/r")
     replica.report(report(ongoing=1, sequence=2))

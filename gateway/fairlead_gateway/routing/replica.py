@@ -16,7 +16,17 @@ def fingerprint(name: str) -> int:
 class Replica:
     """A replica: its connection and its load. Belongs to the worker's loop."""
 
-    __slots__ = ("address", "elsewhere", "fingerprint", "in_flight", "link", "load", "replica_id", "sequence")
+    __slots__ = (
+        "address",
+        "elsewhere",
+        "fingerprint",
+        "in_flight",
+        "link",
+        "load",
+        "replica_id",
+        "reserved",
+        "sequence",
+    )
 
     def __init__(self, replica_id: str, address: str) -> None:
         self.replica_id = replica_id
@@ -25,7 +35,9 @@ class Replica:
         self.link: Link | None = None
         """The session; None: not connected, so not to be picked."""
         self.in_flight = 0
-        """The calls that this worker has on it: exact."""
+        """The calls that this worker has on it, and the slots that it holds reserved: exact."""
+        self.reserved = 0
+        """Those slots: the replica knows nothing of them."""
         self.elsewhere = 0
         """The calls that it last reported beyond this worker's."""
         self.load = 0
@@ -54,5 +66,5 @@ class Replica:
         """
         if report.sequence > self.sequence:
             self.sequence = report.sequence
-            self.elsewhere = max(0, report.ongoing - self.in_flight)
+            self.elsewhere = max(0, report.ongoing - self.in_flight + self.reserved)
             self.load = self.in_flight + self.elsewhere

@@ -16,6 +16,8 @@ from fairlead.wire.errors import (
 from fairlead.wire.trust import Trust, check_serialization
 from fairlead_gateway.routing.broadcast import Broadcast, no_replicas
 from fairlead_gateway.routing.call import Call, Downstream
+from fairlead_gateway.routing.deployment import Deployment
+from fairlead_gateway.routing.reservation import Reservations, ReservedCall
 from fairlead_gateway.routing.table import RouteTable
 
 MAX_NAME = 1024
@@ -42,6 +44,7 @@ class Router:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.table = RouteTable(loop.time)
+        self.reservations = Reservations(loop.time)
         self.draining = False
         self._loop = loop
 
@@ -61,6 +64,8 @@ class Router:
         """
         if header.broadcast:
             return self._broadcast(header, payload, downstream, trust, more)
+        if header.WhichOneof("reservation") is not None:
+            return self._reserved(header, payload, downstream, trust, more, last)
         call = Call(header, payload, downstream, trust, more, last)
         try:
             if trust is not Trust.OWNER:
@@ -87,16 +92,56 @@ class Router:
         if self.draining:
             raise GatewayDrainingError("the gateway is draining; the call did not start")
 
+    def _find(self, header: session_pb2.CallHeader, trust: Trust) -> Deployment:
+        """Checks a call, as ``start`` does in line, and returns its deployment."""
+        if not header.reserve:  # which carries neither arguments nor results
+            check_serialization(header.request_serialization, trust)
+            check_serialization(header.response_serialization, trust)
+        _check_names(header)
+        self._check_open()
+        return self.table.find(header.application, header.deployment)
+
+    def _reserved(
+        self,
+        header: session_pb2.CallHeader,
+        payload: bytes,
+        downstream: Downstream,
+        trust: Trust,
+        more: bool,
+        last: bool,
+    ) -> StartedCall:
+        refused = Call(header, payload, downstream, trust, False, True)
+        try:
+            deployment = self._find(header, trust)
+        except FairleadError as error:
+            refused.fail(error)
+            return refused
+        if not header.request_id:
+            header.request_id = f"{getrandbits(128):032x}"
+        if header.reserve:
+            reservation = self.reservations.reserve(header, downstream, trust)
+            self._limit(reservation)
+            deployment.admit(reservation)
+            return reservation
+        call = ReservedCall(header, payload, downstream, trust, more, last)
+        self._limit(call)
+        self.reservations.use(call, deployment)
+        return call
+
+    def _limit(self, call: Call) -> None:
+        timeout_us = call.header.timeout_us
+        if timeout_us:
+            call.deadline = self._loop.time() + min(timeout_us, MAX_TIMEOUT_US) * 1e-6
+            call.timer = self._loop.call_at(call.deadline, call.expire)
+
     def _broadcast(
         self, header: session_pb2.CallHeader, payload: bytes, downstream: Downstream, trust: Trust, more: bool
     ) -> StartedCall:
         refused = Call(header, payload, downstream, trust, False, True)
         try:
-            check_serialization(header.request_serialization, trust)
-            check_serialization(header.response_serialization, trust)
-            _check_names(header)
-            self._check_open()
-            deployment = self.table.find(header.application, header.deployment)
+            deployment = self._find(header, trust)
+            if header.WhichOneof("reservation") is not None:
+                raise InvalidCallError("a broadcast is for all replicas: it neither reserves a slot nor uses one")
             media_type = codec_of(header.response_serialization).media_type
             if not deployment.replicas:
                 raise no_replicas(deployment)
