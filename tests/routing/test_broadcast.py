@@ -10,6 +10,7 @@ import pytest
 from fairlead.v1 import serving_pb2, session_pb2
 from fairlead.wire.errors import ReplicaDrainingError
 from fairlead.wire.messages import MessageAssembler
+from fairlead.wire.outcomes import error_info
 from fairlead.wire.session import MAX_PIECE
 from fairlead.wire.trust import Trust
 from fairlead_gateway.routing import broadcast as broadcast_module
@@ -119,10 +120,12 @@ async def test_replicas_that_are_not_there_are_reported(stage: Stage):
     stage.up(A, B, down=(C,))
     caller = stage.start()
     assert list(answers(caller)[0].replicas.replica_ids) == [A, B, C]
-    assert results(caller)[C].status.message == f"replica {C} is not connected"
+    assert results(caller)[C].status.message == f"replica {C} is gone; the call did not start there"
+    assert error_info(results(caller)[C].status).reason == "REPLICA_DRAINING"
     await stage.replicas[B].called()
     stage.replicas[B].die()
-    assert results(caller)[B].status.message == "broken pipe"
+    assert results(caller)[B].status.message == f"replica {B} was lost while it had the call"
+    assert error_info(results(caller)[B].status).reason == "REPLICA_LOST"
     (await stage.replicas[A].called()).answer()
     await caller.end()
     assert set(results(caller)) == {A, B, C}

@@ -12,11 +12,12 @@ from fairlead.wire.errors import (
     DeploymentUnavailableError,
     FairleadError,
     MessageTooLargeError,
+    ReplicaDrainingError,
     ReplicaUnavailableError,
     RequestCancelledError,
 )
 from fairlead.wire.messages import MessageAssembler
-from fairlead.wire.outcomes import outcome_of
+from fairlead.wire.outcomes import error_info, outcome_of
 from fairlead.wire.session import Stream
 from fairlead.wire.trust import Trust
 from fairlead_gateway.routing.call import Downstream
@@ -151,7 +152,7 @@ class _Leg:
     def open(self, header: session_pb2.CallHeader, payload: bytes) -> None:
         try:
             if self.replica.link is None:
-                raise ReplicaUnavailableError(f"replica {self.replica.replica_id} is not connected")
+                raise _never_started(self.replica)
             self._stream = self.replica.link.open(header, payload, self)
         except FairleadError as error:
             self._broadcast.result(self, outcome_of(error, trusted=False), None)
@@ -178,6 +179,10 @@ class _Leg:
                 payload = self._assembler.add(stream, payload or b"", False)
             except MessageTooLargeError as error:
                 outcome = outcome_of(error, trusted=False)
+        elif (info := error_info(outcome.status)) is not None and info.reason == "CONNECTION_LOST":
+            # Which replica it was, rather than how the gateway reaches it.
+            lost = _never_started(self.replica) if stream.never_started else _lost(self.replica)
+            outcome = outcome_of(lost, trusted=False)
         self._broadcast.result(self, outcome, payload)
         self._deployment.release(self.replica)
 
@@ -186,3 +191,12 @@ class _Leg:
 
     def on_writable(self, stream: Stream) -> None:
         """Nothing waits for it: a broadcast's arguments are sent at once."""
+
+
+def _never_started(replica: Replica) -> ReplicaDrainingError:
+    return ReplicaDrainingError(f"replica {replica.replica_id} is gone; the call did not start there")
+
+
+def _lost(replica: Replica) -> ReplicaUnavailableError:
+    message = f"replica {replica.replica_id} was lost while it had the call"
+    return ReplicaUnavailableError(message, metadata={"replica_id": replica.replica_id})
