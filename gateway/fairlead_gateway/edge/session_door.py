@@ -23,14 +23,17 @@ class SessionDoor:
 
     def handler(self, trust: Trust) -> grpc.RpcMethodHandler[Any, Any]:
         """The handler for a listener whose peers are trusted that far."""
+        accept = self.acceptor(trust)
+        return session_handler(lambda context: accept, links=self.links)
+
+    def acceptor(self, trust: Trust) -> Acceptor:
+        """What takes the calls of a link whose peer is trusted that far."""
+        router = self._router
 
         def accept(stream: Stream, header: session_pb2.CallHeader, payload: bytes, more: bool, last: bool) -> None:
-            _SessionCall(stream, self._router, header, payload, trust, more, last)
+            _SessionCall(stream, router, header, payload, trust, more, last)
 
-        def make_acceptor(context: grpc.aio.ServicerContext[Any, Any]) -> Acceptor:
-            return accept
-
-        return session_handler(make_acceptor, links=self.links)
+        return accept
 
     def goodbye(self) -> None:
         """Accepts no further calls on any session; those under way go on."""
@@ -72,7 +75,7 @@ class _SessionCall:
         self.downstream = _Answer(stream, self)
         self.call: StartedCall = _NOT_STARTED
         self.call = router.start(header, payload, self.downstream, trust=trust, more=more, last=last)
-        if more:
+        if not last:  # the first piece has gone on: without its credit, what follows could come to a halt
             stream.link.consumed(stream, cost(payload))
 
     def on_message(self, stream: Stream, payload: bytes, more: bool, last: bool) -> None:
