@@ -66,6 +66,7 @@ PORTED: dict[str, set[str]] = {
         "DeploymentHandle",
         "DeploymentResponse",
         "DeploymentResponseGenerator",
+        "ReplicaSelection",
     },
     "fairlead.serve.schema": {"ApplicationStatus"},
 }

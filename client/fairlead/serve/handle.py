@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from random import getrandbits
 from typing import Any, Generic, Literal, TypeVar, Unpack, overload
@@ -14,6 +15,7 @@ from fairlead.serve.caller import Call, StreamCall, UnaryCall
 from fairlead.serve.context import current_request_context
 from fairlead.serve.options import HandleOptions, OptionNames
 from fairlead.serve.response import DeploymentResponse, DeploymentResponseGenerator
+from fairlead.serve.selection import ReplicaSelection, ReserveCall, reserved
 from fairlead.serve.settings import DEFAULT
 from fairlead.serve.upload import IteratorUpload
 from fairlead.wire.trust import Trust
@@ -136,6 +138,63 @@ class DeploymentHandle(Generic[T_co]):
         self._send(call, args, kwargs)
         return DeploymentBroadcastResponse(call)
 
+    def choose_replica(self, *args: Any, **kwargs: Any) -> AbstractAsyncContextManager[ReplicaSelection]:
+        """Reserves one slot of one replica, for one call: ``async with handle.choose_replica() as selection:``.
+
+        Entering waits for a free slot as a call does: the same queue, policy, ``max_queued_requests`` and
+        ``timeout_s``, which is for the waiting only. Raises what a call would. ``dispatch`` then runs a call in the
+        slot; leaving the block without one frees it, and so does the end of the request that is handled, or of the
+        connection to the gateway. The arguments are accepted for compatibility: nothing is chosen by them.
+        """
+        template = self._options.template(self._app_name, self._deployment_name, reserve=True)
+        return reserved(lambda: self._make(ReserveCall, template), self._app_name, self._deployment_name)
+
+    @overload
+    def dispatch(
+        self: DeploymentHandle[Callable[..., Coroutine[Any, Any, R]]],
+        selection: ReplicaSelection,
+        *args: Any,
+        **kwargs: Any,
+    ) -> DeploymentResponse[R]: ...
+    @overload
+    def dispatch(
+        self: DeploymentHandle[Callable[..., Iterator[R] | AsyncIterator[R]]],
+        selection: ReplicaSelection,
+        *args: Any,
+        **kwargs: Any,
+    ) -> DeploymentResponseGenerator[R]: ...
+    @overload
+    def dispatch(
+        self: DeploymentHandle[Callable[..., R]], selection: ReplicaSelection, *args: Any, **kwargs: Any
+    ) -> DeploymentResponse[R]: ...
+    @overload
+    def dispatch(self, selection: ReplicaSelection, *args: Any, **kwargs: Any) -> Any: ...
+    def dispatch(self, selection: ReplicaSelection, *args: Any, **kwargs: Any) -> Any:
+        """As ``remote``, but in the slot that ``choose_replica`` reserved: on that replica and at once, or not at all.
+
+        The method and the options are this handle's, not those that the replica was chosen with. Raises ValueError
+        for a selection of another deployment, RuntimeError for one that was dispatched, or whose block was left.
+        Fetching the result raises ReplicaUnavailableError if the replica is gone, and ReservationNotFoundError if the
+        gateway does not hold the slot any more.
+        """
+        return DeploymentResponse(self._dispatch(UnaryCall, selection, args, kwargs))
+
+    def _dispatch(self, kind: type[C], selection: ReplicaSelection, args: tuple[Any, ...], kwargs: dict[str, Any]) -> C:
+        reservation, reservation_id = selection.use(self._app_name, self._deployment_name)
+        template = self._options.template(self._app_name, self._deployment_name, reservation_id=reservation_id)
+        call = self._make(kind, template)
+        call.add(reservation.cancel)  # for a call that ends before the gateway has seen it
+        failure = reservation.failure() if reservation.done else None
+        if failure is not None:
+            call.finish(failure)
+            return call
+        try:
+            self._send(call, args, kwargs)
+        except BaseException:
+            call.cancel()
+            raise
+        return call
+
     def _make(self, kind: type[C], template: Any = None) -> C:
         self._shared.used = True
         parent = current_request_context()
@@ -230,6 +289,12 @@ class StreamingDeploymentHandle(DeploymentHandle[Any]):
         self._send(call, args, kwargs)
         return DeploymentResponseGenerator(call)
 
+    def dispatch(  # type: ignore[override]
+        self, selection: ReplicaSelection, *args: Any, **kwargs: Any
+    ) -> DeploymentResponseGenerator[Any]:
+        """As ``DeploymentHandle.dispatch``; returns a ``DeploymentResponseGenerator``."""
+        return DeploymentResponseGenerator(self._dispatch(StreamCall, selection, args, kwargs))
+
     def __getattr__(self, name: str) -> StreamingDeploymentHandle:
         """A copy that calls the method of this name."""
         found: Any = super().__getattr__(name)
@@ -257,5 +322,6 @@ __all__ = [
     "DeploymentID",
     "DeploymentResponse",
     "DeploymentResponseGenerator",
+    "ReplicaSelection",
     "unbound_handle",
 ]

@@ -82,7 +82,15 @@ class HandleOptions:
         """The options that differ from the defaults; what a pickled handle carries."""
         return {one.name: getattr(self, one.name) for one in fields(self) if getattr(self, one.name) != one.default}
 
-    def template(self, application: str, deployment: str, *, broadcast: bool = False) -> CallTemplate:
+    def template(
+        self,
+        application: str,
+        deployment: str,
+        *,
+        broadcast: bool = False,
+        reserve: bool = False,
+        reservation_id: str = "",
+    ) -> CallTemplate:
         """What all calls with these options have in common."""
         request = codec_named(self.request_serialization)
         response = codec_named(self.response_serialization)
@@ -92,12 +100,16 @@ class HandleOptions:
             method=self.method_name,
             request_serialization=request.serialization,
             response_serialization=response.serialization,
-            stream=self.stream,
+            stream=self.stream or reserve,
             broadcast=broadcast,
-            idempotent=self.idempotent,
+            idempotent=self.idempotent or reserve,  # of two reservations, the lost connection's has ended
             multiplexed_model_id=self.multiplexed_model_id,
             session_id=self.session_id,
         )
+        if reserve:
+            header.reserve = True
+        if reservation_id:
+            header.reservation_id = reservation_id
         return CallTemplate(header=header, request_codec=request, response_codec=response, timeout_s=self.timeout_s)
 
 
