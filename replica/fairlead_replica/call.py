@@ -21,7 +21,7 @@ from fairlead.wire.errors import (
     RequestCancelledError,
 )
 from fairlead.wire.messages import MessageAssembler
-from fairlead.wire.session import Stream
+from fairlead.wire.session import Stream, cost
 from fairlead_replica import http
 from fairlead_replica.callable import UserCallable
 from fairlead_replica.outcomes import failure_of
@@ -57,6 +57,7 @@ class Call:
         "_assembler",
         "_context",
         "_deadline",
+        "_early",
         "_host",
         "_inbound",
         "_interrupted",
@@ -81,6 +82,7 @@ class Call:
         self.admitted = admitted
         self._whole: tuple[bytes, bool] | None = None
         self._assembler: MessageAssembler | None = None
+        self._early: list[tuple[bytes, bool, bool]] | None = None
         self._inbound: Inbound | None = None
         self._outbox: Outbox | None = None
         self._task: asyncio.Task[None] | None = None
@@ -107,6 +109,8 @@ class Call:
             self._assembler = MessageAssembler(self._host.max_message)
             self.on_message(self.stream, payload, more, last)
         else:
+            if not last:  # what follows needs the credit
+                self._link.consumed(self.stream, cost(payload))
             self._received(payload, last)
 
     def admit(self) -> None:
@@ -115,6 +119,9 @@ class Call:
         if self._whole is not None:
             whole, self._whole = self._whole, None
             self._received(*whole)
+            early, self._early = self._early, None
+            for piece in early or ():
+                self.on_message(self.stream, *piece)
 
     def on_message(self, stream: Stream, payload: bytes, more: bool, last: bool) -> None:
         """A message of the caller's, or a piece of one."""
@@ -127,8 +134,14 @@ class Call:
                 self._refuse(error)
                 return
             if message is not None:
+                if not last:
+                    self._link.consumed(stream, self._assembler.owed)
                 self._assembler = None
                 self._received(message, last)
+        elif self._whole is not None:  # items for a call that waits for a slot, as many as the credit allows
+            if self._early is None:
+                self._early = []
+            self._early.append((payload, more, last))
 
     def on_end(self, stream: Stream, outcome: session_pb2.Outcome | None, payload: bytes | None) -> None:
         """Not for acceptors."""
