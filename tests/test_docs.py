@@ -207,6 +207,7 @@ RUNNABLE = [
 ]
 
 
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("page", RUNNABLE, ids=name_of)
 def test_what_a_page_shows_runs(page: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     results = tmp_path / "results.json"
