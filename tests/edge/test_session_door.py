@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -21,7 +22,9 @@ from fairlead.wire.messages import MessageReader, MessageWriter
 from fairlead.wire.outcomes import error_info, error_of
 from fairlead.wire.session import FRAME_COST, INITIAL_CREDIT, MAX_PIECE, Stream
 from fairlead.wire.trust import Trust
+from fairlead_gateway.edge import session_door
 from fairlead_gateway.edge.session_door import SessionDoor
+from fairlead_gateway.routing.call import Call as RoutedCall
 from fairlead_gateway.routing.deployment import Deployment
 from fairlead_gateway.routing.router import Router
 from tests.routing.fake_replica import FakeReplica, ReplicaCall, application, routes, settle, snapshot
@@ -527,15 +530,24 @@ async def test_a_broadcast(stage: Stage):
     await until(stage.idle)
 
 
-async def test_an_ended_call_leaves_nothing_that_refers_to_it(stage: Stage):
-    replica = stage.replica()
+async def test_ended_calls_are_not_kept(stage: Stage):
+    """However they ended: nothing in the gateway refers to them, no timer and no queue."""
     link = stage.caller_link()
-    call = Call().start(link, timeout_us=60_000_000)
-    seen = await replica.called()
-    seen.answer()
-    await call.result()
+    waiting = [Call().start(link, LARGE, timeout_us=60_000_000) for _ in range(3)]
+    await until(lambda: stage.deployment.queued == 3)
+    link.cancel(waiting[0].stream)
+    await waiting[0].outcome()
+    replica = stage.replica()
+    await replica.called(2)
+    await until(lambda: all(seen.complete for seen in replica.calls))
+    replica.calls[0].answer()
+    link.cancel(waiting[2].stream)
+    await asyncio.gather(*(call.outcome() for call in waiting))
+    replica.calls[1].fail(ValueError("too late"))
+    await Call().start(link, deployment="nope").outcome()
     await until(stage.idle)
-    assert (stage.deployment.queued, len(stage.deployment.queue), len(stage.deployment.again)) == (0, 0, 0)
+    gc.collect()
+    assert [one for one in gc.get_objects() if type(one) in (RoutedCall, session_door._SessionCall)] == []
 
 
 @pytest.fixture

@@ -186,6 +186,7 @@ class Call:
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
+        self.payload = b""  # a door may hold on to the call for longer
         if self.pieces is not None:
             self._let_go()
         if outcome is not None and not self.trust.may_run_code:

@@ -174,7 +174,6 @@ class Deployment:
         """A call that waits gives up. It is skipped when its turn comes."""
         self.queued -= 1
         self.queued_bytes -= len(call.payload)
-        call.payload = b""
         queue = self.queue
         if not self.queued:
             self.again.clear()
