@@ -140,6 +140,17 @@ async def test_patience_ends(stage: Stage):
     await until(lambda: stage.ready == ["a"])
 
 
+async def test_who_gives_up_waiting_leaves_the_connecting_to_go_on(stage: Stage):
+    stage.network.held = asyncio.Event()
+    stage.network.up("a")
+    applying = asyncio.create_task(stage.apply("a"))
+    await until(lambda: stage.network.attempts)
+    applying.cancel()
+    await asyncio.wait([applying])
+    stage.network.held.set()
+    await until(lambda: stage.ready == ["a"])
+
+
 async def test_a_lost_connection_is_made_again(stage: Stage):
     (replica,) = stage.network.up("a")
     await stage.apply("a")

@@ -7,8 +7,9 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from fairlead.v1 import session_pb2
+from fairlead.wire.dial import dial
 from fairlead.wire.errors import FairleadError
-from fairlead.wire.link import REPLICA_SESSION, Link, connect
+from fairlead.wire.link import REPLICA_SESSION, Link
 from fairlead_gateway.routing.deployment import Deployment
 from fairlead_gateway.routing.replica import Replica
 from fairlead_gateway.routing.table import Changes
@@ -25,7 +26,7 @@ Connect = Callable[[str, Callable[[session_pb2.Load], None]], Awaitable[Link]]
 
 async def connect_replica(address: str, on_load: Callable[[session_pb2.Load], None]) -> Link:
     """Opens a session with the replica at an address."""
-    return await connect(address, REPLICA_SESSION, on_load=on_load)
+    return await dial(address, REPLICA_SESSION, on_load=on_load)
 
 
 class Upstreams:
@@ -39,11 +40,12 @@ class Upstreams:
 
     async def apply(self, changes: Changes, patience_s: float = 5.0) -> None:
         """Follows the controller. Returns when each new replica is connected, or found unreachable, or time is up."""
-        attempts = []
+        loop = asyncio.get_running_loop()
+        attempts: list[asyncio.Future[None]] = []
         for deployment, replica in changes.added:
-            attempted = asyncio.Event()
+            attempted = loop.create_future()
             self._tasks[replica] = asyncio.create_task(self._keep(deployment, replica, attempted))
-            attempts.append(asyncio.create_task(attempted.wait()))
+            attempts.append(attempted)
         for deployment, replica in changes.removed:
             deployment.leave_rotation(replica)
             task = self._tasks.pop(replica, None)
@@ -52,9 +54,7 @@ class Upstreams:
             if replica.link is not None:
                 self._see_off(replica.link)
         if attempts:
-            _, late = await asyncio.wait(attempts, timeout=patience_s)
-            for attempt in late:
-                attempt.cancel()
+            await asyncio.wait(attempts, timeout=patience_s)
 
     def _see_off(self, link: Link) -> None:
         """A replica that is not listed any more: its calls finish, then its connection ends."""
@@ -68,7 +68,7 @@ class Upstreams:
         await link.wait_idle()
         await link.close()
 
-    async def _keep(self, deployment: Deployment, replica: Replica, attempted: asyncio.Event) -> None:
+    async def _keep(self, deployment: Deployment, replica: Replica, attempted: asyncio.Future[None]) -> None:
         loop = asyncio.get_running_loop()
         delay = FIRST_RETRY
 
@@ -90,14 +90,16 @@ class Upstreams:
                     return
                 since = loop.time()
                 self._enter(deployment, replica, link)
-                attempted.set()
+                if not attempted.done():
+                    attempted.set_result(None)
                 await link.wait_closed()
                 replica.link = None
                 deployment.leave_rotation(replica)
                 logger.info("replica %s: %s", replica.replica_id, link.lost)
                 if loop.time() - since > LAST_RETRY:
                     delay = FIRST_RETRY
-            attempted.set()
+            if not attempted.done():
+                attempted.set_result(None)
             await self._sleep(delay)
             delay = min(delay * 2, LAST_RETRY)
 
