@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import AsyncIterator
 from typing import Any
@@ -22,7 +23,7 @@ class IteratorUpload(Waitable):
     Who iterates waits while ``ROOM`` items wait for credit, so a slow callee slows the iterator down.
     """
 
-    __slots__ = ("_blocked", "_call", "_ended", "_items", "_iterator")
+    __slots__ = ("_blocked", "_call", "_ended", "_items", "_iterator", "_task")
 
     def __init__(self, call: Call, iterator: AsyncIterator[Any]) -> None:
         super().__init__()
@@ -31,6 +32,7 @@ class IteratorUpload(Waitable):
         self._items: deque[bytes] = deque()
         self._ended = False
         self._blocked = False
+        self._task: asyncio.Task[None] | None = None
 
     @property
     def ready(self) -> bool:
@@ -47,9 +49,11 @@ class IteratorUpload(Waitable):
             self._spawn(loop)
 
     def _spawn(self, loop: asyncio.AbstractEventLoop) -> None:
-        task = loop.create_task(self._run())
+        self._task = task = loop.create_task(self._run())
         _running.add(task)
         task.add_done_callback(_running.discard)
+        if self.done:  # in another thread, before there was a task to cancel
+            task.cancel()
 
     async def _run(self) -> None:
         call = self._call
@@ -96,8 +100,12 @@ class IteratorUpload(Waitable):
         self.flush()
 
     def stop(self) -> None:
-        """The call is over."""
+        """The call is over: the iterator is closed, also one that waits for something before its next item."""
         self.done = True
         self._items.clear()
         if self._waiters:
             self.wake(self._call.wire.deliveries)
+        task = self._task
+        if task is not None and not self._ended:
+            with contextlib.suppress(RuntimeError):  # its loop is closed, and the task with it
+                task.get_loop().call_soon_threadsafe(task.cancel)
