@@ -69,7 +69,7 @@ class Stage:
 
     def wait_for(self, event: str, count: int = 1) -> None:
         """Blocks until an event was noted so often."""
-        wait_until(lambda: self.events().count(event) >= count, lambda: f"{event!r} x {count} in {self.events()}")
+        wait_until(lambda: self.events().count(event) >= count, lambda: f"{event!r} x {count} in {self.events()[-50:]}")
 
     async def hear(self, event: str, count: int = 1) -> None:
         """The same in an event loop."""
