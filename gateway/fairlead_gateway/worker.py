@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
 from fairlead.lifetime import process_ended
 from fairlead.v1 import control_pb2
@@ -32,7 +33,7 @@ class WorkerConfig:
     gateway_id: str
     """The worker's name."""
     socket: str
-    """The path of the Unix socket for trusted callers."""
+    """The path of the Unix socket for trusted callers over gRPC; sessions get one beside it that ends in ``.wire``."""
     http: TcpListener | None = None
     """The HTTP port; None: none."""
     grpc: TcpListener | None = None
@@ -71,6 +72,7 @@ class Worker:
             if self._http is not None:
                 about.http_address = await self._http.start()
             about.trusted_address = await self._grpc.listen_owner(config.socket)
+            about.session_address = await self._sessions.listen_owner(str(Path(config.socket).with_suffix(".wire")))
             watch = Watch(config.controller, self.router.table, self._upstreams, about, self.stop)
             background.append(asyncio.create_task(watch.run()))
             if config.owner_pid is not None:
@@ -101,13 +103,11 @@ class Worker:
             self._http.drain()
         self._sessions.goodbye()
         self.router.reservations.end()
-        idle = asyncio.gather(*(link.wait_idle() for link in self._sessions.links))
         try:
-            await asyncio.wait_for(idle, grace)
+            await asyncio.wait_for(self._sessions.wait_idle(), grace)
         except TimeoutError:
             logger.warning("calls were still under way after %.0f s; they are cut off", grace)
-        for link in list(self._sessions.links):
-            await link.close()
+        await self._sessions.close()
         self.router.draining = True
         doors = [self._grpc.stop(grace)]
         if self._http is not None:

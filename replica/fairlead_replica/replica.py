@@ -12,15 +12,13 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-import grpc
-import grpc.aio
-
 from fairlead.lifetime import process_ended
 from fairlead.serve import connection
 from fairlead.serve.context import ReplicaContext, set_replica_context
 from fairlead.v1 import control_pb2, replica_pb2
 from fairlead.wire.errors import FairleadError
-from fairlead.wire.link import CHANNEL_OPTIONS, Link, session_handler
+from fairlead.wire.link import Link
+from fairlead.wire.local import LocalListener, listen_local
 from fairlead.wire.trust import Trust
 from fairlead_replica import assignment
 from fairlead_replica.callable import UserCallable
@@ -31,7 +29,6 @@ from fairlead_replica.tracebacks import one_line, user_traceback
 
 logger = logging.getLogger(__name__)
 
-_SERVICE = "fairlead.v1.ReplicaService"
 _LAST_MOMENT_S = 1.0
 """How much of the time to drain is kept for interrupting what still runs and for ``__del__``."""
 _FAREWELL_S = 0.3
@@ -71,7 +68,7 @@ class Replica:
         self._loop: asyncio.AbstractEventLoop
         self._lease: Lease
         self._settings = control_pb2.DeploymentSettings()
-        self._server: grpc.aio.Server | None = None
+        self._listener: LocalListener | None = None
         self._runtime: Runtime | None = None
         self._hooks: Hooks | None = None
         self._links: set[Link] = set()
@@ -96,7 +93,7 @@ class Replica:
         if not starting.done():
             starting.cancel()
         error = await starting
-        if self._server is not None:
+        if self._listener is not None:
             await self._end(await asyncio.shield(self._stop))
         elif error is not None and not self._stop.done():
             failed = replica_pb2.ReplicaFailed(message=one_line(error), traceback=user_traceback(error))
@@ -119,12 +116,13 @@ class Replica:
         try:
             assigned = await self._assigned
             runtime, hooks = await self._build(assigned)
-            self._server = await self._serve(assigned.socket_path, runtime)
+            listener = await listen_local(assigned.socket_path, runtime.acceptor, load=runtime.load, links=self._links)
+            self._listener = listener
         except BaseException as error:
             return error
         self._runtime, self._hooks = runtime, hooks
         self._restart_checks()
-        self._lease.ready(f"unix:{assigned.socket_path}")
+        self._lease.ready(listener.address)
         return None
 
     async def _build(self, assigned: replica_pb2.ReplicaAssignment) -> tuple[Runtime, Hooks]:
@@ -166,15 +164,6 @@ class Replica:
         )
         return runtime, hooks
 
-    async def _serve(self, path: str, runtime: Runtime) -> grpc.aio.Server:
-        server = grpc.aio.server(options=CHANNEL_OPTIONS)
-        handler = session_handler(runtime.acceptor, load=runtime.load, links=self._links)
-        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, {"Session": handler}),))
-        _unlink(path)  # what a killed predecessor left behind
-        server.add_insecure_port(f"unix:{path}")
-        await server.start()
-        return server
-
     def _use_gateways(self, assigned: replica_pb2.ReplicaAssignment) -> None:
         if assigned.gateway_addresses:
             connection.set_address(assigned.gateway_addresses[0], Trust.OWNER)
@@ -183,10 +172,10 @@ class Replica:
 
     async def _end(self, stop: _Stop) -> None:
         """Refuses new calls, finishes those under way, destroys what the user built, and hangs up."""
-        runtime, hooks, server = self._runtime, self._hooks, self._server
+        runtime, hooks, listener = self._runtime, self._hooks, self._listener
         assert runtime is not None
         assert hooks is not None
-        assert server is not None
+        assert listener is not None
         timeout = self._settings.graceful_shutdown_timeout_s if stop.timeout_s is None else stop.timeout_s
         logger.debug("draining within %.1f s: %s", timeout, stop.reason)
         until = time.monotonic() + timeout
@@ -206,9 +195,17 @@ class Replica:
             await asyncio.wait_for(hooks.destroy(), max(_LAST_MOMENT_S / 2, until - time.monotonic()))
         drained = replica_pb2.RegisterRequest(drained=replica_pb2.ReplicaDrained())
         await asyncio.to_thread(self._lease.close, drained)
-        await server.stop(_FAREWELL_S)
-        _unlink(self._assigned.result().socket_path)
+        await self._hang_up(listener)
         await connection.current().aclose()
+
+    async def _hang_up(self, listener: LocalListener) -> None:
+        """Gives gateways a moment to take the last answers and to hang up themselves."""
+        hanging_up = [asyncio.ensure_future(link.wait_closed()) for link in self._links]
+        if hanging_up:
+            _, late = await asyncio.wait(hanging_up, timeout=_FAREWELL_S)
+            for waiting in late:
+                waiting.cancel()
+        await listener.close()
 
     def _watch_owner(self, pid: int) -> None:
         """On a thread of its own, so that no code of the user's keeps a replica alive without its owner."""
@@ -216,7 +213,7 @@ class Replica:
         with contextlib.suppress(RuntimeError):  # the loop is closed: it is ending anyway
             self._loop.call_soon_threadsafe(self.stop, f"its owner, process {pid}, is gone", 0.0)
         time.sleep(_OWNER_GRACE_S)
-        if self._server is not None:
+        if self._listener is not None:
             _unlink(self._assigned.result().socket_path)
         os._exit(1)
 

@@ -80,7 +80,7 @@ class Runtime:
         return session_pb2.Load(ongoing=len(self._calls) + len(self._waiting), sequence=sequence)
 
     def acceptor(self, _context: Any = None) -> Any:
-        """For :func:`fairlead.wire.link.session_handler`: whoever calls gets the same."""
+        """For :func:`fairlead.wire.local.listen_local`: whoever calls gets the same."""
         return self.accept
 
     def accept(self, stream: Stream, header: session_pb2.CallHeader, payload: bytes, more: bool, last: bool) -> None:

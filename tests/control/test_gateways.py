@@ -28,7 +28,7 @@ def test_a_worker_is_started_with_its_doors(supervisor):
         *("--gateway-id", "gateway-0", "--socket", "/d/gateway-0.sock"),
         *("--http-host", "127.0.0.1", "--http-port", "0"),
     ]
-    assert supervisor.trusted_addresses == ["unix:/d/gateway-0.sock"]
+    assert supervisor.session_addresses == ["wire:/d/gateway-0.wire"]
 
 
 def test_a_worker_that_ends_comes_back_with_backoff_and_its_port(supervisor):

@@ -17,8 +17,9 @@ import cloudpickle
 import pytest
 
 from fairlead.v1 import control_pb2, replica_pb2
+from fairlead.wire.dial import dial
 from fairlead.wire.errors import ConnectionLostError, ReplicaDrainingError
-from fairlead.wire.link import REPLICA_SESSION, connect
+from fairlead.wire.link import REPLICA_SESSION
 from tests.replica.calling import Caller
 from tests.replica.fake_controller import FakeController, serving
 
@@ -109,7 +110,7 @@ class Setup:
         return process
 
     async def caller(self) -> Caller:
-        return Caller(await connect(f"unix:{self.socket}", REPLICA_SESSION))
+        return Caller(await dial(f"wire:{self.socket}", REPLICA_SESSION))
 
 
 @pytest.fixture
@@ -131,7 +132,7 @@ async def test_serves_what_it_was_assigned_and_drains_on_command(setup: Setup) -
     async with serving(setup.controller, setup.address):
         process = await setup.start()
         ready = (await setup.controller.hear("ready", "failed")).ready
-        assert ready.address == f"unix:{setup.socket}"
+        assert ready.address == f"wire:{setup.socket}"
         assert setup.controller.heard("hello")[0].pid == process.pid
         caller = await setup.caller()
         assert await caller.call("greet", "you") == "hi you"
@@ -277,7 +278,7 @@ async def test_goes_on_without_its_controller_and_registers_again(setup: Setup) 
     async with serving(setup.controller, setup.address):
         await setup.controller.hear("hello")
         ready = (await setup.controller.hear("ready")).ready
-        assert ready.address == f"unix:{setup.socket}"
+        assert ready.address == f"wire:{setup.socket}"
         assert await caller.call("greet", "you") == "hello you"
     await caller.link.close()
 

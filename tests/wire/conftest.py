@@ -1,4 +1,4 @@
-"""Links for the wire's tests: over memory and over grpc.aio, the same tests for both."""
+"""Links for the wire's tests: over memory, over grpc.aio and over a plain Unix socket, the same tests for all."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ import grpc.aio
 import pytest
 
 from fairlead.wire import link as link_module
+from fairlead.wire import local as local_module
 from fairlead.wire import memory
 from fairlead.wire.link import SERVING_SESSION, Link, connect, session_handler
+from fairlead.wire.local import LocalListener, connect_local, listen_local
 from fairlead.wire.memory import link_pair
 from tests.wire.calls import PATIENCE, Service, until
 
@@ -127,9 +129,64 @@ class Grpc(Transport):
         await until(lambda: not self.alive)
 
 
-@pytest.fixture(params=["memory", "grpc"])
+class Local(Transport):
+    """Links over a plain Unix socket."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self.path = path
+        self.listener: LocalListener | None = None
+        self.alive: set[Link] = set()
+        self.accepted: asyncio.Queue[Link] = asyncio.Queue()
+
+    async def pair(self, **options: Any) -> tuple[Link, Link]:
+        if self.listener is None:
+            await self.serve(**options)
+        opener = await connect_local(self.path)
+        self.links.append(opener)
+        return opener, await asyncio.wait_for(self.accepted.get(), PATIENCE)
+
+    async def serve(self, **options: Any) -> None:
+        self.listener = await listen_local(
+            self.path, lambda _: self.service.accept, links=self.alive, on_link=self.accepted.put_nowait, **options
+        )
+
+    def hold_openers(self, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+        read_on = asyncio.Event()
+        greet = local_module._Pump._greet
+
+        def held(pump: Any, data: bytes) -> bool:
+            greeted = greet(pump, data)
+            if greeted and pump.link.session.opener:
+                pump._transport.pause_reading()
+
+                async def resume() -> None:
+                    await read_on.wait()
+                    if pump._transport is not None:
+                        pump._transport.resume_reading()
+
+                self.service.tasks.add(asyncio.create_task(resume()))
+            return bool(greeted)
+
+        monkeypatch.setattr(local_module._Pump, "_greet", held)
+        return read_on
+
+    async def close(self) -> None:
+        await super().close()
+        if self.listener is not None:
+            await self.listener.close()
+        await until(lambda: not self.alive)
+
+
+@pytest.fixture(params=["memory", "grpc", "local"])
 async def transport(request: pytest.FixtureRequest, directory: Path, tidy: None) -> AsyncIterator[Transport]:
-    made = Memory() if request.param == "memory" else Grpc(f"unix:{directory}/s")
+    made: Transport
+    if request.param == "memory":
+        made = Memory()
+    elif request.param == "grpc":
+        made = Grpc(f"unix:{directory}/s")
+    else:
+        made = Local(f"{directory}/s")
     yield made
     await made.close()
 

@@ -18,8 +18,9 @@ from contextvars import Context
 from fairlead.serve.caller import Call
 from fairlead.serve.deliveries import Deliveries
 from fairlead.serve.wireloop import WireThread
+from fairlead.wire.dial import dial
 from fairlead.wire.errors import ConnectionLostError, FairleadError
-from fairlead.wire.link import SERVING_SESSION, Link, connect
+from fairlead.wire.link import SERVING_SESSION, Link
 from fairlead.wire.trust import Trust
 
 logger = logging.getLogger(__name__)
@@ -38,7 +39,7 @@ Connector = Callable[[str], Awaitable[Link]]
 
 
 async def _connect(address: str) -> Link:
-    return await connect(address, SERVING_SESSION)
+    return await dial(address, SERVING_SESSION)
 
 
 class Connection:

@@ -61,7 +61,7 @@ class Instance:
         gateways = self.status().gateways
         if not gateways:
             raise FairleadError(f"the instance at {self.address} has no gateway")
-        return gateways[0].trusted_address, Trust.OWNER
+        return gateways[0].session_address, Trust.OWNER
 
     def deploy(self, spec: control_pb2.ApplicationSpec) -> int:
         """Has an application deployed; its generation. Raises FairleadError if it is refused."""

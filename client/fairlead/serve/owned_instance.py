@@ -122,7 +122,7 @@ class OwnedInstance:
     @property
     def gateway_address(self) -> str:
         """Where its gateway worker takes calls from this user."""
-        return f"unix:{self.directory / 'gateway-0.sock'}"
+        return f"wire:{self.directory / 'gateway-0.wire'}"
 
     @property
     def alive(self) -> bool:

@@ -342,6 +342,7 @@ class WatchRequest(_message.Message):
     TRUSTED_ADDRESS_FIELD_NUMBER: _builtins.int
     GRPC_ADDRESS_FIELD_NUMBER: _builtins.int
     HTTP_ADDRESS_FIELD_NUMBER: _builtins.int
+    SESSION_ADDRESS_FIELD_NUMBER: _builtins.int
     gateway_id: _builtins.str
     """The worker's id."""
     pid: _builtins.int
@@ -354,6 +355,8 @@ class WatchRequest(_message.Message):
     """The address of its gRPC port, "host:port"; empty: none."""
     http_address: _builtins.str
     """The address of its HTTP port, "host:port"; empty: none."""
+    session_address: _builtins.str
+    """Where it takes sessions of trusted callers over a plain Unix socket: "wire:/path". See session.proto."""
     def __init__(
         self,
         *,
@@ -363,10 +366,11 @@ class WatchRequest(_message.Message):
         trusted_address: _builtins.str = ...,
         grpc_address: _builtins.str = ...,
         http_address: _builtins.str = ...,
+        session_address: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied_version", b"applied_version", "gateway_id", b"gateway_id", "grpc_address", b"grpc_address", "http_address", b"http_address", "pid", b"pid", "trusted_address", b"trusted_address"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied_version", b"applied_version", "gateway_id", b"gateway_id", "grpc_address", b"grpc_address", "http_address", b"http_address", "pid", b"pid", "session_address", b"session_address", "trusted_address", b"trusted_address"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -507,7 +511,7 @@ class ReplicaRoute(_message.Message):
     replica_id: _builtins.str
     """Its id."""
     address: _builtins.str
-    """Where it serves ReplicaService, as gRPC names it: "unix:/path"."""
+    """Where it takes sessions: "wire:/path" for a plain Unix socket, else as gRPC names the address of its ReplicaService."""
     def __init__(
         self,
         *,
@@ -894,6 +898,7 @@ class GatewayStatus(_message.Message):
     TRUSTED_ADDRESS_FIELD_NUMBER: _builtins.int
     GRPC_ADDRESS_FIELD_NUMBER: _builtins.int
     HTTP_ADDRESS_FIELD_NUMBER: _builtins.int
+    SESSION_ADDRESS_FIELD_NUMBER: _builtins.int
     gateway_id: _builtins.str
     """Its id."""
     pid: _builtins.int
@@ -906,6 +911,8 @@ class GatewayStatus(_message.Message):
     """The address of its gRPC port; empty: none."""
     http_address: _builtins.str
     """The address of its HTTP port; empty: none."""
+    session_address: _builtins.str
+    """Where it takes sessions of trusted callers over a plain Unix socket: "wire:/path". See session.proto."""
     def __init__(
         self,
         *,
@@ -915,10 +922,11 @@ class GatewayStatus(_message.Message):
         trusted_address: _builtins.str = ...,
         grpc_address: _builtins.str = ...,
         http_address: _builtins.str = ...,
+        session_address: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["gateway_id", b"gateway_id", "grpc_address", b"grpc_address", "http_address", b"http_address", "pid", b"pid", "ready", b"ready", "trusted_address", b"trusted_address"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gateway_id", b"gateway_id", "grpc_address", b"grpc_address", "http_address", b"http_address", "pid", b"pid", "ready", b"ready", "session_address", b"session_address", "trusted_address", b"trusted_address"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -110,7 +110,7 @@ class ReplicaReady(_message.Message):
 
     ADDRESS_FIELD_NUMBER: _builtins.int
     address: _builtins.str
-    """Where it serves ReplicaService, "unix:/path"."""
+    """Where it takes sessions: "wire:/path" for a plain Unix socket, else as gRPC names the address of its ReplicaService."""
     def __init__(
         self,
         *,
@@ -282,7 +282,7 @@ class ReplicaAssignment(_message.Message):
     route_prefix: _builtins.str
     """The application's route prefix; absent: none."""
     socket_path: _builtins.str
-    """The path of the Unix socket that the replica shall serve on."""
+    """The path of the Unix socket that the replica shall take sessions on."""
     @_builtins.property
     def deployment(self) -> _control_pb2.DeploymentSpec:
         """The deployment, code and settings."""
@@ -293,7 +293,7 @@ class ReplicaAssignment(_message.Message):
 
     @_builtins.property
     def gateway_addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Where gateway workers take calls from trusted callers, "unix:/path": for calls to other deployments."""
+        """Where gateway workers take sessions of trusted callers, "wire:/path": for calls to other deployments."""
 
     def __init__(
         self,

@@ -26,8 +26,9 @@ if _version_not_supported:
 
 
 class ReplicaServiceStub:
-    """Two sides of a replica. Register is served by the controller: the replica's first act is to call it. Session is served
-    by the replica: gateway workers call it.
+    """Two sides of a replica. Register is served by the controller: the replica's first act is to call it. Session is the
+    replica's, for gateway workers that reach it over a network; on one machine they exchange the same packets over a plain
+    Unix socket.
     """
 
     def __init__(self, channel):
@@ -49,8 +50,9 @@ class ReplicaServiceStub:
 
 
 class ReplicaServiceServicer:
-    """Two sides of a replica. Register is served by the controller: the replica's first act is to call it. Session is served
-    by the replica: gateway workers call it.
+    """Two sides of a replica. Register is served by the controller: the replica's first act is to call it. Session is the
+    replica's, for gateway workers that reach it over a network; on one machine they exchange the same packets over a plain
+    Unix socket.
     """
 
     def Register(self, request_iterator, context):
@@ -61,7 +63,7 @@ class ReplicaServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Session(self, request_iterator, context):
-        """Carries calls as frames: see session.proto.
+        """Carries calls as frames: see session.proto. Served where the launcher gives the replica an address on a network.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -89,8 +91,9 @@ def add_ReplicaServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ReplicaService:
-    """Two sides of a replica. Register is served by the controller: the replica's first act is to call it. Session is served
-    by the replica: gateway workers call it.
+    """Two sides of a replica. Register is served by the controller: the replica's first act is to call it. Session is the
+    replica's, for gateway workers that reach it over a network; on one machine they exchange the same packets over a plain
+    Unix socket.
     """
 
     @staticmethod

@@ -3,6 +3,9 @@
 isort:skip_file
 The frames of a session: many interleaved calls on one long-lived bidirectional stream.
 
+Over gRPC a packet is a message of the Session methods. Over a plain Unix socket, which programs of one user on one
+machine use, each end sends the line "fairlead.v1", then packets, each after its length in four bytes, big-endian.
+
 A session has an opener, the end that started the stream, and an acceptor. Only the opener opens calls. Both send
 packets; a packet carries the frames that queued up since the last one. Concatenated packets are a packet.
 

@@ -81,6 +81,10 @@ class Link:
         """Called after the frames of each packet were dispatched, and after the link was lost."""
         self.on_goodbye: Callable[[], None] | None = None
         """Called when the peer says that it takes no further calls."""
+        self.on_outbox: Callable[[], None] | None = None
+        """For transports that :meth:`take` packets when told: called when there is one to write, and at the end."""
+        self.on_close: Callable[[], Awaitable[None]] | None = None
+        """For transports: ends what is under the link."""
         self._acceptor = acceptor
         self._load = load
         self._on_load = on_load
@@ -95,7 +99,6 @@ class Link:
         self._writes = 0
         self._watched_writes = -1
         self._watch: asyncio.TimerHandle | None = None
-        self._shutdown: Callable[[], Awaitable[None]] | None = None
         self._keeper: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
@@ -182,8 +185,8 @@ class Link:
     async def close(self) -> None:
         """Ends the link, its calls with it."""
         self.lose(ConnectionLostError("the connection was closed"))
-        if self._shutdown is not None:
-            await self._shutdown()
+        if self.on_close is not None:
+            await self.on_close()
 
     def fail(self, error: FairleadError) -> None:
         """Ends the session for a reason, which the peer is told."""
@@ -231,21 +234,30 @@ class Link:
     # -- the transport's side
 
     def _wake(self, force: bool = False) -> None:
-        writer = self._writer
-        if writer is not None and (force or self.session.outbox):
-            self._writer = None
-            if not writer.done():
-                writer.set_result(None)
+        if not force and not self.session.outbox:
+            return
+        if self.on_outbox is not None:
+            self.on_outbox()
+            return
+        writer, self._writer = self._writer, None
+        if writer is not None and not writer.done():
+            writer.set_result(None)
 
     async def packet(self) -> bytes:
         """Waits for the next packet to write; empty: there will be none."""
-        session = self.session
-        self._writes += 1
-        while not session.outbox:
+        while not self.session.outbox:
             if self._closing:
                 return b""
             self._writer = writer = self._loop.create_future()
             await writer
+        return self.take()
+
+    def take(self) -> bytes:
+        """The next packet to write; empty: there is none now."""
+        session = self.session
+        if not session.outbox:
+            return b""
+        self._writes += 1
         if self._watch is None and not self._closing:
             self._watch = self._loop.call_later(STALLED_AFTER, self._check_progress)
         packet = session.take()
@@ -258,11 +270,12 @@ class Link:
     def _check_progress(self) -> None:
         """A timer that runs only while packets go out: a peer that stopped reading is given up."""
         self._watch = None
-        if self._writer is None and self._watched_writes == self._writes:
+        writing = self._writer is None if self.on_outbox is None else bool(self.session.outbox)
+        if writing and self._watched_writes == self._writes:
             self.lose(ConnectionLostError(f"the peer has not read anything for {STALLED_AFTER:.0f} s"))
             return
         self._watched_writes = self._writes
-        if self._writer is None or self.session.outbox:
+        if writing:
             self._watch = self._loop.call_later(STALLED_AFTER, self._check_progress)
 
     def _check_idle(self) -> None:
@@ -419,7 +432,7 @@ async def connect(
         call.cancel()
         await asyncio.shield(keeper)
 
-    link._shutdown = shutdown
+    link.on_close = shutdown
     return link
 
 

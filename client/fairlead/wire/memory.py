@@ -20,7 +20,7 @@ def link_pair(acceptor: Acceptor, *, load: Callable[[], session_pb2.Load] | None
         await asyncio.wait({pumps}, timeout=FAREWELL)
 
     for link in (opener, accepting):
-        link._shutdown = shutdown
+        link.on_close = shutdown
     return opener, accepting
 
 

@@ -109,7 +109,7 @@ class Controller:
     def take_lease(self, replica_id: str, pid: int) -> replica_pb2.ReplicaAssignment:
         """A replica has called; what it shall run. Raises FairleadError for one that is not wanted."""
         assignment = self.core.assignment(replica_id, str(self._socket_path(replica_id)))
-        assignment.gateway_addresses.extend(self.gateways.trusted_addresses)
+        assignment.gateway_addresses.extend(self.gateways.session_addresses)
         self.core.replica_started(replica_id, pid)
         self.core.lease_taken(replica_id)
         self.wake()
@@ -306,7 +306,7 @@ class Controller:
 
     def _socket_path(self, replica_id: str) -> Path:
         suffix = replica_id.rpartition("#")[2]
-        return self.settings.directory / f"r-{suffix}.sock"
+        return self.settings.directory / f"r-{suffix}.wire"
 
     def _owner_arguments(self) -> tuple[str, ...]:
         owner = self.settings.owner_pid

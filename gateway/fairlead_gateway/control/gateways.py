@@ -66,9 +66,9 @@ class GatewaySupervisor:
         }
 
     @property
-    def trusted_addresses(self) -> list[str]:
-        """Where the workers take calls from trusted callers, running or not."""
-        return [f"unix:{self._socket(name)}" for name in self._workers]
+    def session_addresses(self) -> list[str]:
+        """Where the workers take sessions of trusted callers, running or not."""
+        return [self._session_address(name) for name in self._workers]
 
     @property
     def ended(self) -> bool:
@@ -143,6 +143,7 @@ class GatewaySupervisor:
         view = worker.view
         status = control_pb2.GatewayStatus(gateway_id=worker.gateway_id, pid=worker.pid)
         status.trusted_address = f"unix:{self._socket(worker.gateway_id)}"
+        status.session_address = self._session_address(worker.gateway_id)
         if view is not None:
             status.ready = view.applied_version > 0
             status.grpc_address = view.grpc_address
@@ -151,6 +152,9 @@ class GatewaySupervisor:
 
     def _socket(self, gateway_id: str) -> Path:
         return self._directory / f"{gateway_id}.sock"
+
+    def _session_address(self, gateway_id: str) -> str:
+        return f"wire:{self._directory / gateway_id}.wire"
 
     def _is_due(self, time: float, now: float) -> bool:
         if now >= time:

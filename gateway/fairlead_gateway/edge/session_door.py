@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import grpc
@@ -9,17 +10,35 @@ import grpc.aio
 
 from fairlead.v1 import session_pb2
 from fairlead.wire.link import Acceptor, Link, session_handler
+from fairlead.wire.local import LocalListener, listen_local
 from fairlead.wire.session import Stream, cost
 from fairlead.wire.trust import Trust
+from fairlead_gateway.edge.binding import BindError
 from fairlead_gateway.routing.router import Router, StartedCall
 
 
 class SessionDoor:
-    """Gives the handler of ``ServingService.Session`` for a listener, and knows the sessions that are alive."""
+    """Takes sessions: of gRPC listeners, whose handlers it gives, and of a Unix socket of its own.
+
+    Knows the sessions that are alive.
+    """
 
     def __init__(self, router: Router) -> None:
         self.links: set[Link] = set()
         self._router = router
+        self._listener: LocalListener | None = None
+
+    async def listen_owner(self, path: str) -> str:
+        """Listens on a plain Unix socket whose directory only the owner may enter. Returns its address.
+
+        Raises BindError.
+        """
+        accept = self.acceptor(Trust.OWNER)
+        try:
+            self._listener = await listen_local(path, lambda _: accept, links=self.links)
+        except OSError as error:
+            raise BindError(f"cannot listen on {path}: {error.strerror or error}") from error
+        return self._listener.address
 
     def handler(self, trust: Trust) -> grpc.RpcMethodHandler[Any, Any]:
         """The handler for a listener whose peers are trusted that far."""
@@ -39,6 +58,17 @@ class SessionDoor:
         """Accepts no further calls on any session; those under way go on."""
         for link in self.links:
             link.goodbye()
+
+    async def wait_idle(self) -> None:
+        """Returns when no call is under way on any session."""
+        await asyncio.gather(*(link.wait_idle() for link in self.links))
+
+    async def close(self) -> None:
+        """Ends all sessions, and removes the socket."""
+        for link in list(self.links):
+            await link.close()
+        if self._listener is not None:
+            await self._listener.close()
 
 
 class _NotStarted:
