@@ -10,6 +10,7 @@ from typing import Any
 
 from fairlead.v1 import session_pb2
 from fairlead.wire.errors import ReplicaBusyError, ReplicaDrainingError
+from fairlead.wire.link import Link
 from fairlead.wire.messages import MAX_MESSAGE
 from fairlead.wire.outcomes import outcome_of
 from fairlead.wire.session import Stream
@@ -60,6 +61,7 @@ class Runtime:
         self._max_waiting = max_waiting
         self._calls: set[Call] = set()
         self._waiting: deque[Call] = deque()
+        self._refused: set[Link] = set()
         self._draining = False
         self._idle = asyncio.Event()
         self._sequence = 0
@@ -99,6 +101,7 @@ class Runtime:
             call.begin(payload, more, last)
         else:
             stream.link.end(stream, self._busy)
+            self._refused.add(stream.link)
 
     def release(self, call: Call) -> None:
         """The call has ended and gives its slot back; the oldest waiting one gets it."""
@@ -110,6 +113,11 @@ class Runtime:
             waiting = self._waiting.popleft()
             self._calls.add(waiting)
             waiting.admit()
+        if self._refused and len(self._calls) < self._limit:
+            # A gateway that has nothing else under way here would not hear of the free slot.
+            refused, self._refused = self._refused, set()
+            for link in refused:
+                link.report_load()
         if self._draining and not self._calls:
             self._idle.set()
 

@@ -28,7 +28,8 @@ from fairlead.wire.errors import (
     UnknownSerializationError,
     UserExceptionError,
 )
-from tests.replica.calling import Answer, Stage, until
+from fairlead.wire.memory import link_pair
+from tests.replica.calling import Answer, Caller, Stage, until
 
 INVALID_ARGUMENT = 3
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="clean")
@@ -469,6 +470,20 @@ async def test_more_than_the_limit_is_refused(stage: Stage, model: Model) -> Non
     model.gate.set()
     assert [await call.next() for call in running] == ["released"] * 3
     assert await stage.caller.call("", 1) == 1
+
+
+async def test_who_was_refused_hears_of_the_free_slot(stage: Stage, model: Model) -> None:
+    other, accepting = link_pair(stage.runtime.accept, load=stage.runtime.load)
+    reports: asyncio.Queue[session_pb2.Load] = asyncio.Queue()
+    other._on_load = reports.put_nowait
+    running = [stage.caller.open("block") for _ in range(3)]
+    assert isinstance(await Caller(other).error("echo"), ReplicaBusyError)
+    assert (await asyncio.wait_for(reports.get(), 10)).ongoing == 3
+    model.gate.set()
+    assert (await asyncio.wait_for(reports.get(), 10)).ongoing < 3
+    assert [await call.next() for call in running] == ["released"] * 3
+    await other.close()
+    await accepting.close()
 
 
 async def test_broadcasts_wait_for_a_slot(stage: Stage, model: Model) -> None:

@@ -26,9 +26,9 @@ from fairlead.wire.errors import (
     RequestCancelledError,
 )
 from fairlead.wire.link import Link
-from fairlead.wire.messages import MessageAssembler
+from fairlead.wire.messages import WITHHELD, MessageAssembler
 from fairlead.wire.outcomes import error_of
-from fairlead.wire.session import Stream, cost
+from fairlead.wire.session import Stream
 from fairlead.wire.trust import Trust, check_serialization
 
 MAX_SENDS = 4
@@ -333,7 +333,7 @@ class StreamCall(Call):
     ) -> None:
         super().__init__(template, wire, request_id, parent)
         self.items: deque[tuple[bytes, int]] = deque()
-        self._assembler = MessageAssembler()
+        self._assembler = MessageAssembler(withhold=WITHHELD)
         self._received = False
         self._taken = 0
 
@@ -353,7 +353,7 @@ class StreamCall(Call):
             self.give_up(error)
             return
         if message is not None:
-            self.items.append((message, cost(payload)))
+            self.items.append((message, self._assembler.owed))
             if self._waiters:
                 self.wake(self.wire.deliveries)
 

@@ -35,7 +35,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_INVALID_CALL: _ErrorReason.ValueType  # 5
     """The call is malformed: a field is missing, out of range, or contradicts another one."""
     ERROR_REASON_INVALID_ARGUMENTS: _ErrorReason.ValueType  # 6
-    """The arguments could not be decoded with the serialization they were sent in, or do not fit the method."""
+    """The arguments could not be decoded with the serialization they were sent in."""
     ERROR_REASON_RESULT_NOT_SERIALIZABLE: _ErrorReason.ValueType  # 7
     """The result could not be encoded in the serialization that the caller asked for."""
     ERROR_REASON_UNKNOWN_SERIALIZATION: _ErrorReason.ValueType  # 8
@@ -93,7 +93,7 @@ ERROR_REASON_METHOD_NOT_FOUND: ErrorReason.ValueType  # 4
 ERROR_REASON_INVALID_CALL: ErrorReason.ValueType  # 5
 """The call is malformed: a field is missing, out of range, or contradicts another one."""
 ERROR_REASON_INVALID_ARGUMENTS: ErrorReason.ValueType  # 6
-"""The arguments could not be decoded with the serialization they were sent in, or do not fit the method."""
+"""The arguments could not be decoded with the serialization they were sent in."""
 ERROR_REASON_RESULT_NOT_SERIALIZABLE: ErrorReason.ValueType  # 7
 """The result could not be encoded in the serialization that the caller asked for."""
 ERROR_REASON_UNKNOWN_SERIALIZATION: ErrorReason.ValueType  # 8

@@ -16,10 +16,12 @@ Frames for a call that has ended, or that was never opened by an id lower than t
 they crossed an END on the way. Anything else that does not fit is a violation; the end that notices it sends GOODBYE
 with a status and closes the stream.
 
-Flow control: each end may send DATA of a call while that call's credit, INITIAL_CREDIT at first, is positive. A DATA
-frame costs the length of its payload plus 256; so does OPEN, and so does an END, which is never held back. The
-receiver returns credit with CREDIT frames, at once for a frame whose message continues in the next one (so that a
-message larger than the credit can pass), and when the consumer takes the message for the last one of a message.
+After an opener's GOODBYE an OPEN is a violation. A second GOODBYE needs an outcome.
+
+Flow control: each end may send DATA of a call while that call's credit, at first 262144 bytes (INITIAL_CREDIT), is
+positive. A DATA frame costs the length of its payload plus 256; so does OPEN, and so does an END, which is never held
+back. The receiver returns credit with CREDIT frames: for a frame whose message continues in the next one as far as it
+needs to be for a message of any size to pass, the rest when the consumer takes the message.
 """
 
 from collections import abc as _abc

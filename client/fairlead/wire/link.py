@@ -313,6 +313,7 @@ class Link:
         try:
             frames, load = decode_packet(packet)
             if load is not None and self._on_load is not None:
+                # Before the frames: a refusal among them says more about the replica than its count does.
                 self._tell(self._on_load, load)
             receive = self.session.receive
             for frame in frames:
