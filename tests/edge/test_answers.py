@@ -83,6 +83,19 @@ async def test_too_large_a_message_cancels_the_call(attached):
     assert call.cancelled == 1
 
 
+@pytest.mark.parametrize("ends", [True, False])
+async def test_the_last_piece_counts(ends):
+    answer = Answer(1000)
+    answer.attach(RecordedCall())
+    answer.on_message(bytes(600), True)
+    if ends:
+        answer.on_end(None, bytes(600))
+    else:
+        answer.on_message(bytes(600), False)
+    assert await answer.next() is None
+    assert "limit of 1000 bytes" in answer.outcome.status.message
+
+
 async def test_closing_wakes_whoever_waits(answer):
     waiting = asyncio.gather(answer.next(), answer.writable())
     await asyncio.sleep(0)

@@ -71,9 +71,10 @@ class Answer:
             self._wake()
         elif more:
             self._gather(payload)
+        elif self._size + len(payload) > self._limit:
+            self.fail(self._too_large())
         else:
-            message = self._join(payload)
-            self._messages.append((message, cost(payload)))
+            self._messages.append((self._join(payload), cost(payload)))
             self._wake()
 
     def on_end(self, outcome: session_pb2.Outcome | None, payload: bytes | None) -> None:
@@ -82,7 +83,9 @@ class Answer:
             return
         self._ended = True
         self.outcome = outcome
-        if payload is not None:
+        if payload is not None and self._size + len(payload) > self._limit:
+            self.outcome = outcome_of(self._too_large(), trusted=False)
+        elif payload is not None:
             self._messages.append((payload if self._pieces is None else self._join(payload), 0))
         self._wake()
         self.on_writable()
@@ -101,7 +104,10 @@ class Answer:
         # A piece is paid back at once: a message may be larger than the credit.
         self._pay(cost(payload))
         if self._size > self._limit:
-            self.fail(MessageTooLargeError(f"a message of the result is larger than the limit of {self._limit} bytes"))
+            self.fail(self._too_large())
+
+    def _too_large(self) -> MessageTooLargeError:
+        return MessageTooLargeError(f"a message of the result is larger than the limit of {self._limit} bytes")
 
     def _join(self, payload: bytes) -> bytes:
         pieces, self._pieces, self._size = self._pieces or [], None, 0
