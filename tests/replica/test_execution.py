@@ -477,6 +477,7 @@ async def test_who_was_refused_hears_of_the_free_slot(stage: Stage, model: Model
     reports: asyncio.Queue[session_pb2.Load] = asyncio.Queue()
     other._on_load = reports.put_nowait
     running = [stage.caller.open("block") for _ in range(3)]
+    await until(lambda: stage.runtime.statistics().ongoing == 3)
     assert isinstance(await Caller(other).error("echo"), ReplicaBusyError)
     assert (await asyncio.wait_for(reports.get(), 10)).ongoing == 3
     model.gate.set()
