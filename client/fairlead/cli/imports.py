@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import inspect
 import sys
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ def load_application(import_path: str, app_dir: str, arguments: dict[str, str] |
         if not hasattr(target, part):
             raise ImportPathError(f"module '{module_name}' has no '{attribute}'.{_hint(attribute, module)}")
         target = getattr(target, part)
-    if not isinstance(target, Application) and callable(target) and not isinstance(target, type):
+    if inspect.isroutine(target):
         target = target(arguments) if arguments else target()
     if not isinstance(target, Application):
         raise ImportPathError(

@@ -1,0 +1,71 @@
+"""Finding applications by import path."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fairlead.cli.imports import ImportPathError, load_application
+from fairlead.serve import Application
+
+MODULE = """
+from fairlead import serve
+
+@serve.deployment
+def hello():
+    return "hello"
+
+app = hello.bind()
+not_an_app = 5
+
+def build(arguments):
+    assert arguments == {"size": "3"}
+    return app
+
+def build_plain():
+    return app
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    (tmp_path / "shop_for_imports.py").write_text(MODULE)
+    (tmp_path / "broken_for_imports.py").write_text("import a_module_that_is_not_there\n")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield str(tmp_path)
+    for name in ("shop_for_imports", "broken_for_imports"):
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize("name", ["app", "build_plain"])
+def test_applications_and_builders(project: str, name: str) -> None:
+    assert isinstance(load_application(f"shop_for_imports:{name}", project), Application)
+
+
+def test_a_builder_gets_arguments(project: str) -> None:
+    assert isinstance(load_application("shop_for_imports:build", project, {"size": "3"}), Application)
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("shop_for_imports", "is not an import path"),
+        (":app", "is not an import path"),
+        ("no_such_shop:app", "there is no module 'no_such_shop'"),
+        ("shop_for_imports:ap", "has no 'ap'. Did you mean 'app'?"),
+        ("shop_for_imports:not_an_app", "is of type int, not an application"),
+        ("shop_for_imports:hello", "is of type Deployment, not an application"),
+    ],
+)
+def test_what_leads_nowhere_is_named(project: str, path: str, message: str) -> None:
+    with pytest.raises(ImportPathError) as caught:
+        load_application(path, project)
+    assert message in str(caught.value)
+
+
+def test_an_import_that_fails_inside_the_module_is_the_modules_own(project: str) -> None:
+    with pytest.raises(ModuleNotFoundError, match="a_module_that_is_not_there"):
+        load_application("broken_for_imports:app", project)
