@@ -64,6 +64,15 @@ async def test_applications_have_a_status_of_their_own():
         assert caught.value.code() is grpc.StatusCode.NOT_FOUND
 
 
+async def test_applications_of_which_none_serves():
+    router = FakeRouter()
+    router.deploy(application("down", serving=False))
+    async with health(router) as (stub, _):
+        assert await check(stub) == NOT_SERVING
+        router.deploy(application("down", serving=False), application("up", route_prefix=None))
+        assert await check(stub) == SERVING
+
+
 async def test_a_watcher_that_leaves_does_not_disturb_the_other():
     router = FakeRouter()
     router.deploy(application("app"))
@@ -106,13 +115,14 @@ async def test_stopping_tells_watchers_and_does_not_wait_for_them():
 
 async def test_list():
     router = FakeRouter()
-    router.deploy(application("app", serving=False))
+    router.deploy(application("app", serving=False), application("other", route_prefix=None))
     async with health(router) as (stub, _):
         statuses = (await stub.List(health_pb2.HealthListRequest())).statuses
         assert {name: answer.status for name, answer in statuses.items()} == {
             "": SERVING,
             "fairlead.v1.ServingService": SERVING,
             "app": NOT_SERVING,
+            "other": SERVING,
         }
         router.deploy(*(application(f"app{n}", route_prefix=None) for n in range(99)))
         with pytest.raises(grpc.aio.AioRpcError) as caught:

@@ -43,7 +43,10 @@ class Health:
         return f"<Health ready={self._ready} draining={self._draining} applications={self._applications}>"
 
     def update(self, applications: Mapping[str, bool]) -> None:
-        """Sets which applications there are, and whether they serve. From the first time on the worker serves."""
+        """Sets which applications there are, and whether they serve.
+
+        From the first time on the worker serves, unless there are applications and none of them does.
+        """
         self._applications = dict(applications)
         self._ready = True
         self._announce()
@@ -61,7 +64,9 @@ class Health:
     def status(self, service: str) -> int:
         """What is known of a service."""
         if service in self._own:
-            serving = self._ready
+            # As "/-/healthz": who has applications and none that serves is not ready, for example when all are deleted
+            # because the instance ends.
+            serving = self._ready and (not self._applications or any(self._applications.values()))
         elif service in self._applications:
             serving = self._applications[service]
         else:
