@@ -1,5 +1,7 @@
 """The public face: ``from fairlead import serve``. The names are Ray Serve's."""
 
+# Users write serve.exceptions.X without a further import.
+from fairlead.serve import exceptions as exceptions
 from fairlead.serve.api import (
     RunTarget,
     delete,
