@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 
 import pytest
 
 from fairlead.v1 import session_pb2
 from fairlead.wire import link as link_module
 from fairlead.wire.errors import ConnectionLostError, GatewayDrainingError, ProtocolViolationError, TooManyCallsError
-from fairlead.wire.outcomes import error_of
+from fairlead.wire.outcomes import error_of, outcome_of
 from fairlead.wire.session import INITIAL_CREDIT, MAX_PIECE
 from tests.wire.calls import PATIENCE, BrokenCaller, Caller, until
 from tests.wire.conftest import Transport
@@ -141,6 +143,30 @@ async def test_an_acceptor_reads_no_more_from_a_peer_that_does_not_read(transpor
     for call in calls:
         assert await call.result() == payload
     assert not acceptor.congested
+
+
+@pytest.mark.parametrize("ending", ["answer", "error", "loss"])
+async def test_a_call_that_ended_leaves_no_cycle_behind(transport: Transport, ending: str):
+    opener, acceptor = await transport.pair()
+    caller = Caller().open(opener, "hold", payload=b"x")
+    await until(lambda: transport.service.calls)
+    callee = transport.service.calls.pop()
+    stream = callee.stream
+    gone = [weakref.ref(caller), weakref.ref(callee)]
+    if ending == "answer":
+        acceptor.end(callee.stream, None, b"r")
+    elif ending == "error":
+        acceptor.end(callee.stream, outcome_of(ValueError("x")))
+    else:
+        await opener.close()
+    await caller.outcome()
+    await until(lambda: stream.owner is None)
+    gc.disable()
+    try:
+        del caller, callee
+        await until(lambda: [reference() for reference in gone] == [None, None])
+    finally:
+        gc.enable()
 
 
 async def test_cancel(transport: Transport):

@@ -10,7 +10,6 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 from fairlead.serve.context import RequestContext
@@ -34,27 +33,56 @@ from fairlead.wire.trust import Trust, check_serialization
 MAX_SENDS = 4
 """How often a call is sent at most, where it provably did not start or may be executed twice."""
 
+RENEW_AFTER = 256
+"""Calls after which the header that they are stamped on is made anew."""
+
 DEADLINE_GRACE_S = 0.05
 """Seconds that the gateway is left to report a deadline itself, since it knows where the call got to."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class CallTemplate:
     """What all calls of one handle have in common."""
 
-    header: session_pb2.CallHeader
-    """The wire loop fills in what differs and has it copied into a frame; nobody else may write to it."""
-    request_codec: Codec
-    """How arguments are encoded."""
-    response_codec: Codec
-    """How results are decoded."""
-    timeout_s: float | None
-    """Seconds that a call may take; None: no limit of its own."""
+    __slots__ = ("_header", "_stamped", "header", "request_codec", "response_codec", "timeout_s")
+
+    def __init__(
+        self,
+        *,
+        header: session_pb2.CallHeader,
+        request_codec: Codec,
+        response_codec: Codec,
+        timeout_s: float | None,
+    ) -> None:
+        self.header = header
+        """Not to be written to."""
+        self.request_codec = request_codec
+        """How arguments are encoded."""
+        self.response_codec = response_codec
+        """How results are decoded."""
+        self.timeout_s = timeout_s
+        """Seconds that a call may take; None: no limit of its own."""
+        self._header = header
+        self._stamped = RENEW_AFTER
 
     @property
     def callee(self) -> str:
         """For messages."""
         return f"{self.header.deployment or 'the ingress deployment'}.{self.header.method or '__call__'}"
+
+    def stamp(self, request_id: str, route: str, timeout_us: int) -> session_pb2.CallHeader:
+        """The header of one call, good until the next is stamped. On the wire loop."""
+        if self._stamped >= RENEW_AFTER:
+            # A protobuf message keeps every string that was ever set in it, until it goes itself.
+            self._stamped = 0
+            self._header = session_pb2.CallHeader()
+            self._header.CopyFrom(self.header)
+        self._stamped += 1
+        header = self._header
+        header.request_id = request_id
+        header.route = route
+        if timeout_us or header.timeout_us:
+            header.timeout_us = timeout_us
+        return header
 
 
 class Wire(Protocol):
@@ -160,13 +188,10 @@ class Call(Waitable):
             if not self.trusted:
                 check_serialization(template.request_codec.serialization, trust)
                 check_serialization(template.response_codec.serialization, trust)
-            header = template.header
-            header.request_id = self.request_id
-            header.route = self.route
+            timeout_us = 0
             if self.deadline is not None:
-                header.timeout_us = max(int((self.deadline - time.monotonic()) * 1e6), 1)
-            elif header.timeout_us:
-                header.timeout_us = 0
+                timeout_us = max(int((self.deadline - time.monotonic()) * 1e6), 1)
+            header = template.stamp(self.request_id, self.route, timeout_us)
             self._sends += 1
             self._stream = link.open(header, self.payload, self, last=self.upload is None)
         except FairleadError as error:
@@ -210,6 +235,7 @@ class Call(Waitable):
         if self._parent is not None:
             self._parent.release(self)
         self.done = True
+        self.payload = b""
         if self.upload is not None:
             self.upload.stop()
         if self._waiters:

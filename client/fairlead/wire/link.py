@@ -210,10 +210,10 @@ class Link:
         outcome = outcome_of(error, trusted=False)
         for stream in self.session.lose():
             if self.session.opener:
-                self._tell(stream.owner.on_end, stream, outcome, None)
+                self._tell(stream.let_go().on_end, stream, outcome, None)
             elif not stream.cancelled and stream.owner is not None:
                 stream.cancelled = True
-                self._tell(stream.owner.on_cancel, stream)
+                self._tell(stream.let_go().on_cancel, stream)
         if not self._closed.done():
             self._closed.set_result(None)
         if self._relief is not None:
@@ -337,7 +337,7 @@ class Link:
             elif kind is EventKind.OPENED:
                 self._accept(stream, frame)
             elif kind is EventKind.ENDED:
-                stream.owner.on_end(
+                stream.let_go().on_end(
                     stream,
                     frame.outcome if frame.HasField("outcome") else None,
                     frame.payload if frame.has_payload else None,
@@ -358,9 +358,10 @@ class Link:
         if self.session.opener:
             self.session.cancel(stream)
         else:
+            owner = stream.owner
             self.session.end(stream, outcome_of(InternalError("the call's owner failed"), trusted=False))
-            if stream.owner is not None:
-                self._tell(stream.owner.on_cancel, stream)
+            if owner is not None:
+                self._tell(owner.on_cancel, stream)
         self._wake()
 
     def _accept(self, stream: Stream, frame: session_pb2.Frame) -> None:
@@ -384,7 +385,7 @@ class Link:
             return
         outcome = outcome_of(GatewayDrainingError("the peer is draining; the call did not start"), trusted=False)
         for stream in self.session.drop_refused():
-            self._tell(stream.owner.on_end, stream, outcome, None)
+            self._tell(stream.let_go().on_end, stream, outcome, None)
         if self.on_goodbye is not None:
             self.on_goodbye()
 

@@ -90,6 +90,12 @@ class Stream:
         self.closed = False
         self.never_started = False
 
+    def let_go(self) -> CallOwner:
+        """Gives the owner up, and returns it: it holds the stream too, and the two would keep each other alive."""
+        owner = self.owner
+        self.owner = None  # type: ignore[assignment]  # nothing comes for it any more
+        return owner
+
     def __repr__(self) -> str:
         state = "closed" if self.closed else "cancelled" if self.cancelled else "open"
         return f"<Stream {self.call_id} {state} send_credit={self.send_credit} receive_credit={self.receive_credit}>"
@@ -233,6 +239,7 @@ class Session:
     def _finish(self, stream: Stream, outcome: session_pb2.Outcome | None, payload: bytes | None) -> None:
         stream.pending = None
         stream.closed = True
+        stream.let_go()
         del self.streams[stream.call_id]
         if payload is None:
             self._put(_Frame(call_id=stream.call_id, kind=_END, outcome=outcome))
