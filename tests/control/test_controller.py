@@ -191,6 +191,14 @@ async def test_shutdown_answers_when_everything_has_ended(world):
         await world.deploy()
 
 
+async def test_nothing_is_started_in_the_place_of_what_is_killed(tmp_path):
+    async with World(tmp_path) as world:
+        await world.deploy(deployment(code="fake:ready", num_replicas=2))
+        await world.controller.kill()
+        # A crash would be made good for after a while.
+        assert world.controller.core.due is None
+
+
 async def test_a_port_that_is_taken_is_fatal(tmp_path):
     async with World(tmp_path, FAKE_BIND_FAILURE="1") as world:
         message = await asyncio.wait_for(world.controller.fatal, 30)

@@ -195,6 +195,7 @@ class Controller:
     async def kill(self) -> None:
         """Ends all processes at once."""
         self._stopping = True
+        self.core.desired.delete_all()  # nothing is to be started in the place of what is killed
         self.gateways.drain(time.monotonic())
         await self._launcher.close()
 
