@@ -9,6 +9,9 @@ from __future__ import annotations
 import asyncio
 import os
 
+PROCESSES = "processes"
+"""The file in an instance's directory that says what the controller has started: ids of processes, one per line."""
+
 _POLL_S = 0.2
 
 

@@ -112,6 +112,23 @@ async def test_output_held_open_by_a_daemon_holds_up_nothing(launch, caplog):
     os.kill(int(lines(caplog)[0].split()[1]), signal.SIGKILL)
 
 
+async def test_what_runs_is_recorded(tmp_path):
+    record = tmp_path / "processes"
+    launcher = LocalLauncher(logging.getLogger("output"), record)
+    program = Program(name="p", module="http.server", arguments=("0",))
+    one, two = launcher.start(program, lambda _: None), launcher.start(program, lambda _: None)
+    assert record.read_text().split() == [str(one.pid), str(two.pid)]
+    assert record.stat().st_mode & 0o777 == 0o600
+    one.kill()
+    async with asyncio.timeout(30):
+        while str(one.pid) in record.read_text().split():
+            await asyncio.sleep(0.01)
+    assert record.read_text().split() == [str(two.pid)]
+    await launcher.close()
+    assert record.read_text() == ""
+    assert list(tmp_path.iterdir()) == [record]
+
+
 async def test_where_there_is_no_pidfd(launch, caplog, monkeypatch):
     monkeypatch.delattr(os, "pidfd_open", raising=False)
     _, ended = launch("print('here')")

@@ -117,6 +117,80 @@ def test_calls_go_on_when_the_controller_was_killed(driver):
     assert one.process.stdout.readline() == "answered\n"
 
 
+AGAIN = """
+def killed():
+    status = api.instance_status()
+    ports = [int(status.gateways[0].http_address.rpartition(":")[2])]
+    controller = api._current.instance.owned._controller
+    controller.kill()
+    controller.wait()
+    return ports[0]
+
+"""
+
+
+def test_running_again_after_the_controller_was_killed_starts_anew_on_the_same_ports(driver):
+    one = driver(
+        AGAIN
+        + textwrap.dedent(
+            """
+            before = api._current.instance.owned.directory
+            port = killed()
+            api.start(http_options={"port": port}, grpc_options={"port": 0})
+            print(before.exists(), api.instance_status().gateways[0].http_address.endswith(f":{port}"), flush=True)
+            print(list(api.status().applications), api.run(Echo.bind()).remote(2).result(), flush=True)
+            input()
+            """
+        )
+    )
+    assert one.process.stdout.readline() == "False True\n"
+    assert one.process.stdout.readline() == "[] 2\n"
+    assert one.gone(), "what the first controller had started"
+    one.process.communicate("\n", timeout=30)
+    assert one.left() == []
+
+
+@pytest.mark.parametrize("looked_first", [False, True])
+def test_shutdown_cleans_up_after_a_killed_controller(driver, looked_first):
+    one = driver(
+        AGAIN
+        + textwrap.dedent(
+            f"""
+            killed()
+            if {looked_first}:
+                try:
+                    api.get_app_handle("default")
+                except Exception as error:
+                    print(error, flush=True)
+            api.shutdown()
+            print(api.status().applications, flush=True)
+            input()
+            """
+        )
+    )
+    if looked_first:
+        assert "controller was ended by signal 9 (SIGKILL)" in one.process.stdout.readline()
+    assert one.process.stdout.readline() == "{}\n"
+    assert one.gone()
+    assert one.left() == []
+
+
+def test_a_blocking_run_whose_controller_is_killed_says_so_and_leaves_nothing(driver):
+    one = driver(
+        """
+        try:
+            api.wait()
+        except Exception as error:
+            print(error, flush=True)
+        input()
+        """
+    )
+    one.named("fairlead_gateway.control").kill()
+    assert "controller was ended by signal 9" in one.process.stdout.readline()
+    assert one.gone()
+    assert one.left() == []
+
+
 def test_a_forked_child_leaves_the_instance_alone(driver):
     one = driver(
         """

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextlib
 import logging
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -116,11 +117,12 @@ def _run_all(targets: Sequence[RunTarget], caller: str, *, blocking: bool, wait:
     specs = [
         application_spec(one.target, name=one.name, route_prefix=one.route_prefix, caller=caller) for one in targets
     ]
-    generations = [instance.deploy(spec) for spec in specs]
-    if wait:
-        for spec, generation in zip(specs, generations, strict=True):
-            with Progress() as progress:
-                instance.wait_until_running(spec.name, generation, progress.show)
+    with _forgotten_if_it_failed(instance):
+        generations = [instance.deploy(spec) for spec in specs]
+        if wait:
+            for spec, generation in zip(specs, generations, strict=True):
+                with Progress() as progress:
+                    instance.wait_until_running(spec.name, generation, progress.show)
     handles = [DeploymentHandle[Any](spec.ingress_deployment, spec.name) for spec in specs]
     if blocking:
         _block(instance)
@@ -156,17 +158,23 @@ def start(
     http = http_options if isinstance(http_options, HTTPOptions) else HTTPOptions.of({**given, **options})
     doors = Doors.of(proxy_location, http, gRPCOptions.of(grpc_options), insecure)
     with _current.lock:
+        _warn_of_ended()
         if _find() is not None:
             if proxy_location or http_options or grpc_options or options:
                 logger.warning("The options are ignored: an instance runs already.")
             return
-        _start(doors)
-    _found_or_started().wait_until_ready()
+        instance = _start(doors)
+    with _forgotten_if_it_failed(instance):
+        instance.wait_until_ready()
 
 
 def shutdown() -> None:
-    """Drains and ends all applications and the instance; blocks until they have ended. Nothing happens if none runs."""
+    """Drains and ends all applications and the instance; blocks until they have ended. Nothing happens if none runs.
+
+    Of an instance whose controller was killed it ends what is left.
+    """
     with _current.lock:
+        _remove_ended()
         instance = _find()
         if instance is None:
             logger.info("There is nothing to shut down.")
@@ -261,26 +269,60 @@ def _found() -> Instance | None:
 
 def _found_or_started() -> Instance:
     with _current.lock:
+        _warn_of_ended()
         return _find() or _start(Doors())
 
 
 def _find() -> Instance | None:
-    """The instance in use, else the one that is there to be used."""
+    """The instance in use, else the one that is there to be used.
+
+    Raises FairleadError, once, if there was one and its controller has ended without being told to.
+    """
+    if ending := _remove_ended():
+        raise FairleadError(f"{ending}. What it ran was ended, too; `serve.run(...)` starts anew.")
     instance = _current.instance
-    if instance is not None and instance.owned is not None and instance.owned.owner != os.getpid():
-        # A fork: the instance is the parent's, and so is the connection to it.
-        instance = Instance(instance.address)
-        _current.instance = instance
     if instance is not None:
-        if not instance.alive:
-            _forget()
-            instance.shut_down()
-            raise FairleadError("The instance's controller has ended; see its log. The next call starts another one.")
         return instance
     address = environment.address() or _standing_address()
     if address is None:
         return None
     return _use(Instance(address))
+
+
+def _remove_ended() -> str:
+    """Removes what an instance has left whose controller has ended; says how, if it was not told to."""
+    instance = _current.instance
+    if instance is None or instance.owned is None:
+        return ""
+    if instance.owned.owner != os.getpid():
+        # A fork: the instance is the parent's, and so is the connection to it.
+        _current.instance = Instance(instance.address)
+        return ""
+    if instance.alive:
+        return ""
+    ending = instance.owned.ending
+    _forget()
+    instance.shut_down()
+    return ending
+
+
+def _warn_of_ended() -> None:
+    if ending := _remove_ended():
+        logger.warning("%s. What it ran was ended, too; another instance is started.", ending)
+
+
+@contextlib.contextmanager
+def _forgotten_if_it_failed(instance: Instance) -> Iterator[None]:
+    """An instance that could not start is over when whoever started it hears why."""
+    try:
+        yield
+    except RuntimeError:
+        if instance.owned is not None and instance.owned.failed:
+            with _current.lock:
+                if _current.instance is instance:
+                    _forget()
+                instance.shut_down()
+        raise
 
 
 def _standing_address() -> str | None:
@@ -318,16 +360,22 @@ def _at_exit() -> None:
 
 
 def wait() -> None:
-    """Blocks until Ctrl-C, then shuts everything down; or until the instance has ended."""
+    """Blocks until Ctrl-C, then shuts everything down; or until the instance was shut down by somebody else.
+
+    Raises FairleadError if its controller ends otherwise; nothing is left of it then.
+    """
     _block(_existing())
 
 
 def _block(instance: Instance) -> None:
     try:
-        if instance.owned is not None:
-            instance.owned.wait()
-        else:
+        if instance.owned is None:
             threading.Event().wait()
+        else:
+            instance.owned.wait()
+            with _current.lock:
+                if _current.instance is instance and (ending := _remove_ended()):
+                    raise FairleadError(f"{ending}. What it ran was ended, too.")
     except KeyboardInterrupt:
         logger.warning("Got KeyboardInterrupt, shutting down...")
         shutdown()

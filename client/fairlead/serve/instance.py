@@ -106,6 +106,8 @@ class Instance:
                 for answer in watch:
                     application = _find(answer.status, name)
                     if application is None or application.state == control_pb2.APPLICATION_STATE_DELETING:
+                        if self.owned is not None:
+                            self.owned.raise_failure()  # which deletes everything
                         raise RuntimeError(f"Deploying application {name} failed: it was deleted meanwhile.")
                     if application.generation > generation:
                         raise RuntimeError(f"Deploying application {name} failed: it was deployed anew meanwhile.")

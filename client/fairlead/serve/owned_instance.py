@@ -18,11 +18,14 @@ from pathlib import Path
 
 from fairlead.serve.config import HTTPOptions, ProxyLocation, Settings, gRPCOptions
 from fairlead.serve.environment import state_directory
+from fairlead.serve.orphans import end_orphans
 from fairlead.wire.errors import FairleadError
 
 logger = logging.getLogger("fairlead.serve")
 
 _CONTROLLER = "fairlead_gateway.control"
+_ORPHANS_S = 5.0
+"""What a controller that was killed has left behind has that long to drain."""
 _NEEDED = (
     "fairlead_gateway",
     "fairlead_replica",
@@ -95,6 +98,8 @@ class OwnedInstance:
         self.directory.mkdir(mode=0o700)
         self._said = b""
         self._ended = False
+        self.failed = False
+        """Whether :meth:`raise_failure` has said that it cannot run."""
         self._report, theirs = os.pipe()
         try:
             self._controller = subprocess.Popen(
@@ -154,14 +159,31 @@ class OwnedInstance:
             self._said += said
         for line in self._lines():
             if line.startswith("failed "):
+                self.failed = True
                 raise RuntimeError(f"Starting Fairlead failed: {line.removeprefix('failed ')}")
 
     def wait(self) -> None:
         """Blocks until the controller has ended."""
         self._controller.wait()
 
+    @property
+    def ending(self) -> str:
+        """How the controller has ended by itself, in words.
+
+        Empty while it runs, if it was told to end, and if :meth:`raise_failure` has said it already.
+        """
+        status = self._controller.poll()
+        if not status or self._ended or self.failed:
+            return ""
+        if status > 0:
+            return f"The instance's controller has ended with exit status {status}; its log says why"
+        return f"The instance's controller was ended by signal {-status} ({_signal_name(-status)})"
+
     def shut_down(self, timeout_s: float | None = None) -> None:
-        """Drains and ends everything; blocks until it has. What takes longer than ``timeout_s`` is killed."""
+        """Drains and ends everything; blocks until it has. What takes longer than ``timeout_s`` is killed.
+
+        Also where the controller was killed: what it has left behind has 5 s to drain.
+        """
         if os.getpid() != self.owner or self._ended:
             return
         self._ended = True
@@ -178,6 +200,7 @@ class OwnedInstance:
             raise
         finally:
             os.close(self._report)
+            end_orphans(self.directory, _ORPHANS_S if timeout_s is None else min(timeout_s, _ORPHANS_S))
             shutil.rmtree(self.directory, ignore_errors=True)
 
     def _kill_in(self, seconds: float) -> None:
@@ -190,6 +213,13 @@ class OwnedInstance:
 
     def _lines(self) -> list[str]:
         return self._said.decode(errors="replace").splitlines()
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return "unknown"
 
 
 def _warn_of_ignored(options: str, given: Settings, names: tuple[str, ...]) -> None:

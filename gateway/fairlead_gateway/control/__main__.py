@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fairlead.lifetime import process_ended
+from fairlead.lifetime import PROCESSES, process_ended
 from fairlead_gateway.control.controller import Controller, ControllerSettings
 from fairlead_gateway.control.gateways import BIND_FAILED, Door, Doors
 from fairlead_gateway.control.local_launcher import LocalLauncher
@@ -71,7 +71,8 @@ class _Program:
         loop = asyncio.get_running_loop()
         self._settings = settings
         self._report = report
-        self._controller = Controller(settings, LocalLauncher(logging.getLogger("fairlead.output")))
+        launcher = LocalLauncher(logging.getLogger("fairlead.output"), settings.directory / PROCESSES)
+        self._controller = Controller(settings, launcher)
         self._status: asyncio.Future[int] = loop.create_future()
         self._shutdown: asyncio.Task[None] | None = None
 

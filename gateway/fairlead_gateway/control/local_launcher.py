@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 
 from fairlead.lifetime import process_ended
 from fairlead_gateway.control.launcher import Ending, Process, Program
@@ -21,10 +22,14 @@ _POLL_S = 0.05
 
 
 class LocalLauncher:
-    """Starts Python programs, each in a session of its own, and writes their lines to the log."""
+    """Starts Python programs, each in a session of its own, and writes their lines to the log.
 
-    def __init__(self, output: logging.Logger) -> None:
+    ``record``: a file that says which processes run, for whoever has to end them if this process is killed.
+    """
+
+    def __init__(self, output: logging.Logger, record: Path | None = None) -> None:
         self._output = output
+        self._record = record
         self._supervisors: dict[_LocalProcess, asyncio.Task[None]] = {}
 
     def start(self, program: Program, on_end: Callable[[Ending], None]) -> Process:
@@ -50,6 +55,7 @@ class LocalLauncher:
         process = _LocalProcess(program.name, popen, self._output)
         supervisor = asyncio.get_running_loop().create_task(self._supervise(process, reader, on_end))
         self._supervisors[process] = supervisor
+        self._write_record()
         return process
 
     async def close(self) -> None:
@@ -72,7 +78,16 @@ class LocalLauncher:
         finally:
             transport.close()
             del self._supervisors[process]
+            self._write_record()
         on_end(Ending(status=status, last_lines=tuple(process.last_lines)))
+
+    def _write_record(self) -> None:
+        if self._record is None:
+            return
+        written = self._record.with_suffix(".new")
+        with open(os.open(written, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            file.writelines(f"{process.pid}\n" for process in self._supervisors)
+        written.replace(self._record)  # whole, also if this process is killed in the midst of it
 
 
 class _LocalProcess(asyncio.Protocol):
