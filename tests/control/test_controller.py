@@ -195,8 +195,8 @@ async def test_nothing_is_started_in_the_place_of_what_is_killed(tmp_path):
     async with World(tmp_path) as world:
         await world.deploy(deployment(code="fake:ready", num_replicas=2))
         await world.controller.kill()
-        # A crash would be made good for after a while.
-        assert world.controller.core.due is None
+        await asyncio.wait_for(world.loop, 10)
+        assert world.controller.core.observed.replicas == {}
 
 
 async def test_a_port_that_is_taken_is_fatal(tmp_path):

@@ -82,6 +82,7 @@ class Controller:
         self._hearings: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self._stopping = False
+        self._killed = False
 
     # Events.
 
@@ -164,8 +165,8 @@ class Controller:
     # The loop.
 
     async def run(self) -> None:
-        """Decides and acts until cancelled."""
-        while True:
+        """Decides and acts until cancelled or killed."""
+        while not self._killed:
             self._wake.clear()
             self._decide()
             due = [time for time in (self.core.due, self.gateways.due) if time is not None]
@@ -193,10 +194,8 @@ class Controller:
         await self._launcher.close()
 
     async def kill(self) -> None:
-        """Ends all processes at once."""
-        self._stopping = True
-        self.core.desired.delete_all()  # nothing is to be started in the place of what is killed
-        self.gateways.drain(time.monotonic())
+        """Ends all processes at once, and decides nothing from then on: nothing is started in their place."""
+        self._stopping = self._killed = True
         await self._launcher.close()
 
     def _act(self) -> None:
@@ -205,6 +204,8 @@ class Controller:
         self._wake.set()
 
     def _decide(self) -> None:
+        if self._killed:
+            return
         now = time.monotonic()
         for action in (*self.gateways.reconcile(now), *self.core.reconcile(now)):
             self._perform(action)
