@@ -1,13 +1,16 @@
 """How instances that belong to a driver end: with it, however it ends."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
@@ -21,11 +24,23 @@ class Echo:
     def __call__(self, value):
         return value
 
+def wait_for_end(instance, inner=api._wait_for_end):
+    print("waits", flush=True)
+    inner(instance)
+
+api._wait_for_end = wait_for_end
 api.start(http_options={"port": 0}, grpc_options={"port": 0})
 handle = api.run(Echo.bind())
 assert handle.remote(1).result() == 1
 print("up", flush=True)
 """
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 class Driver:
@@ -49,6 +64,10 @@ class Driver:
     def gone(self):
         """Whether all of the instance's processes end, within a while."""
         return psutil.wait_procs(self.children, timeout=20)[1] == []
+
+    def until_it_waits(self):
+        """Returns when its main thread is in a blocking wait, where signals are for the library."""
+        assert self.process.stdout.readline() == "waits\n"
 
     def left(self):
         """What is left of the directory, after a while for it to go."""
@@ -185,6 +204,7 @@ def test_a_blocking_run_whose_controller_is_killed_says_so_and_leaves_nothing(dr
         input()
         """
     )
+    one.until_it_waits()
     one.named("fairlead_gateway.control").kill()
     assert "controller was ended by signal 9" in one.process.stdout.readline()
     assert one.gone()
@@ -206,10 +226,87 @@ def test_a_forked_child_leaves_the_instance_alone(driver):
     assert one.process.stdout.readline() == "3\n"
 
 
-def test_ctrl_c_ends_a_blocking_run_in_order(driver):
-    one = driver("api.run(Echo.bind(), blocking=True)")
-    one.process.send_signal(signal.SIGINT)
-    one.process.wait(30)
-    assert one.process.returncode in (0, -signal.SIGINT)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("then", ["api.run(Echo.bind(), blocking=True)", "api.wait()"])
+def test_a_signal_ends_a_blocking_wait_in_order(driver, then, number):
+    one = driver(f"{then}\nprint('after', api.status().applications)")
+    one.until_it_waits()  # a deploy it would cut short
+    one.process.send_signal(number)
+    assert one.process.communicate(timeout=30)[0] == "after {}\n"
+    assert one.process.returncode == 0
     assert one.gone()
     assert one.left() == []
+
+
+def test_a_container_that_is_stopped_answers_what_is_under_way(driver, tmp_path):
+    gate, begun = tmp_path / "gate", tmp_path / "begun"
+    one = driver(
+        f"""
+        import pathlib
+
+        @deployment
+        def held(request):
+            pathlib.Path({str(begun)!r}).touch()
+            while not pathlib.Path({str(gate)!r}).exists():
+                time.sleep(0.01)
+            return "held"
+
+        api.run(held.bind(), name="held", route_prefix="/held")
+        print(api.instance_status().gateways[0].http_address, flush=True)
+        api.wait()
+        """
+    )
+    url = f"http://{one.process.stdout.readline().strip()}"
+    answers = []
+    caller = threading.Thread(target=lambda: answers.append(httpx.get(f"{url}/held", timeout=30)))
+    caller.start()
+    wait_until(begun.exists)
+    one.until_it_waits()
+    one.process.send_signal(signal.SIGTERM)
+    wait_until(lambda: httpx.get(f"{url}/-/healthz").status_code == 503)
+    gate.touch()
+    caller.join()
+    assert (answers[0].status_code, answers[0].text) == (200, "held")
+    assert one.process.wait(30) == 0
+    assert one.gone()
+    assert one.left() == []
+
+
+def test_a_second_signal_does_not_wait_for_the_drain(driver, tmp_path):
+    begun = tmp_path / "begun"
+    one = driver(
+        f"""
+        @deployment(graceful_shutdown_timeout_s=1000)
+        class Endless:
+            async def __call__(self, request):
+                import asyncio, pathlib
+                pathlib.Path({str(begun)!r}).touch()
+                await asyncio.Event().wait()
+
+        api.run(Endless.bind(), name="endless", route_prefix="/endless")
+        print(api.instance_status().gateways[0].http_address, flush=True)
+        api.wait()
+        """
+    )
+    url = f"http://{one.process.stdout.readline().strip()}"
+
+    def call():
+        with contextlib.suppress(httpx.HTTPError):
+            httpx.get(f"{url}/endless", timeout=30)
+
+    caller = threading.Thread(target=call)
+    caller.start()
+    wait_until(begun.exists)
+    one.until_it_waits()
+    one.process.send_signal(signal.SIGTERM)
+    wait_until(lambda: httpx.get(f"{url}/-/healthz").status_code == 503)
+    one.process.send_signal(signal.SIGTERM)
+    assert one.process.wait(30) == 143
+    caller.join()
+    assert one.gone()
+    assert one.left() == []
+
+
+def test_no_handler_is_installed_in_a_program_that_does_not_wait(driver):
+    one = driver("import signal; print(signal.getsignal(signal.SIGTERM) == signal.SIG_DFL, flush=True); input()")
+    assert one.process.stdout.readline() == "True\n"

@@ -13,6 +13,7 @@ import fairlead
 from fairlead.cli.imports import ImportPathError, load_application
 from fairlead.serve import api
 from fairlead.serve.config import HTTPOptions, gRPCOptions
+from fairlead.serve.termination import terminable
 from fairlead.v1 import control_pb2
 from fairlead.wire.errors import FairleadError
 
@@ -54,17 +55,18 @@ def run(
         bool, typer.Option("--insecure", help="Listen beyond this machine without TLS and authentication.")
     ] = False,
 ) -> None:
-    """Serve an application until Ctrl-C."""
+    """Serve an application until Ctrl-C or SIGTERM."""
     given = dict(_pair(argument) for argument in arguments or [])
-    target = load_application(import_path, app_dir, given)
-    api.start(
-        http_options=HTTPOptions(host=http_host, port=http_port),
-        grpc_options=gRPCOptions(host=grpc_host, port=grpc_port),
-        insecure=insecure,
-    )
-    api.run(target, name=name, route_prefix=route_prefix)
-    _say_where(api.instance_status(), name)
-    api.wait()
+    with terminable():
+        target = load_application(import_path, app_dir, given)
+        api.start(
+            http_options=HTTPOptions(host=http_host, port=http_port),
+            grpc_options=gRPCOptions(host=grpc_host, port=grpc_port),
+            insecure=insecure,
+        )
+        api.run(target, name=name, route_prefix=route_prefix)
+        _say_where(api.instance_status(), name)
+        api.wait()
 
 
 def _pair(argument: str) -> tuple[str, str]:

@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from fairlead.serve.instance import Instance
 from fairlead.serve.owned_instance import Doors, OwnedInstance, answers
 from fairlead.serve.progress import Progress
 from fairlead.serve.status import ServeStatus, serve_status
+from fairlead.serve.termination import Terminated, terminable
 from fairlead.serve.validation import check_route_prefix
 from fairlead.v1 import control_pb2
 from fairlead.wire.errors import FairleadError
@@ -76,8 +78,8 @@ def run(
     """Deploys an application, waits until it serves, and returns a handle to its ingress deployment.
 
     An instance is started if there is none; it ends with this process. An application of that name is updated in
-    place. ``blocking``: then waits for Ctrl-C, and shuts everything down. Accepted without effect: ``logging_config``,
-    ``external_scaler_enabled``, ``controller_options``.
+    place. ``blocking``: then waits as :func:`fairlead.serve.api.wait` does, for Ctrl-C or SIGTERM. Accepted without
+    effect: ``logging_config``, ``external_scaler_enabled``, ``controller_options``.
 
     Raises TypeError for what ``.bind()`` did not make, ValueError for a bad route prefix, RuntimeError with the
     replica's traceback if the application cannot be deployed, FairleadError (``RayServeException``) for an empty name.
@@ -107,6 +109,15 @@ def run_many(
 
 
 def _run_all(targets: Sequence[RunTarget], caller: str, *, blocking: bool, wait: bool) -> list[DeploymentHandle[Any]]:
+    if not blocking:
+        return _deploy_all(targets, caller, wait=wait)
+    with terminable():
+        handles = _deploy_all(targets, caller, wait=wait)
+        _block(_existing())
+        return handles
+
+
+def _deploy_all(targets: Sequence[RunTarget], caller: str, *, wait: bool) -> list[DeploymentHandle[Any]]:
     for one in targets:
         # Before anything is started; what takes longer is done while the controller starts.
         check_application(one.target, caller)
@@ -123,10 +134,7 @@ def _run_all(targets: Sequence[RunTarget], caller: str, *, blocking: bool, wait:
             for spec, generation in zip(specs, generations, strict=True):
                 with Progress() as progress:
                     instance.wait_until_running(spec.name, generation, progress.show)
-    handles = [DeploymentHandle[Any](spec.ingress_deployment, spec.name) for spec in specs]
-    if blocking:
-        _block(instance)
-    return handles
+    return [DeploymentHandle[Any](spec.ingress_deployment, spec.name) for spec in specs]
 
 
 def start(
@@ -360,22 +368,30 @@ def _at_exit() -> None:
 
 
 def wait() -> None:
-    """Blocks until Ctrl-C, then shuts everything down; or until the instance was shut down by somebody else.
+    """Blocks until Ctrl-C or SIGTERM, then shuts everything down; or until somebody else has shut it down.
 
-    Raises FairleadError if its controller ends otherwise; nothing is left of it then.
+    SIGTERM counts in the main thread, unless the program handles it itself. A second signal, while the shutdown lasts,
+    cuts it short and is raised: KeyboardInterrupt, or SystemExit with status 143. Raises FairleadError if the
+    instance's controller ends by itself; nothing is left of it then.
     """
     _block(_existing())
 
 
 def _block(instance: Instance) -> None:
-    try:
-        if instance.owned is None:
-            threading.Event().wait()
-        else:
-            instance.owned.wait()
-            with _current.lock:
-                if _current.instance is instance and (ending := _remove_ended()):
-                    raise FairleadError(f"{ending}. What it ran was ended, too.")
-    except KeyboardInterrupt:
-        logger.warning("Got KeyboardInterrupt, shutting down...")
-        shutdown()
+    with terminable():
+        try:
+            _wait_for_end(instance)
+        except (KeyboardInterrupt, Terminated) as signalled:
+            name = "SIGTERM" if isinstance(signalled, Terminated) else "KeyboardInterrupt"
+            logger.warning("Got %s, shutting down...", name)
+            shutdown()
+
+
+def _wait_for_end(instance: Instance) -> None:
+    if instance.owned is None:
+        while True:
+            time.sleep(1.0)  # see OwnedInstance.wait
+    instance.owned.wait()
+    with _current.lock:
+        if _current.instance is instance and (ending := _remove_ended()):
+            raise FairleadError(f"{ending}. What it ran was ended, too.")

@@ -24,6 +24,7 @@ from fairlead.wire.errors import FairleadError
 logger = logging.getLogger("fairlead.serve")
 
 _CONTROLLER = "fairlead_gateway.control"
+_POLL_S = 0.2
 _ORPHANS_S = 5.0
 """What a controller that was killed has left behind has that long to drain."""
 _NEEDED = (
@@ -163,8 +164,23 @@ class OwnedInstance:
                 raise RuntimeError(f"Starting Fairlead failed: {line.removeprefix('failed ')}")
 
     def wait(self) -> None:
-        """Blocks until the controller has ended."""
-        self._controller.wait()
+        """Blocks until the controller has ended.
+
+        In pieces of a second: a signal that comes just before a system call does not interrupt it.
+        """
+        if not hasattr(os, "pidfd_open"):
+            while self.alive:
+                time.sleep(_POLL_S)
+            return
+        try:
+            descriptor = os.pidfd_open(self._controller.pid)
+        except ProcessLookupError:
+            return
+        try:
+            while self.alive:
+                select.select([descriptor], [], [], 1.0)
+        finally:
+            os.close(descriptor)
 
     @property
     def ending(self) -> str:
