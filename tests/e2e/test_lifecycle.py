@@ -128,6 +128,15 @@ class TestDriversThatEnd:
         subprocess.run([sys.executable, "-c", program], env=environment, timeout=60, check=True)
 
 
+def handle_serves(handle: DeploymentHandle[Any]) -> bool:
+    """Whether a new call is answered."""
+    try:
+        handle.options(timeout_s=0.5).remote().result()
+    except (RayServeException, TimeoutError):
+        return False
+    return True
+
+
 class TestOneProcess:
     def test_shutdown_then_run_again(self, mine: Path) -> None:
         serve.start(proxy_location="Disabled")
@@ -146,6 +155,20 @@ class TestOneProcess:
         after = serve.run(Echo.bind(2), route_prefix=None)
         assert result(after.remote()) == "version 2"
         assert result(before.remote()) == "version 2", "handles name what they call"
+
+    def test_shutdown_lets_the_calls_of_this_program_finish(self, mine: Path, tmp_path: Path) -> None:
+        stage = Stage(tmp_path)
+        serve.start(proxy_location="Disabled")
+        handle = serve.run(Held.bind(stage), route_prefix=None)
+        under_way = handle.hold.remote("last")
+        stage.wait_for("held last")
+        ending = threading.Thread(target=serve.shutdown)
+        ending.start()
+        wait_until(lambda: not handle_serves(handle), lambda: "the application serves on")
+        stage.open("last")
+        assert result(under_way) == "last"
+        ending.join(LIMIT_S)
+        assert not ending.is_alive()
 
     def test_applications_come_and_go(self, mine: Path) -> None:
         serve.start(http_options={"port": 0}, grpc_options={"port": 0})

@@ -187,8 +187,10 @@ def shutdown() -> None:
         if instance is None:
             logger.info("There is nothing to shut down.")
             return
-        _forget()
-        instance.shut_down()
+        try:
+            instance.shut_down()  # this process's own calls are among those that finish
+        finally:
+            _forget()
 
 
 async def shutdown_async() -> None:
