@@ -35,9 +35,9 @@ class OptionsAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Redirect:
-    """A Starlette path matches the other form, with or without a trailing slash: 307, as in ``starlette.routing.Router``.
+    """A Starlette path matches with the other ending, a slash or none: 307, as in ``starlette.routing.Router``.
 
-    Make an absolute URL of ``raw_path``, and keep the query: one that begins with "//" would otherwise lead to another host.
+    Make an absolute URL of ``raw_path``, with the query: a path that begins with "//" would else lead to another host.
     """
 
     raw_path: bytes
