@@ -11,14 +11,15 @@ import sys
 import uvloop
 
 from fairlead_gateway.edge.binding import BindError, TcpListener
+from fairlead_gateway.edge.grpc_door import GrpcLimits
+from fairlead_gateway.edge.http import HttpLimits
 from fairlead_gateway.worker import Worker, WorkerConfig
 
 BIND_FAILED = 3
 """The exit status for a port or socket that is not to be had: starting again would not help."""
 
 
-def parse(argv: list[str] | None = None) -> WorkerConfig:
-    """The command line as a configuration."""
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m fairlead_gateway", description=__doc__)
     parser.add_argument("--controller", required=True, help="the controller's address, unix:/path")
     parser.add_argument("--gateway-id", required=True, help="this worker's name")
@@ -30,7 +31,21 @@ def parse(argv: list[str] | None = None) -> WorkerConfig:
     parser.add_argument("--insecure", action="store_true", help="listen beyond this machine without TLS and a token")
     parser.add_argument("--reuse-port", action="store_true", help="share the ports with other workers")
     parser.add_argument("--owner-pid", type=int, help="a process to end with")
-    options = parser.parse_args(argv)
+    http = parser.add_argument_group("HTTP")
+    http.add_argument(
+        "--http-keep-alive-timeout", type=float, metavar="SECONDS", default=HttpLimits().keep_alive_timeout_s
+    )
+    http.add_argument("--http-request-timeout", type=float, metavar="SECONDS", help="without it no limit")
+    http.add_argument("--http-root-path", default="", help="the prefix that a proxy has removed from paths")
+    rpc = parser.add_argument_group("gRPC")
+    rpc.add_argument("--grpc-request-timeout", type=float, metavar="SECONDS", help="without it no limit")
+    rpc.add_argument("--no-grpc-reflection", action="store_true", help="offer no reflection service")
+    return parser
+
+
+def parse(argv: list[str] | None = None) -> WorkerConfig:
+    """The command line as a configuration."""
+    options = _parser().parse_args(argv)
 
     def listener(host: str, port: int | None) -> TcpListener | None:
         if port is None:
@@ -43,6 +58,12 @@ def parse(argv: list[str] | None = None) -> WorkerConfig:
         socket=options.socket,
         http=listener(options.http_host, options.http_port),
         grpc=listener(options.grpc_host, options.grpc_port),
+        http_limits=HttpLimits(
+            keep_alive_timeout_s=options.http_keep_alive_timeout, request_timeout_s=options.http_request_timeout
+        ),
+        grpc_limits=GrpcLimits(request_timeout_s=options.grpc_request_timeout),
+        root_path=options.http_root_path,
+        reflection=not options.no_grpc_reflection,
         owner_pid=options.owner_pid,
     )
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fairlead.lifetime import process_ended
 from fairlead.v1 import control_pb2
 from fairlead_gateway.edge.binding import TcpListener
-from fairlead_gateway.edge.grpc_door import GrpcDoor
+from fairlead_gateway.edge.grpc_door import GrpcDoor, GrpcLimits
+from fairlead_gateway.edge.http import HttpLimits
 from fairlead_gateway.edge.http_door import HttpDoor
 from fairlead_gateway.edge.session_door import SessionDoor
 from fairlead_gateway.routing.router import Router
@@ -38,6 +39,14 @@ class WorkerConfig:
     """The HTTP port; None: none."""
     grpc: TcpListener | None = None
     """The gRPC port; None: none."""
+    http_limits: HttpLimits = field(default_factory=HttpLimits)
+    """What HTTP clients may do."""
+    grpc_limits: GrpcLimits = field(default_factory=GrpcLimits)
+    """What gRPC peers may do."""
+    root_path: str = ""
+    """The prefix that a proxy has removed from HTTP paths."""
+    reflection: bool = True
+    """Whether gRPC reflection is there."""
     owner_pid: int | None = None
     """A process to end with; None: none."""
     drain_s: float = 20.0
@@ -52,8 +61,14 @@ class Worker:
         self.router = Router(asyncio.get_running_loop())
         self._upstreams = Upstreams()
         self._sessions = SessionDoor(self.router)
-        self._grpc = GrpcDoor(self.router, sessions=self._sessions.handler)
-        self._http = HttpDoor(self.router, config.http) if config.http is not None else None
+        self._grpc = GrpcDoor(
+            self.router, sessions=self._sessions.handler, limits=config.grpc_limits, reflection=config.reflection
+        )
+        self._http = (
+            HttpDoor(self.router, config.http, limits=config.http_limits, root_path=config.root_path)
+            if config.http is not None
+            else None
+        )
         self._ending = asyncio.Event()
         self._grace_s = config.drain_s
 

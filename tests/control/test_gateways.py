@@ -31,6 +31,13 @@ def test_a_worker_is_started_with_its_doors(supervisor):
     assert supervisor.session_addresses == ["wire:/d/gateway-0.wire"]
 
 
+def test_what_doors_do_is_passed_on_as_it_is():
+    options = ("--insecure", "--http-root-path", "/x")
+    doors = Doors(http=Door(host="127.0.0.1", port=0), grpc=None, options=options)
+    supervisor = GatewaySupervisor(directory=Path("/d"), doors=doors)
+    assert supervisor.arguments("gateway-0")[-3:] == list(options)
+
+
 def test_a_worker_that_ends_comes_back_with_backoff_and_its_port(supervisor):
     supervisor.started("gateway-0", 7, 100.0)
     supervisor.said(view())

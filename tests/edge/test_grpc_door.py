@@ -12,7 +12,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from fairlead.v1 import serving_pb2, serving_pb2_grpc
 from fairlead.wire.trust import Trust
 from fairlead_gateway.edge.binding import BindError, InsecureBindingError, TcpListener, Tls
-from fairlead_gateway.edge.grpc_door import GrpcDoor
+from fairlead_gateway.edge.grpc_door import GrpcDoor, GrpcLimits
 from tests.edge.fake_router import FakeRouter, application
 
 PICKLE = "application/vnd.fairlead.pickle"
@@ -142,21 +142,57 @@ async def test_unix_socket_is_the_owners(door, tmp_path):
 async def test_session_handlers_are_made_for_each_trust(tmp_path):
     asked = []
 
-    def sessions(trust):
-        asked.append(trust)
+    def sessions(trust, longest_us):
+        asked.append((trust, longest_us))
 
         async def session(requests, context):
             yield trust.value.encode()
 
         return grpc.stream_stream_rpc_method_handler(session)
 
-    door = GrpcDoor(FakeRouter(), sessions=sessions)
+    door = GrpcDoor(FakeRouter(), sessions=sessions, limits=GrpcLimits(request_timeout_s=2.5))
     addresses = [await door.listen_owner(str(tmp_path / "g.sock")), await door.listen(TcpListener())]
     for address, expected in zip(addresses, (b"owner", b"untrusted"), strict=True):
         async with grpc.aio.insecure_channel(address) as channel:
             assert await channel.stream_stream("/fairlead.v1.ServingService/Session")().read() == expected
     await door.stop(0)
-    assert asked == [Trust.OWNER, Trust.UNTRUSTED]
+    assert asked == [(Trust.OWNER, 0), (Trust.UNTRUSTED, 2_500_000)]
+
+
+async def test_calls_over_tcp_are_bounded_and_those_of_the_owner_are_not(tmp_path):
+    router = FakeRouter()
+    router.deploy(application())
+    door = GrpcDoor(router, limits=GrpcLimits(request_timeout_s=2.5))
+    unix, tcp = await door.listen_owner(str(tmp_path / "g.sock")), await door.listen(TcpListener())
+    for address in (unix, tcp):
+        async with grpc.aio.insecure_channel(address) as channel:
+            stub = serving_pb2_grpc.ServingServiceStub(channel)
+            for timeout in (None, 60, 1):
+                await stub.Call(serving_pb2.CallRequest(), timeout=timeout)
+            await stub.CallStream(serving_pb2.CallStreamRequest()).read()
+            await stub.CallBidi(iter([serving_pb2.CallBidiRequest()])).read()
+            await stub.Broadcast(serving_pb2.BroadcastRequest()).read()
+    await door.stop(0)
+    timeouts = [call.header.timeout_us for call in router.calls]
+    assert len(timeouts) == 12
+    none, long, short, *streams = timeouts[:6]
+    assert (none, streams) == (0, [0, 0, 0])
+    assert long > 2_500_000
+    assert 0 < short < 2_500_000  # gRPC rounds
+    none, long, short, *streams = timeouts[6:]
+    assert {none, long, *streams} == {2_500_000}
+    assert 0 < short < 2_500_000  # gRPC rounds
+
+
+async def test_without_reflection():
+    door = GrpcDoor(FakeRouter(), reflection=False)
+    async with grpc.aio.insecure_channel(await door.listen(TcpListener())) as channel:
+        for version in ("v1", "v1alpha"):
+            method = f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo"
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await channel.stream_stream(method)(iter([b""])).read()
+            assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    await door.stop(0)
 
 
 async def test_stop_lets_calls_finish():

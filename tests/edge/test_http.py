@@ -18,11 +18,11 @@ from tests.edge.fake_router import FakeRouter, application
 
 
 @contextlib.asynccontextmanager
-async def served(behave=None, *, applications=None, limits=None, listener=None):
+async def served(behave=None, *, applications=None, limits=None, listener=None, root_path=""):
     """A door with an application: ``(client, router, address)``."""
     router = FakeRouter(behave or echo)
     router.deploy(*(applications if applications is not None else [application()]))
-    door = HttpDoor(router, listener or TcpListener(), limits=limits)
+    door = HttpDoor(router, listener or TcpListener(), limits=limits, root_path=root_path)
     address = await door.start()
     async with httpx.AsyncClient(base_url=f"http://{address}", trust_env=False, timeout=10) as client:
         try:
@@ -76,6 +76,16 @@ class TestRequest:
         assert request.client_host == "127.0.0.1"
         assert f"{request.server_host}:{request.server_port}" == address
         assert (b"x-own", b"value") in [(field.name, field.value) for field in request.headers]
+
+    @pytest.mark.parametrize("root_path", ["/be hind", "/be hind/"])
+    async def test_a_prefix_that_a_proxy_removed_is_back(self, root_path):
+        applications = [application("app", route_prefix="/app")]
+        async with served(applications=applications, root_path=root_path) as (client, router, _):
+            assert (await client.get("/app/x%20y")).status_code == 200
+            assert (await client.get("/be hind/app/x")).status_code == 404
+        request = request_of(router.calls[0])
+        assert (request.path, request.root_path) == ("/be hind/app/x y", "/be hind/app")
+        assert request.raw_path == b"/be%20hind/app/x%20y"
 
     @pytest.mark.parametrize(
         "name", ["serve_multiplexed_model_id", "SERVE-MULTIPLEXED-MODEL-ID", "serve-multiplexed_model-id"]
@@ -393,6 +403,13 @@ class TestListener:
             assert connection._head_timer is None
         writer.close()
         await door.stop(1)
+
+    async def test_an_idle_connection_is_closed(self):
+        async with served(limits=HttpLimits(keep_alive_timeout_s=0.05)) as (_, _, address):
+            reader, writer = await open_raw(address)
+            writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+            assert (await asyncio.wait_for(reader.read(), 10)).startswith(b"HTTP/1.1 200 ")
+            writer.close()
 
     async def test_websocket_is_declined(self):
         async with served() as (client, router, _):

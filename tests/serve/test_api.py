@@ -160,8 +160,8 @@ def test_what_cannot_run_is_refused_before_anything_happens():
 
 def test_options_without_effect_are_named(caplog):
     with caplog.at_level(logging.WARNING):
-        api.start(http_options={"root_path": "/behind"})
-    assert "http_options: root_path has no effect yet" in caplog.text
+        api.start(grpc_options={"grpc_servicer_functions": ["a.b"]})
+    assert "grpc_options: grpc_servicer_functions has no effect yet" in caplog.text
 
 
 def test_tls_is_refused_rather_than_left_out():

@@ -70,7 +70,7 @@ class HTTPOptions(Settings):
     root_path: str = ""
     """The prefix that a proxy in front has removed from paths."""
     request_timeout_s: float | None = None
-    """Seconds that a request may take, queueing included; None: no limit."""
+    """Seconds that a request may take, queueing included, unless it says otherwise itself; None: no limit."""
     keep_alive_timeout_s: float = 90
     """Seconds that an idle connection is kept open."""
     ssl_keyfile: str | None = None
@@ -111,7 +111,7 @@ class gRPCOptions(Settings):
     request_timeout_s: float | None = None
     """Seconds that a request may take, queueing included; None: no limit but the caller's deadline."""
     enable_reflection: bool = True
-    """Whether the reflection service is offered."""
+    """Whether the reflection service, which describes all others, is offered."""
 
     def __post_init__(self) -> None:
         if self.host is not None:

@@ -16,7 +16,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fairlead.serve.config import HTTPOptions, ProxyLocation, Settings, gRPCOptions
+from fairlead.serve.config import HTTPOptions, ProxyLocation, gRPCOptions
 from fairlead.serve.environment import state_directory
 from fairlead.serve.orphans import end_orphans
 from fairlead.wire.errors import FairleadError
@@ -64,8 +64,8 @@ class Doors:
         if http.ssl_certfile is not None:
             raise FairleadError("HTTP over TLS is not available yet; leave out ssl_certfile and ssl_keyfile.")
         grpc = grpc or gRPCOptions()
-        _warn_of_ignored("http_options", http, ("root_path", "request_timeout_s"))
-        _warn_of_ignored("grpc_options", grpc, ("grpc_servicer_functions", "request_timeout_s"))
+        if grpc.grpc_servicer_functions:
+            logger.warning("grpc_options: grpc_servicer_functions has no effect yet.")
         disabled = ProxyLocation.Disabled in (ProxyLocation.of(proxy_location), http.location)
         return cls(
             http=None if disabled or http.host is None else http,
@@ -74,14 +74,27 @@ class Doors:
         )
 
     def arguments(self) -> list[str]:
-        """For the controller's command line."""
-        arguments = ["--insecure"] if self.insecure else []
+        """For the controller's command line; what follows ``--`` is for gateway workers."""
+        arguments = []
         for name, door in (("http", self.http), ("grpc", self.grpc)):
             if door is None or door.host is None:
                 arguments.append(f"--no-{name}")
             else:
                 arguments += [f"--{name}-host", door.host, f"--{name}-port", str(door.port)]
-        return arguments
+        return [*arguments, "--", *self._worker_options()]
+
+    def _worker_options(self) -> list[str]:
+        options = ["--insecure"] if self.insecure else []
+        if http := self.http:
+            options += ["--http-keep-alive-timeout", str(http.keep_alive_timeout_s), "--http-root-path", http.root_path]
+            if http.request_timeout_s is not None:
+                options += ["--http-request-timeout", str(http.request_timeout_s)]
+        if grpc := self.grpc:
+            if grpc.request_timeout_s is not None:
+                options += ["--grpc-request-timeout", str(grpc.request_timeout_s)]
+            if not grpc.enable_reflection:
+                options.append("--no-grpc-reflection")
+        return options
 
 
 class OwnedInstance:
@@ -236,12 +249,6 @@ def _signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return "unknown"
-
-
-def _warn_of_ignored(options: str, given: Settings, names: tuple[str, ...]) -> None:
-    for name in names:
-        if getattr(given, name):
-            logger.warning("%s: %s has no effect yet.", options, name)
 
 
 def _check_installation() -> None:

@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         doors=Doors(
             http=None if arguments.no_http else Door(host=arguments.http_host, port=arguments.http_port),
             grpc=None if arguments.no_grpc else Door(host=arguments.grpc_host, port=arguments.grpc_port),
-            insecure=arguments.insecure,
+            options=tuple(arguments.options),
         ),
         owner_pid=arguments.owner_pid,
     )
@@ -170,8 +170,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--grpc-host", default="127.0.0.1")
     parser.add_argument("--grpc-port", type=int, default=9000)
     parser.add_argument("--no-grpc", action="store_true", help="open no gRPC door")
-    parser.add_argument("--insecure", action="store_true", help="let other hosts in without authentication")
     parser.add_argument("--log-level", default="warning", choices=["debug", "info", "warning", "error"])
+    parser.add_argument("options", nargs="*", metavar="-- OPTIONS", help="options of gateway workers, passed on")
     return parser
 
 

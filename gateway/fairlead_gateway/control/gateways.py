@@ -33,8 +33,8 @@ class Doors:
     """None: not at all."""
     grpc: Door | None
     """None: not at all."""
-    insecure: bool = False
-    """Whether a door that other hosts can reach may be open to everybody."""
+    options: tuple[str, ...] = ()
+    """More of the workers' command line, as it is: what their doors do beside listening."""
 
 
 @dataclass(kw_only=True)
@@ -58,7 +58,7 @@ class GatewaySupervisor:
         self.due: float | None = None
         """When to reconcile next if nothing happens before; None: no need."""
         self._directory = directory
-        self._insecure = doors.insecure
+        self._options = doors.options
         self._drain_deadline: float | None = None
         self._workers = {
             name: _Worker(gateway_id=name, http=doors.http, grpc=doors.grpc)
@@ -83,9 +83,7 @@ class GatewaySupervisor:
             arguments += ["--http-host", worker.http.host, "--http-port", str(worker.http.port)]
         if worker.grpc is not None:
             arguments += ["--grpc-host", worker.grpc.host, "--grpc-port", str(worker.grpc.port)]
-        if self._insecure:
-            arguments.append("--insecure")
-        return arguments
+        return [*arguments, *self._options]
 
     def started(self, gateway_id: str, pid: int, now: float) -> None:
         """The process runs."""

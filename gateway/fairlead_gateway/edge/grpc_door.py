@@ -26,8 +26,8 @@ from fairlead_gateway.edge.serving import SERVICE, ServingHandlers
 from fairlead_gateway.edge.upstream import CallRouter
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
-SessionHandlers: TypeAlias = Callable[[Trust], "grpc.RpcMethodHandler[Any, Any]"]
-"""Gives the handler of ``ServingService.Session`` for peers of one trust."""
+SessionHandlers: TypeAlias = Callable[[Trust, int], "grpc.RpcMethodHandler[Any, Any]"]
+"""Gives the handler of ``ServingService.Session`` for peers of one trust, and the microseconds that a call may take."""
 
 _SESSION = f"/{SERVICE}/Session"
 _OPEN_METHODS = "/grpc.health.v1.Health/"
@@ -43,6 +43,8 @@ class GrpcLimits:
 
     gRPC's own default is 4 MiB. Models take images and arrays; a deployment that faces strangers may want less.
     """
+    request_timeout_s: float | None = None
+    """Seconds that a call over TCP may take, queueing included; None: no limit but the caller's deadline."""
     max_metadata_bytes: int = 16 * 1024
     """The most metadata of a call."""
     max_concurrent_streams: int = 1000
@@ -72,20 +74,25 @@ class GrpcLimits:
 
 
 class GrpcDoor:
-    """All gRPC listeners of a gateway worker. Belongs to one event loop.
+    """All gRPC listeners of a gateway worker. Belongs to one event loop. ``reflection``: whether that service is there.
 
     ``health`` is updated here from the router's table; draining is the worker's to say, through :meth:`drain`.
     """
 
     def __init__(
-        self, router: CallRouter, *, sessions: SessionHandlers | None = None, limits: GrpcLimits | None = None
+        self,
+        router: CallRouter,
+        *,
+        sessions: SessionHandlers | None = None,
+        limits: GrpcLimits | None = None,
+        reflection: bool = True,
     ) -> None:
         self.health = Health(always=(SERVICE,))
         self._router = router
         self._sessions = sessions
         self._limits = limits or GrpcLimits()
         self._gathering = Gathering(router, asyncio.get_running_loop())
-        self._reflection = Reflection((serving_pb2.DESCRIPTOR, health_pb2.DESCRIPTOR))
+        self._reflection = Reflection((serving_pb2.DESCRIPTOR, health_pb2.DESCRIPTOR)) if reflection else None
         self._servers: list[grpc.aio.Server] = []
         self._socket_path: str | None = None
         router.table.on_change.append(self._refresh)
@@ -100,7 +107,7 @@ class GrpcDoor:
 
         Raises BindError.
         """
-        server = self._server(Access.owner(), reuse_port=False)
+        server = self._server(Access.owner(), reuse_port=False, longest_s=None)
         try:
             server.add_insecure_port(f"unix:{path}")
         except RuntimeError as error:
@@ -119,7 +126,7 @@ class GrpcDoor:
         probe = bind(listener)
         port = probe.getsockname()[1]
         probe.close()
-        server = self._server(Access.of(listener), listener.reuse_port)
+        server = self._server(Access.of(listener), listener.reuse_port, self._limits.request_timeout_s)
         address = format_address(listener.host or "[::]", port)
         try:
             if listener.tls is None:
@@ -158,14 +165,16 @@ class GrpcDoor:
         await server.start()
         self._servers.append(server)
 
-    def _server(self, access: Access, reuse_port: bool) -> grpc.aio.Server:
+    def _server(self, access: Access, reuse_port: bool, longest_s: float | None) -> grpc.aio.Server:
+        longest_us = 0 if longest_s is None else int(longest_s * 1e6) or 1
         methods = ServingHandlers(
-            self._router, self._gathering, access.trust, self._limits.max_message_bytes
+            self._router, self._gathering, access.trust, self._limits.max_message_bytes, longest_us
         ).by_method()
         methods.update(self.health.by_method())
-        methods.update(self._reflection.by_method())
+        if self._reflection is not None:
+            methods.update(self._reflection.by_method())
         if self._sessions is not None:
-            methods[_SESSION] = self._sessions(access.trust)
+            methods[_SESSION] = self._sessions(access.trust, longest_us)
         return grpc.aio.server(
             handlers=(_Methods(methods) if access.open else _GuardedMethods(methods, access),),
             options=self._limits.options(reuse_port),

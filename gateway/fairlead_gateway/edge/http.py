@@ -75,18 +75,29 @@ class HttpLimits:
     """Bytes of the request line and the header fields; above it the answer is 431."""
     head_timeout_s: float = 30.0
     """Seconds that a client may take to send the head of a request."""
-    keep_alive_timeout_s: int = 90
+    keep_alive_timeout_s: float = 90
     """Seconds that an idle connection is kept."""
 
 
 class HttpApp:
-    """The application. ``access``: who is let in; None: everybody who can connect."""
+    """The application. ``access``: who is let in; None: everybody who can connect.
 
-    def __init__(self, router: CallRouter, *, limits: HttpLimits | None = None, access: Access | None = None) -> None:
+    ``root_path``: a prefix that a proxy has removed from all paths; handlers see it, as in ASGI.
+    """
+
+    def __init__(
+        self,
+        router: CallRouter,
+        *,
+        limits: HttpLimits | None = None,
+        access: Access | None = None,
+        root_path: str = "",
+    ) -> None:
         self.limits = limits or HttpLimits()
         self.draining = False
         """Whether ``/-/healthz`` says that no more requests should come."""
         self._router = router
+        self._root_path = root_path.rstrip("/")
         self._access = access or Access(Trust.UNTRUSTED)
         self._mounts = Mounts()
         self._builtins: dict[str, Callable[[], Reply]] = {"/-/healthz": self._healthz, "/-/routes": self._routes}
@@ -136,7 +147,8 @@ class HttpApp:
         header = call_header(mount, noticed, timeout_s)
         answer = Answer(self.limits.max_message_bytes)
         # The payload is made here, of a request that may say what it likes: the router checks no trust in it.
-        answer.attach(self._router.start(header, encode(scope, mount, body), answer, trust=Trust.OWNER))
+        payload = encode(scope, mount, body, self._root_path)
+        answer.attach(self._router.start(header, payload, answer, trust=Trust.OWNER))
         connection: HttpConnection | None = scope.get(CONNECTION)
         if connection is not None and noticed.get(KEEP_ON_DISCONNECT) != "?1":
             connection.running = answer

@@ -22,10 +22,12 @@ _COPY_LIMIT = 64 * 1024
 
 
 class HttpDoor:
-    """One HTTP listener. Belongs to one event loop."""
+    """One HTTP listener. Belongs to one event loop. ``root_path``: a prefix that a proxy has removed from all paths."""
 
-    def __init__(self, router: CallRouter, listener: TcpListener, *, limits: HttpLimits | None = None) -> None:
-        self.app = HttpApp(router, limits=limits, access=Access.of(listener))
+    def __init__(
+        self, router: CallRouter, listener: TcpListener, *, limits: HttpLimits | None = None, root_path: str = ""
+    ) -> None:
+        self.app = HttpApp(router, limits=limits, access=Access.of(listener), root_path=root_path)
         self._listener = listener
         self._server: uvicorn.Server | None = None
         self._clock: asyncio.Task[None] | None = None
@@ -82,7 +84,7 @@ class HttpDoor:
             # Given, so that uvicorn does not look into the environment.
             forwarded_allow_ips="",
             workers=1,
-            timeout_keep_alive=limits.keep_alive_timeout_s,
+            timeout_keep_alive=limits.keep_alive_timeout_s,  # type: ignore[arg-type]  # fractions do as well
             **tls,
         )
 

@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, TypeAlias
+from urllib.parse import quote
 
 from fairlead.v1 import http_pb2, session_pb2
 from fairlead.wire.errors import FairleadError, InvalidCallError, MessageTooLargeError
@@ -80,17 +81,17 @@ def _read_names(header: session_pb2.CallHeader, noticed: dict[str, str]) -> None
         pass  # a request is not refused for its id: it gets a new one
 
 
-def encode(scope: Scope, mount: Mount, body: bytes) -> bytes:
-    """The request as an encoded ``HttpRequest``."""
+def encode(scope: Scope, mount: Mount, body: bytes, removed: str = "") -> bytes:
+    """The request as an encoded ``HttpRequest``. ``removed``: the prefix that a proxy has taken off the path."""
     client = scope.get("client") or ("", 0)
     server = scope.get("server") or ("", 0)
     return http_pb2.HttpRequest(
         method=scope["method"],
         scheme=scope["scheme"],
-        path=scope["path"],
-        raw_path=scope["raw_path"],
+        path=removed + scope["path"],
+        raw_path=quote(removed).encode() + scope["raw_path"] if removed else scope["raw_path"],
         query_string=scope["query_string"],
-        root_path=mount.root_path,
+        root_path=removed + mount.root_path,
         headers=[_HttpHeader(name=name, value=value) for name, value in scope["headers"]],
         body=body,
         http_version=scope["http_version"],

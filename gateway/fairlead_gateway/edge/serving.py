@@ -44,13 +44,17 @@ _CallResponse = serving_pb2.CallResponse
 
 
 class ServingHandlers:
-    """The handlers for one level of trust. ``limit``: the largest message of a result in bytes."""
+    """The handlers for one level of trust.
 
-    def __init__(self, router: CallRouter, gathering: Gathering, trust: Trust, limit: int) -> None:
+    ``limit``: the largest message of a result in bytes. ``longest_us``: microseconds that a call may take; 0: no limit.
+    """
+
+    def __init__(self, router: CallRouter, gathering: Gathering, trust: Trust, limit: int, longest_us: int = 0) -> None:
         self._router = router
         self._gathering = gathering
         self._trust = trust
         self._limit = limit
+        self._longest_us = longest_us
 
     def by_method(self) -> dict[str, Handler]:
         """The handlers by full method name: ``Session`` is not among them."""
@@ -68,6 +72,7 @@ class ServingHandlers:
             message = _CallRequest.FromString(request)
             payload = message.payload
             media_type = fill_header(header, message.target, payload.content_type, context)
+            bound_deadline(header, self._longest_us)
         except Exception as error:
             await _fail(context, _outcome(error), header.request_id)
         answer = Answer(self._limit)
@@ -90,6 +95,7 @@ class ServingHandlers:
         message = await _parsed(serving_pb2.CallStreamRequest.FromString, request, context)
         header = session_pb2.CallHeader(stream=True)
         media_type = await _filled(header, message.target, message.payload.content_type, context)
+        bound_deadline(header, self._longest_us)
         answer = Answer(self._limit)
         _start(self._router, header, message.payload.data, answer, context, self._trust)
         async for item in _items(answer, header, context):
@@ -105,6 +111,7 @@ class ServingHandlers:
         header = session_pb2.CallHeader(stream=True)
         content_type = message.payload.content_type
         media_type = await _filled(header, message.target, content_type, context)
+        bound_deadline(header, self._longest_us)
         answer = Answer(self._limit)
         call = _start(self._router, header, message.payload.data, answer, context, self._trust, last=False)
         pump = asyncio.get_running_loop().create_task(_pump(requests, call, answer, content_type))
@@ -120,6 +127,7 @@ class ServingHandlers:
         message = await _parsed(serving_pb2.BroadcastRequest.FromString, request, context)
         header = session_pb2.CallHeader(stream=True, broadcast=True)
         await _filled(header, message.target, message.payload.content_type, context)
+        bound_deadline(header, self._longest_us)
         answer = Answer(self._limit)
         _start(self._router, header, message.payload.data, answer, context, self._trust)
         async for item in _items(answer, header, context):
@@ -152,6 +160,12 @@ def fill_header(header: session_pb2.CallHeader, target: serving_pb2.Target, cont
     if remaining is not None:
         header.timeout_us = int(remaining * 1e6) or 1  # 0 would mean no deadline
     return codec.media_type
+
+
+def bound_deadline(header: session_pb2.CallHeader, longest_us: int) -> None:
+    """Shortens the time that a call may take to a listener's limit in microseconds; 0: it has none."""
+    if longest_us and not 0 < header.timeout_us <= longest_us:
+        header.timeout_us = longest_us
 
 
 def checked_request_id(request_id: str) -> str:

@@ -14,6 +14,7 @@ from fairlead.wire.local import LocalListener, listen_local
 from fairlead.wire.session import Stream, cost
 from fairlead.wire.trust import Trust
 from fairlead_gateway.edge.binding import BindError
+from fairlead_gateway.edge.serving import bound_deadline
 from fairlead_gateway.routing.router import Router, StartedCall
 
 
@@ -40,16 +41,21 @@ class SessionDoor:
             raise BindError(f"cannot listen on {path}: {error.strerror or error}") from error
         return self._listener.address
 
-    def handler(self, trust: Trust) -> grpc.RpcMethodHandler[Any, Any]:
-        """The handler for a listener whose peers are trusted that far."""
-        accept = self.acceptor(trust)
+    def handler(self, trust: Trust, longest_us: int = 0) -> grpc.RpcMethodHandler[Any, Any]:
+        """The handler for a listener whose peers are trusted that far; see :meth:`acceptor`."""
+        accept = self.acceptor(trust, longest_us)
         return session_handler(lambda context: accept, links=self.links)
 
-    def acceptor(self, trust: Trust) -> Acceptor:
-        """What takes the calls of a link whose peer is trusted that far."""
+    def acceptor(self, trust: Trust, longest_us: int = 0) -> Acceptor:
+        """What takes the calls of a link whose peer is trusted that far.
+
+        ``longest_us``: microseconds that a call may take; 0: no limit.
+        """
         router = self._router
 
         def accept(stream: Stream, header: session_pb2.CallHeader, payload: bytes, more: bool, last: bool) -> None:
+            if longest_us:
+                bound_deadline(header, longest_us)
             _SessionCall(stream, router, header, payload, trust, more, last)
 
         return accept
