@@ -109,7 +109,8 @@ def test_answers_as_starlette_does(drawn: list[tuple[str, list[str] | None]], as
             case Found(route=route, params=params):
                 assert (status, detail) == (200, (route.target, params))
             case Redirect(raw_path=raw):
-                assert (status, detail) == (307, unquote(raw.decode()))
+                # Starlette leaves a percent sign in its Location as it is, so that a client decodes it once more.
+                assert (status, detail) == (307, unquote(unquote(raw.decode())))
             case MethodNotAllowed():
                 assert status == 405
             case OptionsAnswer():

@@ -8,7 +8,7 @@ part looks at each character a fixed number of times, so the time is linear in t
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final, TypeAlias
 
 from fairlead_gateway.edge.paths.converters import UUID_REGEX
@@ -16,7 +16,9 @@ from fairlead_gateway.edge.paths.converters import UUID_REGEX
 Span: TypeAlias = tuple[int, int]
 
 _MARK: Final = b"\x01"
+_STR, _PATH, _INT = re.compile("[^/]+"), re.compile(".+"), re.compile("[0-9]+")
 _UUID: Final = re.compile(UUID_REGEX)
+_UUIDS: Final = re.compile(f"(?=({UUID_REGEX}))")  # those that overlap, too
 
 
 def spans(text: str, parts: Sequence[tuple[str, str]]) -> list[Span] | None:
@@ -48,29 +50,31 @@ def _literal_back(text: str, after: bytearray, literal: str) -> bytearray:
     return here
 
 
-def _run_back(text: str, after: bytearray, allowed: Callable[[str], bool]) -> bytearray:
-    """The places from which one or more allowed characters lead to a marked one."""
+def _run_back(text: str, after: bytearray, runs: re.Pattern[str]) -> bytearray:
+    """The places from which one or more characters of a run lead to a marked one: all before the run's last mark."""
     here = bytearray(len(after))
-    for at in range(len(text) - 1, -1, -1):
-        if allowed(text[at]):
-            here[at] = after[at + 1] | here[at + 1]
+    for run in runs.finditer(text):
+        start, end = run.span()
+        last = after.rfind(_MARK, start + 1, end + 1)
+        if last >= 0:
+            here[start:last] = _MARK * (last - start)
     return here
 
 
 def _union(one: bytearray, other: bytearray) -> bytearray:
-    return bytearray(a | b for a, b in zip(one, other, strict=True))
+    return bytearray((int.from_bytes(one) | int.from_bytes(other)).to_bytes(len(one)))
 
 
 def _path_back(text: str, after: bytearray) -> bytearray:
-    return _union(after, _run_back(text, after, lambda character: character != "\n"))
+    return _union(after, _run_back(text, after, _PATH))
 
 
 def _str_back(text: str, after: bytearray) -> bytearray:
-    return _run_back(text, after, lambda character: character != "/")
+    return _run_back(text, after, _STR)
 
 
 def _int_back(text: str, after: bytearray) -> bytearray:
-    return _run_back(text, after, _digit)
+    return _run_back(text, after, _INT)
 
 
 def _float_back(text: str, after: bytearray) -> bytearray:
@@ -80,10 +84,8 @@ def _float_back(text: str, after: bytearray) -> bytearray:
 
 def _uuid_back(text: str, after: bytearray) -> bytearray:
     here = bytearray(len(after))
-    for at in range(len(text)):
-        until = _uuid_end(text, at)
-        if until is not None:
-            here[at] = after[until]
+    for match in _UUIDS.finditer(text):
+        here[match.start()] = after[match.end(1)]
     return here
 
 
@@ -111,25 +113,15 @@ def _float_longest(text: str, after: bytearray, at: int) -> int:
 
 
 def _uuid_longest(text: str, after: bytearray, at: int) -> int:
-    until = _uuid_end(text, at)
-    assert until is not None, "marked, so there is one"
-    return until
-
-
-def _uuid_end(text: str, at: int) -> int | None:
-    """Where a UUID that begins here ends; there is but one place, since a dash is never a digit."""
+    # Where one begins there is but one end, since a dash is never a digit.
     match = _UUID.match(text, at)
-    return match and match.end()
-
-
-def _digit(character: str) -> bool:
-    return "0" <= character <= "9"
+    assert match is not None, "marked, so there is one"
+    return match.end()
 
 
 def _digits_end(text: str, at: int) -> int:
-    while at < len(text) and _digit(text[at]):
-        at += 1
-    return at
+    digits = _INT.match(text, at)
+    return digits.end() if digits else at
 
 
 _BACK: Final = {

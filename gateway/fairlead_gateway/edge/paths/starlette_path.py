@@ -40,8 +40,8 @@ class StarlettePath:
         self.parts = _parse(source, converters)
         """Literal text and parameters, in turn."""
         self._regex = _compile(source, self.parts)
-        # Only these run in linear time; what a user's own converter takes nobody else can match.
-        self._simple = _at_most_one_each(self.parts) or any(not p.converter.language for p in self.parameters)
+        self.left_to_re = _at_most_one_each(self.parts) or any(not p.converter.language for p in self.parameters)
+        """Whether ``re`` matches it: in linear time, but for a user's own converter, which nothing else can match."""
 
     @property
     def parameters(self) -> list[Parameter]:
@@ -67,7 +67,7 @@ class StarlettePath:
         return values
 
     def _capture(self, text: str) -> list[str] | None:
-        if self._simple:
+        if self.left_to_re:
             match = self._regex.fullmatch(text)
             return match and [match[parameter.name] for parameter in self.parameters]
         found = spans(
