@@ -18,6 +18,7 @@ PUBLIC: dict[str, set[str]] = {
         "Deployment",
         "HTTPOptions",
         "RunTarget",
+        "batch",
         "delete",
         "deployment",
         "get_app_handle",
@@ -25,6 +26,7 @@ PUBLIC: dict[str, set[str]] = {
         "get_multiplexed_model_id",
         "get_replica_context",
         "get_request_context",
+        "multiplexed",
         "run",
         "run_many",
         "shutdown",
@@ -34,6 +36,8 @@ PUBLIC: dict[str, set[str]] = {
     },
     # The parts: what they hold is imported from its module.
     "fairlead.cli": set(),
+    "fairlead.serve.batching": {"_RuntimeSummaryStatistics", "batch"},
+    "fairlead.serve.multiplexing": {"multiplexed"},
     "fairlead.wire": set(),
     "fairlead_gateway": set(),
     "fairlead_gateway.control": set(),
@@ -52,7 +56,7 @@ PORTED: dict[str, set[str]] = {
         "RequestRouterConfig",
         "gRPCOptions",
     },
-    "fairlead.serve.context": {"ReplicaContext", "_get_serve_request_context"},
+    "fairlead.serve.context": {"ReplicaContext", "_get_serve_batch_request_context", "_get_serve_request_context"},
     "fairlead.serve.exceptions": {
         "BackPressureError",
         "DeploymentUnavailableError",

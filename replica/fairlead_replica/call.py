@@ -220,6 +220,8 @@ class Call:
     def _release(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        if self._context is not None:
+            self._context.finish()
         self._task = None
         del self.stream  # each owns the other: without this, every call would wait for the garbage collector
         self._host.release(self)

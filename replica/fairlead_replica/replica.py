@@ -15,6 +15,8 @@ from typing import Any
 from fairlead.lifetime import process_ended
 from fairlead.serve import connection
 from fairlead.serve.context import ReplicaContext, set_replica_context
+from fairlead.serve.multiplexing.decorator import announce
+from fairlead.serve.multiplexing.registry import registry
 from fairlead.v1 import control_pb2, replica_pb2
 from fairlead.wire.errors import FairleadError
 from fairlead.wire.link import Link
@@ -116,7 +118,9 @@ class Replica:
         try:
             assigned = await self._assigned
             runtime, hooks = await self._build(assigned)
-            listener = await listen_local(assigned.socket_path, runtime.acceptor, load=runtime.load, links=self._links)
+            listener = await listen_local(
+                assigned.socket_path, runtime.acceptor, links=self._links, on_link=runtime.opened
+            )
             self._listener = listener
         except BaseException as error:
             return error
@@ -160,8 +164,13 @@ class Replica:
         if hooks.failed_checks:
             raise FairleadError(f"the first health check failed: {hooks.health_message}")
         runtime = Runtime(
-            target, application=assigned.application, max_ongoing_requests=max(1, settings.max_ongoing_requests)
+            target,
+            application=assigned.application,
+            max_ongoing_requests=max(1, settings.max_ongoing_requests),
+            links=self._links,
         )
+        announce(target.target)
+        runtime.use_models(registry)
         return runtime, hooks
 
     def _use_gateways(self, assigned: replica_pb2.ReplicaAssignment) -> None:
@@ -171,7 +180,7 @@ class Replica:
     # -- ending
 
     async def _end(self, stop: _Stop) -> None:
-        """Refuses new calls, finishes those under way, destroys what the user built, and hangs up."""
+        """Refuses new calls, finishes those under way, unloads models, destroys what the user built, and hangs up."""
         runtime, hooks, listener = self._runtime, self._hooks, self._listener
         assert runtime is not None
         assert hooks is not None
@@ -191,6 +200,8 @@ class Replica:
             runtime.cancel_all()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(runtime.wait_idle(), _LAST_MOMENT_S / 2)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(registry.unload_all(), max(_LAST_MOMENT_S / 2, until - time.monotonic()))
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(hooks.destroy(), max(_LAST_MOMENT_S / 2, until - time.monotonic()))
         drained = replica_pb2.RegisterRequest(drained=replica_pb2.ReplicaDrained())
@@ -234,7 +245,10 @@ class Replica:
         if runtime is None or hooks is None:
             return None
         return replica_pb2.ReplicaReport(
-            load=runtime.load(), failed_health_checks=hooks.failed_checks, health_message=hooks.health_message
+            load=runtime.load(),
+            failed_health_checks=hooks.failed_checks,
+            health_message=hooks.health_message,
+            model_ids=runtime.models.loaded,
         )
 
     def _on_abandoned(self) -> None:

@@ -8,6 +8,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
+from fairlead.serve.multiplexing.registry import ModelSnapshot, Registry
 from fairlead.v1 import session_pb2
 from fairlead.wire.errors import ReplicaBusyError, ReplicaDrainingError
 from fairlead.wire.link import Link
@@ -48,7 +49,9 @@ class Runtime:
         max_ongoing_requests: int,
         max_waiting: int = MAX_WAITING,
         max_message: int = MAX_MESSAGE,
+        links: set[Link] | None = None,
     ) -> None:
+        """Runs calls of ``target``. ``links``: those alive, which whoever made the set keeps true."""
         self.loop = asyncio.get_running_loop()
         self.callable = target
         self.application = application
@@ -65,6 +68,11 @@ class Runtime:
         self._draining = False
         self._idle = asyncio.Event()
         self._sequence = 0
+        self._registry: Registry | None = None
+        self.models = ModelSnapshot()
+        """The multiplexed models that are loaded and loading."""
+        self._loaded_models: session_pb2.LoadedModels | None = None
+        self._links = set() if links is None else links
         self._busy = self._busy_outcome()
 
     def __repr__(self) -> str:
@@ -80,6 +88,39 @@ class Runtime:
         """A load report. From any thread; numbered, so that a late one can be told."""
         self._sequence = sequence = self._sequence + 1
         return session_pb2.Load(ongoing=len(self._calls) + len(self._waiting), sequence=sequence)
+
+    def use_models(self, registry: Registry) -> None:
+        """Reports the models of ``registry`` to gateways from now on, and each change of them at once."""
+        self._registry = registry
+        registry.listen(self._models_changed)
+        self._models_changed()
+
+    def _models_changed(self) -> None:
+        assert self._registry is not None
+        if self._registry.multiplexes:
+            self.models = models = self._registry.snapshot()
+            self._loaded_models = session_pb2.LoadedModels(
+                model_ids=sorted((*models.loaded, *models.loading)), load_time_us=int(models.load_time_s * 1e6)
+            )
+            for link in self._links:
+                link.report_load()
+
+    def opened(self, link: Link) -> None:
+        """A gateway's link: from now on it carries load reports, the first one at once if there are models."""
+        reported: session_pb2.LoadedModels | None = None
+
+        def load() -> session_pb2.Load:
+            nonlocal reported
+            report = self.load()
+            models = self._loaded_models
+            if models is not reported and models is not None:
+                reported = models
+                report.models.CopyFrom(models)
+            return report
+
+        link.load = load
+        if self._loaded_models is not None:
+            link.report_load()
 
     def acceptor(self, _context: Any = None) -> Any:
         """For :func:`fairlead.wire.local.listen_local`: whoever calls gets the same."""

@@ -17,6 +17,7 @@ from fairlead.serve.api import (
 from fairlead.serve.config import HTTPOptions
 from fairlead.serve.context import get_multiplexed_model_id, get_replica_context, get_request_context
 from fairlead.serve.deployment import Application, Deployment, deployment
+from fairlead.serve.multiplexing import multiplexed
 
 __all__ = [
     "Application",
@@ -30,6 +31,7 @@ __all__ = [
     "get_multiplexed_model_id",
     "get_replica_context",
     "get_request_context",
+    "multiplexed",
     "run",
     "run_many",
     "shutdown",

@@ -5,6 +5,7 @@ The replica host sets a :class:`RequestContext` for each call, and the :class:`R
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextvars import ContextVar, Token
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -26,7 +27,17 @@ class RequestContext:
     Made for each call, so it only keeps the call's header and reads from it when asked.
     """
 
-    __slots__ = ("_children", "_client", "_header", "app_name", "deadline", "grpc_context", "is_http_request")
+    __slots__ = (
+        "_children",
+        "_client",
+        "_finished",
+        "_header",
+        "_holds",
+        "app_name",
+        "deadline",
+        "grpc_context",
+        "is_http_request",
+    )
 
     def __init__(
         self,
@@ -41,6 +52,8 @@ class RequestContext:
         self._header = header
         self._children: set[Cancellable] | None = None
         self._client = client
+        self._finished = False
+        self._holds: dict[Any, Callable[[], None]] | None = None
         self.app_name = header.application if app_name is None else app_name
         """The application that runs the call."""
         self.deadline = deadline
@@ -95,6 +108,36 @@ class RequestContext:
         if self._children is not None:
             for call in list(self._children):
                 call.cancel()
+
+    def hold(self, key: Any, release: Callable[[], None]) -> bool:
+        """Keeps something for as long as the call runs: ``release`` is called once, at its end or by ``let_go``.
+
+        False: the call has ended, or holds what ``key`` names already; ``release`` is not kept then. On the loop.
+        """
+        if self._holds is None:
+            self._holds = {}
+        if self._finished or key in self._holds:
+            return False
+        self._holds[key] = release
+        return True
+
+    def let_go(self) -> None:
+        """Releases all that the call holds; it may go on to hold other things. On the loop."""
+        holds, self._holds = self._holds, None
+        for release in (holds or {}).values():
+            release()
+
+    def finish(self) -> None:
+        """The call has ended: releases what it holds. The replica host calls it, on the loop."""
+        self._finished = True
+        if self._holds is not None:
+            self.let_go()
+
+    def detached(self) -> RequestContext:
+        """The same request for work that outlives the call: without its deadline, its calls and what it holds."""
+        return RequestContext(
+            self._header, app_name=self.app_name, is_http_request=self.is_http_request, client=self._client
+        )
 
     def __repr__(self) -> str:
         return (

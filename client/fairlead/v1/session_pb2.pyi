@@ -366,20 +366,56 @@ class Load(_message.Message):
 
     ONGOING_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
+    MODELS_FIELD_NUMBER: _builtins.int
     ongoing: _builtins.int
     """Calls that it runs now, or holds for a slot."""
     sequence: _builtins.int
     """Grows with every report, so that a late one can be told."""
+    @_builtins.property
+    def models(self) -> Global___LoadedModels:
+        """The multiplexed models that the replica has, where they changed since its last report on this session; absent: they
+        did not, or it multiplexes none.
+        """
+
     def __init__(
         self,
         *,
         ongoing: _builtins.int = ...,
         sequence: _builtins.int = ...,
+        models: Global___LoadedModels | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["models", b"models"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ongoing", b"ongoing", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["models", b"models", "ongoing", b"ongoing", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Load: _TypeAlias = Load  # noqa: Y015
+
+@_typing.final
+class LoadedModels(_message.Message):
+    """The multiplexed models of a replica."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_IDS_FIELD_NUMBER: _builtins.int
+    LOAD_TIME_US_FIELD_NUMBER: _builtins.int
+    load_time_us: _builtins.int
+    """How long it takes to load one, a moving mean in microseconds; 0: none was loaded yet."""
+    @_builtins.property
+    def model_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Those that are loaded and those that are being loaded, sorted."""
+
+    def __init__(
+        self,
+        *,
+        model_ids: _abc.Iterable[_builtins.str] | None = ...,
+        load_time_us: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["load_time_us", b"load_time_us", "model_ids", b"model_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LoadedModels: _TypeAlias = LoadedModels  # noqa: Y015

@@ -77,6 +77,8 @@ class Link:
             else Session(opener=acceptor is None, max_calls=max_calls)
         )
         self.name = name
+        self.load = load
+        """Asked for a report with each packet that goes out; None: there are none."""
         self.on_packet: Callable[[], None] | None = None
         """Called after the frames of each packet were dispatched, and after the link was lost."""
         self.on_goodbye: Callable[[], None] | None = None
@@ -86,7 +88,6 @@ class Link:
         self.on_close: Callable[[], Awaitable[None]] | None = None
         """For transports: ends what is under the link."""
         self._acceptor = acceptor
-        self._load = load
         self._on_load = on_load
         self._loop = asyncio.get_running_loop()
         self._closed: asyncio.Future[None] = self._loop.create_future()
@@ -173,7 +174,7 @@ class Link:
 
     def report_load(self) -> None:
         """Sends a load report now, though there may be nothing else to send."""
-        if self._load is not None and self._lost is None and not self.session.outbox:
+        if self.load is not None and self._lost is None and not self.session.outbox:
             self.session.outbox.append(b"")
             self._wake()
 
@@ -263,8 +264,8 @@ class Link:
         packet = session.take()
         if self._relief is not None and session.outbox_bytes < CONGESTED // 2:
             self._relieve()
-        if self._load is not None:
-            packet += encode_load(self._load())
+        if self.load is not None:
+            packet += encode_load(self.load())
         return packet
 
     def _check_progress(self) -> None:

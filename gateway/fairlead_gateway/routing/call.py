@@ -15,6 +15,7 @@ from fairlead.wire.errors import DeadlineExceededError, FairleadError, RequestCa
 from fairlead.wire.outcomes import outcome_of, without_secrets
 from fairlead.wire.session import Stream, cost
 from fairlead.wire.trust import Trust
+from fairlead_gateway.routing.model_wish import ModelWish
 from fairlead_gateway.routing.replica import Replica
 
 MAX_KEPT = 1024 * 1024
@@ -49,6 +50,9 @@ class Upstream(Protocol):
     def release(self, replica: Replica) -> None:
         """A slot of the replica is free again."""
 
+    def model_ended(self, model: ModelWish, replica: Replica) -> None:
+        """A call for a model has left a replica."""
+
     def retry(self, call: Call, replica: Replica, stream: Stream, outcome: session_pb2.Outcome) -> bool:
         """Sends the call to another replica, if that is allowed. Whether it did."""
 
@@ -68,6 +72,7 @@ class Call:
         "header",
         "kept_bytes",
         "last",
+        "model",
         "more",
         "payload",
         "pieces",
@@ -111,6 +116,8 @@ class Call:
         self.pieces: list[tuple[bytes, bool, bool]] | None = None
         """What followed the first piece: kept while the call waits and, if it is little, until the answer begins."""
         self.kept_bytes = 0
+        self.model: ModelWish | None = None
+        """Set for a call with a model id, where replicas report their models."""
 
     def __repr__(self) -> str:
         state = "done" if self.done else "running" if self.stream is not None else "waiting"
@@ -241,6 +248,8 @@ class Call:
         assert replica is not None
         assert upstream is not None
         self.stream = None
+        if self.model is not None:
+            upstream.model_ended(self.model, replica)
         if not self.done:
             if outcome is None:
                 self.finish(None, payload)

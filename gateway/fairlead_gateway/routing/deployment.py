@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections import deque
 from collections.abc import Callable
@@ -21,7 +22,8 @@ from fairlead.wire.outcomes import error_info, outcome_of
 from fairlead.wire.session import Stream
 from fairlead_gateway.routing.budget import RetryBudget
 from fairlead_gateway.routing.call import Call
-from fairlead_gateway.routing.pick import pick, pick_by_key
+from fairlead_gateway.routing.model_wish import ModelWish
+from fairlead_gateway.routing.pick import pick, pick_by_key, pick_by_model, worth_waiting
 from fairlead_gateway.routing.replica import Replica
 
 QUEUE_LIMIT = 100_000
@@ -30,7 +32,11 @@ QUEUE_BYTES = 1024 * 1024 * 1024
 """How many bytes of arguments may wait."""
 KEPT_BYTES = 64 * 1024 * 1024
 """How many bytes of arguments may be kept of calls that run, in case they have to be sent again."""
+MAX_PARKED = 64
+"""How many calls may wait for replicas that have their models while others are free: each wake looks at all of them."""
 
+_TIME_WEIGHT = 0.1
+"""Of the latest call in the mean of their times."""
 _UNAVAILABLE: int = grpc.StatusCode.UNAVAILABLE.value[0]
 _RESOURCE_EXHAUSTED: int = grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
 _REFUSALS = frozenset({"REPLICA_BUSY", "REPLICA_DRAINING", "TOO_MANY_CALLS"})
@@ -40,8 +46,14 @@ class Deployment:
     """Admits calls, queues them first in first out, and gives each a replica: at once, or when a slot is freed."""
 
     def __init__(
-        self, application: str, name: str, clock: Callable[[], float], rand: Callable[[], float] = random.random
+        self,
+        application: str,
+        name: str,
+        clock: Callable[[], float],
+        rand: Callable[[], float] = random.random,
+        call_later: Callable[[float, Callable[[], None]], object] | None = None,
     ) -> None:
+        """Makes one without replicas. ``call_later``: by ``clock``; None: the running loop's."""
         self.application = application
         self.name = name
         self.slots = 1
@@ -57,8 +69,10 @@ class Deployment:
         """Calls that wait, and some that gave up and are skipped."""
         self.again: deque[Call] = deque()
         """Calls that a replica did not take: they have waited longer than those in the queue."""
+        self.parked: deque[Call] = deque()
+        """Calls for which a replica is free, and which rather wait for one that has their model."""
         self.queued = 0
-        """How many wait, in both."""
+        """How many wait, in all three."""
         self.queued_bytes = 0
         """The size of their first pieces."""
         self.kept_bytes = 0
@@ -66,6 +80,8 @@ class Deployment:
         self.budget = RetryBudget()
         self._clock = clock
         self._random = rand
+        self._call_later = call_later
+        self._model_time_s = 0.0
 
     def __repr__(self) -> str:
         return f"<Deployment {self.application}#{self.name} ready={self.ready} queued={self.queued}>"
@@ -95,7 +111,7 @@ class Deployment:
         """Takes a call: to a replica, into the queue, or to its end."""
         call.upstream = self
         self.budget.earn()
-        if not self.queued:
+        if self.queued == len(self.parked):
             replica = self._pick(call)
             if replica is not None:
                 if not self._dispatch(call, replica):
@@ -108,7 +124,10 @@ class Deployment:
         if self.queued >= limit or self._bytes() + len(call.payload) > QUEUE_BYTES:
             call.fail(BackPressureError(self.queued, limit, self.status_code, self.retry_after_s))
             return
-        self.queue.append(call)
+        if call.model is not None and call.model.waits:
+            self.parked.append(call)
+        else:
+            self.queue.append(call)
         self.queued += 1
         self.queued_bytes += len(call.payload)
 
@@ -120,7 +139,10 @@ class Deployment:
 
     def _pick(self, call: Call) -> Replica | None:
         header = call.header
-        key = header.multiplexed_model_id or header.session_id
+        key = header.multiplexed_model_id
+        if key and (call.model is not None or self._multiplexes()):
+            return self._pick_by_model(call, key)
+        key = key or header.session_id
         if key:
             return pick_by_key(self.ready, self.slots, key, call.avoid)
         return pick(self.ready, self.slots, self._random, call.avoid)
@@ -139,6 +161,9 @@ class Deployment:
         else:
             replica.in_flight += 1
             replica.load += 1
+            if call.model is not None and call.stream is not None:
+                call.model.since = self._clock()
+                replica.send_model(call.model.model_id)
             return True
         call.avoid = replica
         self.again.appendleft(call)
@@ -148,7 +173,9 @@ class Deployment:
 
     def wake(self) -> None:
         """Gives free slots to those that wait longest."""
-        while self.queued:
+        if self.parked:
+            self._wake_parked()
+        while self.queued > len(self.parked):
             queue = self.again or self.queue
             call = queue[0]
             if call.done:
@@ -156,7 +183,11 @@ class Deployment:
                 continue
             replica = self._pick(call)
             if replica is None:
-                return
+                if call.model is None or not call.model.waits:
+                    return
+                queue.popleft()
+                self.parked.append(call)
+                continue
             queue.popleft()
             self.queued -= 1
             self.queued_bytes -= len(call.payload)
@@ -175,6 +206,8 @@ class Deployment:
         self.queued -= 1
         self.queued_bytes -= len(call.payload)
         queue = self.queue
+        if self.parked and call in self.parked:
+            self.parked.remove(call)
         if not self.queued:
             self.again.clear()
             queue.clear()
@@ -185,7 +218,7 @@ class Deployment:
 
     def _fail_waiting(self, error: FairleadError) -> None:
         """Ends all calls that wait."""
-        for queue in (self.again, self.queue):
+        for queue in (self.again, self.queue, self.parked):
             for _ in range(len(queue)):
                 if not queue:  # an end made another call give up, which emptied it
                     break
@@ -216,6 +249,54 @@ class Deployment:
         replica.load -= 1
         if self.queued:
             self.wake()
+
+    # -- models
+
+    def _multiplexes(self) -> bool:
+        return any(replica.models is not None for replica in self.ready)
+
+    def _pick_by_model(self, call: Call, model_id: str) -> Replica | None:
+        """Picks for a model. None: all replicas are full, or with ``waits`` the call waits for one that has it."""
+        wish = call.model
+        if wish is None:
+            wish = call.model = ModelWish(model_id)
+        replica, wish.held = pick_by_model(self.ready, self.slots, model_id, call.avoid)
+        wish.waits = replica is not None and not wish.held and self._clock() < self._patience(wish)
+        return None if wish.waits else replica
+
+    def _patience(self, wish: ModelWish) -> float:
+        """Until when a call waits for its model rather than have it loaded elsewhere; decided once."""
+        if wish.until is None:
+            wish.until = 0.0
+            waiting = sum(call.model is not None and call.model.model_id == wish.model_id for call in self.parked)
+            load_time_s = max((replica.load_time_s for replica in self.ready), default=0.0)
+            if len(self.parked) < MAX_PARKED and worth_waiting(
+                self.ready, self.slots, wish.model_id, load_time_s, self._model_time_s, waiting
+            ):
+                wish.until = self._clock() + load_time_s
+                later = self._call_later or asyncio.get_running_loop().call_later
+                later(load_time_s, self.wake)
+        return wish.until
+
+    def _wake_parked(self) -> None:
+        for call in list(self.parked):
+            replica = self._pick(call)
+            if replica is not None and call in self.parked:
+                self.parked.remove(call)
+                self.queued -= 1
+                self.queued_bytes -= len(call.payload)
+                self._dispatch(call, replica)
+
+    def model_ended(self, model: ModelWish, replica: Replica) -> None:
+        """A call for a model has left a replica."""
+        if model.since < 0:
+            return
+        replica.end_model(model.model_id)
+        if model.held:
+            took = self._clock() - model.since
+            known = self._model_time_s
+            self._model_time_s = took if not known else known + _TIME_WEIGHT * (took - known)
+        model.since = -1.0
 
     # -- failures
 

@@ -77,3 +77,39 @@ def _mix(number: int) -> int:
     number = number * 0x9E3779B97F4A7C15 & _64_BITS
     number = (number ^ number >> 29) * 0xBF58476D1CE4E5B9 & _64_BITS
     return number ^ number >> 32
+
+
+def pick_by_model(
+    replicas: Sequence[Replica], slots: int, model_id: str, avoid: Replica | None = None
+) -> tuple[Replica | None, bool]:
+    """The replica for a model that replicas report, and whether it has the model; None: all are full.
+
+    One that has the model, or was sent a call for it, if one of these has a free slot: the least loaded. Else the one
+    with the fewest models, of those the least loaded, of those the one that the model's name belongs to by rendezvous
+    hashing: there the model is loaded. ``avoid`` is taken only if no other is free.
+    """
+    free = [replica for replica in replicas if replica.load < slots]
+    if avoid is not None and len(free) > 1:
+        free = [replica for replica in free if replica is not avoid]
+    if not free:
+        return None, False
+    holders = [replica for replica in free if replica.holds(model_id)]
+    if holders:
+        return min(holders, key=_load), True
+    digest = fingerprint(model_id)
+    return min(free, key=lambda replica: (replica.model_count, replica.load, _mix(digest ^ replica.fingerprint))), False
+
+
+def worth_waiting(
+    replicas: Sequence[Replica], slots: int, model_id: str, load_time_s: float, call_time_s: float, waiting: int
+) -> bool:
+    """Whether a call waits for a replica that has its model, all of them full, rather than for a load elsewhere.
+
+    Slots of the holders come free every ``call_time_s / (slots * holders)`` seconds in the mean, and ``waiting`` calls
+    for the model are before this one. It waits if that is sooner than a load takes. What is not known (0) is no reason
+    to wait.
+    """
+    holders = sum(replica.holds(model_id) for replica in replicas)
+    if not holders or not load_time_s or not call_time_s:
+        return False
+    return (waiting + 1) * call_time_s / (slots * holders) < load_time_s

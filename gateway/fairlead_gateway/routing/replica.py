@@ -23,6 +23,9 @@ class Replica:
         "in_flight",
         "link",
         "load",
+        "load_time_s",
+        "models",
+        "models_sent",
         "replica_id",
         "reserved",
         "sequence",
@@ -43,6 +46,12 @@ class Replica:
         self.load = 0
         """Both together: what picking goes by."""
         self.sequence = 0
+        self.models: frozenset[str] | None = None
+        """The multiplexed models that it last reported, loaded or loading; None: it does not report any."""
+        self.models_sent: dict[str, int] = {}
+        """How many calls this worker has on it for each model: they have it loaded, if it is not reported yet."""
+        self.load_time_s = 0.0
+        """How long it takes to load a model, as it reported; 0: not known."""
 
     def __repr__(self) -> str:
         state = "connected" if self.link is not None else "not connected"
@@ -58,12 +67,37 @@ class Replica:
         self.in_flight -= 1
         self.load -= 1
 
+    def holds(self, model_id: str) -> bool:
+        """Whether it has a model, or will have it by when another call for it arrives."""
+        return model_id in self.models_sent or (self.models is not None and model_id in self.models)
+
+    @property
+    def model_count(self) -> int:
+        """How many models it has, or will have."""
+        models = self.models or ()
+        return len(models) + sum(model_id not in models for model_id in self.models_sent)
+
+    def send_model(self, model_id: str) -> None:
+        """A call for a model goes to it."""
+        self.models_sent[model_id] = self.models_sent.get(model_id, 0) + 1
+
+    def end_model(self, model_id: str) -> None:
+        """A call for a model has left it. What it has of the model is in its reports by now: they come before ends."""
+        left = self.models_sent[model_id] - 1
+        if left:
+            self.models_sent[model_id] = left
+        else:
+            del self.models_sent[model_id]
+
     def report(self, report: session_pb2.Load) -> None:
         """Takes in what it says of its load. Late reports are ignored.
 
         A report is of the moment its packet was made; the calls that this worker sent since are not in it, so the rest
         is an underestimate for as long as they travel: the replica refuses what is too much.
         """
+        if report.HasField("models"):
+            self.models = frozenset(report.models.model_ids)
+            self.load_time_s = report.models.load_time_us * 1e-6
         if report.sequence > self.sequence:
             self.sequence = report.sequence
             self.elsewhere = max(0, report.ongoing - self.in_flight + self.reserved)

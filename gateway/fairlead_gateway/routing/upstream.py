@@ -109,6 +109,7 @@ class Upstreams:
         replica.link = link
         replica.sequence = replica.elsewhere = 0
         replica.load = replica.in_flight
+        replica.models = None
         if not link.draining:
             deployment.enter_rotation(replica)
 

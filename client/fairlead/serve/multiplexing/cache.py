@@ -1,0 +1,230 @@
+"""A cache of models: the tasks that load and unload what :mod:`~fairlead.serve.multiplexing.models` decides."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from fairlead.serve.context import RequestContext, current_request_context, set_request_context
+from fairlead.serve.multiplexing.models import Decision, Entry, Models, State
+from fairlead.serve.multiplexing.registry import Registry
+from fairlead.serve.multiplexing.unloading import unload
+from fairlead.wire.errors import FairleadError
+
+logger = logging.getLogger(__name__)
+
+_WEIGHT = 0.3
+"""Of the latest load in the mean of their times."""
+
+
+class ModelCache:
+    """The models of one decorated function or of one object's decorated method. Belongs to the loop it is used on.
+
+    A request that gets a model uses it until the request has ended, its streamed answer included. While it must wait
+    for a place for a further model, it uses none: two requests that each want what the other has would wait forever.
+    Code that runs outside of a request uses a model only until it has it.
+    """
+
+    def __init__(
+        self, load: Callable[[str], Awaitable[Any]], capacity: int | None, registry: Registry, name: str
+    ) -> None:
+        self._load = load
+        self._models = Models(capacity)
+        self._registry = registry
+        self._name = name
+        self._loads: dict[Entry, asyncio.Task[None]] = {}
+        self._unloads: dict[str, asyncio.Task[None]] = {}
+        self._turns: deque[object] = deque()
+        self._change: asyncio.Future[None] | None = None
+        self._closed = False
+        self.load_time_s = 0.0
+        """How long a load takes, a moving mean in seconds; 0: none has succeeded yet."""
+        registry.add(self)
+
+    def __repr__(self) -> str:
+        return f"<ModelCache {self._name} {self._models!r} unloading={list(self._unloads)}>"
+
+    def loaded_ids(self) -> list[str]:
+        """The models that are there."""
+        return self._models.ids(State.LOADED)
+
+    def loading_ids(self) -> list[str]:
+        """The models that load."""
+        return self._models.ids(State.LOADING)
+
+    async def get(self, model_id: str) -> Any:
+        """The model, loaded if need be. Raises what the loader raises, to all that wait for that load.
+
+        Cancelling a caller cancels the load when nobody else waits for it.
+        """
+        request = current_request_context()
+        entry = await self._entry(model_id, request)
+        entry.users += 1
+        try:
+            if entry.state is not State.LOADED:
+                await self._joined(entry)
+        except BaseException:
+            self._let_go(entry)
+            raise
+        if request is None or not request.hold(entry, lambda: self._let_go(entry)):
+            self._let_go(entry)
+        return entry.model
+
+    async def _entry(self, model_id: str, request: RequestContext | None) -> Entry:
+        """The model's entry, there or loading; waits for a place, in the order of asking."""
+        turn: object | None = None
+        turns = self._turns
+        try:
+            while True:
+                if self._closed:
+                    raise FairleadError(f"model {model_id!r} is not loaded: the replica is shutting down")
+                decision, entry, victim = self._models.ask(model_id, may_take=not turns or turns[0] is turn)
+                if entry is not None:
+                    if decision is Decision.LOAD:
+                        self._start(entry, victim)
+                    return entry
+                if decision is Decision.WAIT and turn is None:
+                    turn = object()
+                    turns.append(turn)
+                if request is not None:
+                    request.let_go()
+                await self._next_change()
+        finally:
+            if turn is not None:
+                turns.remove(turn)
+                self._wake()
+
+    async def _next_change(self) -> None:
+        if self._change is None:
+            self._change = asyncio.get_running_loop().create_future()
+        await asyncio.shield(self._change)
+
+    def _wake(self) -> None:
+        """A place may be free, or a turn has come: all that wait look again."""
+        change, self._change = self._change, None
+        if change is not None:
+            change.set_result(None)
+
+    def _let_go(self, entry: Entry) -> None:
+        """A user less."""
+        entry.users -= 1
+        if entry.users:
+            return
+        if entry.state is State.LOADING and entry in self._loads:
+            entry.state = State.ABANDONED
+            self._loads[entry].cancel()
+            self._registry.changed()
+        else:
+            self._wake()
+
+    # -- loading
+
+    async def _joined(self, entry: Entry) -> None:
+        task = self._loads[entry]
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if not task.cancelled():
+                raise  # it is the caller that was cancelled
+            if (current := asyncio.current_task()) is not None and current.cancelling():
+                raise
+            raise FairleadError(f"loading model {entry.model_id!r} was cancelled") from None
+
+    def _start(self, entry: Entry, victim: Entry | None) -> None:
+        before = [self._unloads[entry.model_id]] if entry.model_id in self._unloads else []
+        if victim is not None:
+            before.append(self._unload(victim))
+        # The caller's variables, but a request of its own: the load goes on when that caller is gone.
+        context = contextvars.copy_context()
+        task = asyncio.get_running_loop().create_task(self._run(entry, before), context=context)
+        self._loads[entry] = task
+        task.add_done_callback(lambda task: self._ended(entry, task))
+        self._registry.changed()
+
+    async def _run(self, entry: Entry, before: list[asyncio.Task[None]]) -> None:
+        request = current_request_context()
+        own = None if request is None else request.detached()
+        set_request_context(own)
+        loop = asyncio.get_running_loop()
+        cancelled = await _ended_all(before)  # also when cancelled: until then there is no place for another one
+        if cancelled:
+            raise asyncio.CancelledError
+        began = loop.time()
+        try:
+            model = await self._load(entry.model_id)
+        except (SystemExit, KeyboardInterrupt) as error:  # from a task they would end the loop
+            raise FairleadError(f"{type(error).__name__} while loading model {entry.model_id!r}") from error
+        finally:
+            if own is not None:
+                own.cancel_children()
+                own.finish()
+        if entry.state is State.ABANDONED:  # the loader took no notice of its cancellation
+            entry.model = model
+            await self._unloaded(entry)
+            return
+        took = max(loop.time() - began, 1e-6)
+        self.load_time_s = took if not self.load_time_s else self.load_time_s + _WEIGHT * (took - self.load_time_s)
+        self._models.loaded(entry, model)
+
+    def _ended(self, entry: Entry, task: asyncio.Task[None]) -> None:
+        del self._loads[entry]
+        if not task.cancelled():
+            task.exception()  # whoever waited has heard; nobody may be left
+        if entry.state is not State.LOADED:
+            self._models.forget(entry)
+        self._wake()
+        self._registry.changed()
+
+    # -- unloading
+
+    def _unload(self, entry: Entry) -> asyncio.Task[None]:
+        # Not in the context of the request that needs the place: it is not that request's work.
+        task = asyncio.get_running_loop().create_task(self._unloaded(entry), context=contextvars.Context())
+        model_id = entry.model_id
+        self._unloads[model_id] = task
+
+        def ended(task: asyncio.Task[None]) -> None:
+            if self._unloads.get(model_id) is task:
+                del self._unloads[model_id]
+
+        task.add_done_callback(ended)
+        return task
+
+    async def _unloaded(self, entry: Entry) -> None:
+        model, entry.model = entry.model, None
+        try:
+            await unload(model)
+        except (Exception, asyncio.CancelledError):
+            logger.exception("unloading model %r of %s failed", entry.model_id, self._name)
+
+    async def unload_all(self) -> None:
+        """Cancels loads, unloads all models, and refuses further ones. For the end, when no request runs."""
+        self._closed = True
+        self._wake()
+        for entry, load in list(self._loads.items()):
+            entry.state = State.ABANDONED
+            load.cancel()
+        if self._loads:
+            await asyncio.wait(list(self._loads.values()))
+        for entry in list(self._models.entries.values()):
+            self._models.forget(entry)
+            if entry.state is State.LOADED:
+                self._unload(entry)
+        self._registry.changed()
+        if self._unloads:
+            await asyncio.wait(list(self._unloads.values()))
+
+
+async def _ended_all(tasks: list[asyncio.Task[None]]) -> bool:
+    """Waits for tasks, through cancellations. Whether there was one."""
+    cancelled = False
+    while pending := [task for task in tasks if not task.done()]:
+        try:
+            await asyncio.wait(pending)
+        except asyncio.CancelledError:
+            cancelled = True
+    return cancelled
