@@ -11,6 +11,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from fairlead.serve.batching.decorator import BatchedStream
 from fairlead.wire.errors import MethodNotFoundError
 
 DEFAULT_METHOD = "__call__"
@@ -105,6 +106,8 @@ def _is_dunder(name: str) -> bool:
 def _kind_of(call: Callable[..., Any]) -> MethodKind:
     while isinstance(call, functools.partial):
         call = call.func
+    if isinstance(call, BatchedStream):
+        return MethodKind.ASYNC_GENERATOR
     candidates = [call]
     if not inspect.isroutine(call):  # an object: what counts is how its class defines the call
         candidates.append(type(call).__call__)

@@ -8,6 +8,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
+from fairlead.serve.context import set_background_context
 from fairlead.serve.multiplexing.registry import ModelSnapshot, Registry
 from fairlead.v1 import session_pb2
 from fairlead.wire.errors import ReplicaBusyError, ReplicaDrainingError
@@ -58,6 +59,7 @@ class Runtime:
         self.max_message = max_message
         self.context = contextvars.copy_context()
         """What each call's context starts from."""
+        set_background_context(self.context)
         self.mailbox = Mailbox(self.loop)
         self.pool = ThreadPool(max_ongoing_requests, self.mailbox)
         self._limit = max_ongoing_requests

@@ -14,6 +14,7 @@ from fairlead.serve.api import (
     start,
     status,
 )
+from fairlead.serve.batching import batch
 from fairlead.serve.config import HTTPOptions
 from fairlead.serve.context import get_multiplexed_model_id, get_replica_context, get_request_context
 from fairlead.serve.deployment import Application, Deployment, deployment
@@ -24,6 +25,7 @@ __all__ = [
     "Deployment",
     "HTTPOptions",
     "RunTarget",
+    "batch",
     "delete",
     "deployment",
     "get_app_handle",

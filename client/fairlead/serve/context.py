@@ -5,8 +5,8 @@ The replica host sets a :class:`RequestContext` for each call, and the :class:`R
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextvars import ContextVar, Token
+from collections.abc import Callable, Sequence
+from contextvars import Context, ContextVar, Token, copy_context
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -139,6 +139,9 @@ class RequestContext:
             self._header, app_name=self.app_name, is_http_request=self.is_http_request, client=self._client
         )
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored_context, (self._header, self.app_name, self.is_http_request, self._client)
+
     def __repr__(self) -> str:
         return (
             f"RequestContext(request_id={self.request_id!r}, app_name={self.app_name!r}, route={self.route!r}, "
@@ -147,6 +150,13 @@ class RequestContext:
 
 
 _RequestContext = RequestContext  # Ray Serve's name
+
+
+def _restored_context(
+    header: session_pb2.CallHeader, app_name: str, is_http_request: bool, client: str
+) -> RequestContext:
+    """A context that was pickled: what is known of the request, without the call and its deadline by this clock."""
+    return RequestContext(header, app_name=app_name, is_http_request=is_http_request, client=client)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -188,7 +198,9 @@ class ReplicaContext:
 
 _EMPTY_HEADER = session_pb2.CallHeader()
 _request_context: ContextVar[RequestContext | None] = ContextVar("fairlead_request_context", default=None)
+_batch_contexts: ContextVar[tuple[RequestContext, ...]] = ContextVar("fairlead_batch_contexts", default=())
 _replica_context: ReplicaContext | None = None
+_background: Context | None = None
 
 current_request_context = _request_context.get
 """The context of the call that is being handled, or None outside of one. For hot paths."""
@@ -210,6 +222,35 @@ def get_request_context() -> RequestContext:
 
 
 _get_serve_request_context = get_request_context  # Ray Serve's private name, commonly used anyway
+
+
+def enter_batch(contexts: Sequence[RequestContext]) -> RequestContext:
+    """Enters a batch of calls for the same model, in the task that handles it.
+
+    The batch is no one's call: its own context, which is returned, is empty but for the model id.
+    """
+    model_id = contexts[0].multiplexed_model_id if contexts else ""
+    header = session_pb2.CallHeader(multiplexed_model_id=model_id) if model_id else _EMPTY_HEADER
+    context = RequestContext(header)
+    _request_context.set(context)
+    _batch_contexts.set(tuple(contexts))
+    return context
+
+
+def _get_serve_batch_request_context() -> list[RequestContext]:
+    """The contexts of the calls in the batch that is being handled, in the order of its lists; empty outside of one."""
+    return list(_batch_contexts.get())
+
+
+def set_background_context(context: Context | None) -> None:
+    """Says what the calls of this replica start from. For the replica host; None: nothing is known."""
+    global _background
+    _background = context
+
+
+def background_context() -> Context:
+    """A context for work that is no one's call: in a replica what its calls start from, else a copy of the current."""
+    return copy_context() if _background is None else _background.copy()
 
 
 def get_multiplexed_model_id() -> str:

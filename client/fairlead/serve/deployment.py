@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar, overload
 
+from fairlead.serve.batching.decorator import capacity
 from fairlead.serve.config import AutoscalingConfig, BackpressureConfig, RequestRouterConfig
 from fairlead.serve.settings import DEFAULT, DeploymentConfig
 from fairlead.serve.validation import check_text
+from fairlead.v1 import control_pb2
+
+logger = logging.getLogger("fairlead.serve")
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -92,8 +97,8 @@ class Deployment(Generic[T_co]):
 
     @property
     def max_ongoing_requests(self) -> int:
-        """How many calls one replica runs at once."""
-        return self._config.max_ongoing_requests
+        """How many calls one replica runs at once. Where it was not given: 5, or as many as its batches can hold."""
+        return self._config.ongoing_limit(capacity(self._func_or_class))
 
     @property
     def max_queued_requests(self) -> int:
@@ -148,6 +153,19 @@ class Deployment(Generic[T_co]):
         _refuse_unknown(settings)
         new_name = self._name if name is DEFAULT.VALUE or name is None else name
         return Deployment(func_or_class or self._func_or_class, new_name, self._config.update(settings))
+
+    def to_settings(self) -> control_pb2.DeploymentSettings:
+        """What the controller is told. Warns of batches that can never be full."""
+        batched = capacity(self._func_or_class)
+        if self.max_ongoing_requests < batched:
+            logger.warning(
+                "The batches of %r can hold %d calls (`max_batch_size` * `max_concurrent_batches`), which is larger "
+                "than `max_ongoing_requests` (%d): they will never be full.",
+                self._name,
+                batched,
+                self.max_ongoing_requests,
+            )
+        return self._config.to_settings(batched)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Raises RuntimeError: deployments are bound and run, not called."""

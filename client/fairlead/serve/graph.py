@@ -86,7 +86,7 @@ class _Graph:
         self._open.pop()
         deployment = node.deployment
         name = self._names[id(node)] = self._unique(deployment.name)
-        spec = control_pb2.DeploymentSpec(name=name, init_arguments=arguments, settings=deployment.config.to_settings())
+        spec = control_pb2.DeploymentSpec(name=name, init_arguments=arguments, settings=deployment.to_settings())
         code = deployment.func_or_class
         path = code if isinstance(code, str) else import_path_of(code)
         if path is not None:

@@ -20,6 +20,7 @@ class DEFAULT(enum.Enum):
     VALUE = 1
 
 
+_MAX_ONGOING_REQUESTS = 5
 _ACTOR_OPTIONS = frozenset(
     {
         "accelerator_type",
@@ -40,8 +41,8 @@ class DeploymentConfig:
 
     num_replicas: int = 1
     """How many replicas; at first, where ``autoscaling_config`` is set."""
-    max_ongoing_requests: int = 5
-    """How many calls one replica runs at once."""
+    max_ongoing_requests: int | None = None
+    """How many calls one replica runs at once; None: not given, so 5, or as many as its batches can hold."""
     max_queued_requests: int = -1
     """How many calls may wait for a slot; -1: as many as the gateway's own bound allows."""
     user_config: Any = None
@@ -85,9 +86,8 @@ class DeploymentConfig:
 
     def __post_init__(self) -> None:
         check_integer("num_replicas", self.num_replicas, at_least=0 if self.autoscaling_config else 1)
-        if self.max_ongoing_requests is None:
-            raise ValueError("`max_ongoing_requests` must be a positive integer, got None.")
-        check_integer("max_ongoing_requests", self.max_ongoing_requests, at_least=1)
+        if self.max_ongoing_requests is not None:
+            check_integer("max_ongoing_requests", self.max_ongoing_requests, at_least=1)
         check_integer("max_queued_requests", self.max_queued_requests, at_least=-1)
         if self.max_queued_requests == 0:
             raise ValueError("max_queued_requests must be -1 (no limit) or at least 1, not 0")
@@ -125,6 +125,8 @@ class DeploymentConfig:
     def update(self, given: Mapping[str, Any]) -> Self:
         """A copy with the settings that were given; those that are ``DEFAULT.VALUE`` stay. Raises as the checks do."""
         changes = {name: value for name, value in given.items() if value is not DEFAULT.VALUE}
+        if changes.get("max_ongoing_requests", 1) is None:
+            raise ValueError("`max_ongoing_requests` must be a positive integer, got None.")
         if "backpressure_config" in changes:
             changes["backpressure_config"] = BackpressureConfig.of(changes["backpressure_config"])
         if changes.get("request_router_config") is not None:
@@ -133,11 +135,17 @@ class DeploymentConfig:
             changes |= _scale(changes.get("num_replicas"), changes.get("autoscaling_config"))
         return replace(self, **changes)
 
-    def to_settings(self) -> control_pb2.DeploymentSettings:
-        """What the controller is told."""
+    def ongoing_limit(self, batched: int = 0) -> int:
+        """How many calls one replica runs at once, where its batches can hold ``batched`` calls."""
+        if self.max_ongoing_requests is not None:
+            return self.max_ongoing_requests
+        return max(_MAX_ONGOING_REQUESTS, batched)
+
+    def to_settings(self, batched: int = 0) -> control_pb2.DeploymentSettings:
+        """What the controller is told of a deployment whose batches can hold ``batched`` calls at once."""
         return control_pb2.DeploymentSettings(
             num_replicas=max(self.num_replicas, 1),
-            max_ongoing_requests=self.max_ongoing_requests,
+            max_ongoing_requests=self.ongoing_limit(batched),
             max_queued_requests=self.max_queued_requests,
             user_config=self._user_config_json(),
             graceful_shutdown_wait_loop_s=self.graceful_shutdown_wait_loop_s,
