@@ -479,6 +479,26 @@ class TestContexts:
         assert results == [("a", 0), ("b", 1), ("a", 2), ("b", 3)]
         assert sorted(seen) == [("a", [0, 2]), ("b", [1, 3])]
 
+    async def test_a_batch_holds_its_model_and_no_longer(self):
+        class Models:
+            @serve.multiplexed(max_num_models_per_replica=1)
+            async def model(self, model_id):
+                return [model_id]
+
+            @serve.batch(max_batch_size=2, batch_wait_timeout_s=NEVER_S)
+            async def names(self, items):
+                model = await self.model(get_multiplexed_model_id())
+                return model * len(items)
+
+        models = Models()
+
+        async def caller(model_id):
+            with call("r", model_id):
+                return await models.names(1)
+
+        for model_id in "abc":  # each evicts the one before, which is in use until its batch has ended
+            assert await gather(caller(model_id), caller(model_id)) == [model_id, model_id]
+
     def test_a_context_can_be_sent(self):
         context = RequestContext(session_pb2.CallHeader(request_id="r", application="app"), is_http_request=True)
         copied = pickle.loads(pickle.dumps(context))
