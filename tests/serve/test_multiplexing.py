@@ -348,6 +348,19 @@ async def test_requests_that_want_what_the_other_has_do_not_wait_forever(make: M
     assert [model.model_id for model in models] == ["c", "d"]
 
 
+async def test_a_request_that_asks_for_more_than_there_is_room_for_does_not_wait_for_itself(
+    make: Make, loader: Loader
+) -> None:
+    cache = make(2)
+    gates = {model_id: loader.close(model_id) for model_id in "abcde"}
+    request = Request()
+    tasks = [request.get(cache, model_id) for model_id in "abcde"]
+    for gate in gates.values():
+        await settle()
+        gate.set()
+    assert [model.model_id for model in await soon(asyncio.gather(*tasks))] == list("abcde")
+
+
 async def test_one_that_gives_up_waiting_lets_the_next_one_in(make: Make) -> None:
     cache = make(1)
     one, two, three = Request(), Request(), Request()

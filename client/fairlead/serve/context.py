@@ -33,6 +33,7 @@ class RequestContext:
         "_finished",
         "_header",
         "_holds",
+        "_waiting",
         "app_name",
         "deadline",
         "grpc_context",
@@ -54,6 +55,7 @@ class RequestContext:
         self._client = client
         self._finished = False
         self._holds: dict[Any, Callable[[], None]] | None = None
+        self._waiting = 0
         self.app_name = header.application if app_name is None else app_name
         """The application that runs the call."""
         self.deadline = deadline
@@ -110,19 +112,30 @@ class RequestContext:
                 call.cancel()
 
     def hold(self, key: Any, release: Callable[[], None]) -> bool:
-        """Keeps something for as long as the call runs: ``release`` is called once, at its end or by ``let_go``.
+        """Keeps something for as long as the call runs: ``release`` is called once, at its end or when it must wait.
 
-        False: the call has ended, or holds what ``key`` names already; ``release`` is not kept then. On the loop.
+        False: the call has ended, waits, or holds what ``key`` names already; ``release`` is not kept. On the loop.
         """
         if self._holds is None:
             self._holds = {}
-        if self._finished or key in self._holds:
+        if self._finished or self._waiting or key in self._holds:
             return False
         self._holds[key] = release
         return True
 
-    def let_go(self) -> None:
-        """Releases all that the call holds; it may go on to hold other things. On the loop."""
+    def begin_wait(self) -> None:
+        """The call waits for something that others hold: it releases what it holds, and holds nothing until it got it.
+
+        Two calls that each wait for what the other holds would wait forever. On the loop.
+        """
+        self._waiting += 1
+        self._let_go()
+
+    def end_wait(self) -> None:
+        """The end of a ``begin_wait``."""
+        self._waiting -= 1
+
+    def _let_go(self) -> None:
         holds, self._holds = self._holds, None
         for release in (holds or {}).values():
             release()
@@ -131,7 +144,7 @@ class RequestContext:
         """The call has ended: releases what it holds. The replica host calls it, on the loop."""
         self._finished = True
         if self._holds is not None:
-            self.let_go()
+            self._let_go()
 
     def detached(self) -> RequestContext:
         """The same request for work that outlives the call: without its deadline, its calls and what it holds."""

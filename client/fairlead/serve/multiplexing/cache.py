@@ -78,6 +78,7 @@ class ModelCache:
         """The model's entry, there or loading; waits for a place, in the order of asking."""
         turn: object | None = None
         turns = self._turns
+        waits = False
         try:
             while True:
                 if self._closed:
@@ -90,10 +91,14 @@ class ModelCache:
                 if decision is Decision.WAIT and turn is None:
                     turn = object()
                     turns.append(turn)
-                if request is not None:
-                    request.let_go()
+                if request is not None and not waits:
+                    waits = True
+                    request.begin_wait()  # may have made the place: look again
+                    continue
                 await self._next_change()
         finally:
+            if request is not None and waits:
+                request.end_wait()
             if turn is not None:
                 turns.remove(turn)
                 self._wake()
