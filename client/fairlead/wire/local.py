@@ -34,9 +34,11 @@ LONGEST_PACKET = 2 * (MAX_PACKET + MAX_FRAME_PAYLOAD)
 BUFFER = 1024 * 1024
 """Bytes that the kernel is asked to hold in each direction: a large payload then takes fewer turns of the loop."""
 
-ENOUGH = 16
-"""Frames that are written at once. Fewer wait for the end of the loop's turn, so that one packet carries them; more
-would keep the peer waiting for the first of them, while it could work on another core."""
+ENOUGH_CALLS = 16
+"""Calls opened or ended that are written at once. What is less waits for the end of the loop's turn, so that one packet
+carries it; if more waited, the peer could not work on the first of them meanwhile, on another core."""
+ENOUGH_FRAMES = 64
+"""Frames that are written at once."""
 
 _LENGTH = struct.Struct(">I")
 _PREFIX = _LENGTH.size
@@ -185,8 +187,10 @@ class _Pump(asyncio.Protocol):
         if not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._flush_scheduled)
-        elif self.link is not None and len(self.link.session.outbox) >= ENOUGH:
-            self._flush()
+        elif self.link is not None:
+            session = self.link.session
+            if session.outbox_calls >= ENOUGH_CALLS or len(session.outbox) >= ENOUGH_FRAMES:
+                self._flush()
 
     def _flush_scheduled(self) -> None:
         self._scheduled = False

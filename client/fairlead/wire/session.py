@@ -139,6 +139,8 @@ class Session:
         """Set when either end finished the session with a reason."""
         self.outbox: deque[bytes] = deque()
         self.outbox_bytes = 0
+        self.outbox_calls = 0
+        """How many calls the outbox opens or ends: work for somebody else, who may have a core to spare."""
         self._unwritten: list[Stream] = []
 
     def __repr__(self) -> str:
@@ -169,6 +171,7 @@ class Session:
         stream = Stream(call_id, owner, INITIAL_CREDIT, INITIAL_CREDIT)
         self.streams[call_id] = stream
         self._unwritten.append(stream)
+        self.outbox_calls += 1
         self.outbox.append(data)
         self.outbox_bytes += len(data)
         if size <= MAX_PIECE:
@@ -240,6 +243,7 @@ class Session:
         stream.pending = None
         stream.closed = True
         stream.let_go()
+        self.outbox_calls += 1
         del self.streams[stream.call_id]
         if payload is None:
             self._put(_Frame(call_id=stream.call_id, kind=_END, outcome=outcome))
@@ -278,6 +282,7 @@ class Session:
     def take(self) -> bytes:
         """What is to be written now, as one packet; empty if there is nothing."""
         self._unwritten.clear()
+        self.outbox_calls = 0
         outbox = self.outbox
         if self.outbox_bytes <= MAX_PACKET:
             packet = b"".join(outbox)
