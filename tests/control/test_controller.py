@@ -80,6 +80,10 @@ def pids(status):
     return [replica.pid for replica in status.deployments[0].replicas]
 
 
+async def test_its_socket_is_the_owners(world, tmp_path):
+    assert (tmp_path / "controller.sock").stat().st_mode & 0o777 == 0o600
+
+
 async def test_an_application_comes_up(world):
     await world.deploy(deployment(code="fake:ready", num_replicas=2))
     status = await world.until_state(RUNNING)

@@ -151,10 +151,10 @@ def start(
 ) -> None:
     """Starts an instance that ends with this process, and waits until it can be called. Nothing happens if one runs.
 
-    ``proxy_location="Disabled"``: no ports, handles only. ``port`` 0 in either options: any free port, told by the
-    ``fairlead status``. ``insecure``: ports that other hosts can reach may be open without authentication. Further
-    options are those of ``http_options``. Accepted without effect: ``logging_config``, ``tracing_config``,
-    ``controller_options``.
+    ``proxy_location="Disabled"``: no ports, handles only. ``port`` 0 in either options: any free port, told by
+    ``fairlead.serve.api.instance_status()``. If ``FAIRLEAD_TOKEN`` is set, callers of both ports have to present it.
+    ``insecure``: ports that other hosts can reach may be open without TLS and authentication. Further options are those
+    of ``http_options``. Accepted without effect: ``logging_config``, ``tracing_config``, ``controller_options``.
 
     Raises TypeError or ValueError for bad options, RuntimeError if a port cannot be bound, TimeoutError after 60 s.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, NoReturn
 
@@ -141,6 +142,7 @@ def make_server(controller: Controller, stop: Callable[[], Awaitable[None]]) -> 
         (grpc.method_handlers_generic_handler("fairlead.v1.ReplicaService", {"Register": register}),)
     )
     server.add_insecure_port(controller.settings.address)
+    os.chmod(controller.settings.address.removeprefix("unix:"), 0o600)
     return server
 
 
