@@ -5,12 +5,15 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import os
 import signal
 import sys
+from collections.abc import Mapping
 
 import uvloop
 
-from fairlead_gateway.edge.binding import BindError, TcpListener
+from fairlead.variables import HTTP_KEY_PASSWORD, TOKEN
+from fairlead_gateway.edge.binding import BindError, TcpListener, Tls
 from fairlead_gateway.edge.grpc_door import GrpcLimits
 from fairlead_gateway.edge.http import HttpLimits
 from fairlead_gateway.worker import Worker, WorkerConfig
@@ -40,24 +43,43 @@ def _parser() -> argparse.ArgumentParser:
     rpc = parser.add_argument_group("gRPC")
     rpc.add_argument("--grpc-request-timeout", type=float, metavar="SECONDS", help="without it no limit")
     rpc.add_argument("--no-grpc-reflection", action="store_true", help="offer no reflection service")
+    for door, group in (("http", http), ("grpc", rpc)):
+        group.add_argument(f"--{door}-tls-cert", metavar="FILE", help="the certificate, with those of its issuers")
+        group.add_argument(f"--{door}-tls-key", metavar="FILE", help="its private key")
+        group.add_argument(f"--{door}-tls-client-ca", metavar="FILE", help="who clients' certificates must come from")
     return parser
 
 
-def parse(argv: list[str] | None = None) -> WorkerConfig:
-    """The command line as a configuration."""
+def parse(argv: list[str] | None, environment: Mapping[str, str]) -> WorkerConfig:
+    """The command line as a configuration. Secrets come with the environment: everybody can read command lines."""
     options = _parser().parse_args(argv)
+    passwords = {"http": environment.get(HTTP_KEY_PASSWORD)}
+    token = environment.get(TOKEN, "").strip() or None
 
-    def listener(host: str, port: int | None) -> TcpListener | None:
+    def listener(door: str) -> TcpListener | None:
+        host, port, certificate, key, client_ca = (
+            getattr(options, f"{door}_{name}") for name in ("host", "port", "tls_cert", "tls_key", "tls_client_ca")
+        )
         if port is None:
             return None
-        return TcpListener(host=host, port=port, insecure=options.insecure, reuse_port=options.reuse_port)
+        tls = Tls(
+            certificate_file=certificate, key_file=key, client_ca_file=client_ca, key_password=passwords.get(door)
+        )
+        return TcpListener(
+            host=host,
+            port=port,
+            tls=tls if certificate else None,
+            token=token,
+            insecure=options.insecure,
+            reuse_port=options.reuse_port,
+        )
 
     return WorkerConfig(
         controller=options.controller,
         gateway_id=options.gateway_id,
         socket=options.socket,
-        http=listener(options.http_host, options.http_port),
-        grpc=listener(options.grpc_host, options.grpc_port),
+        http=listener("http"),
+        grpc=listener("grpc"),
         http_limits=HttpLimits(
             keep_alive_timeout_s=options.http_keep_alive_timeout, request_timeout_s=options.http_request_timeout
         ),
@@ -81,7 +103,7 @@ def main() -> None:
     """The program."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
-    config = parse()
+    config = parse(None, os.environ)
     try:
         uvloop.run(serve(config))
     except BindError as error:

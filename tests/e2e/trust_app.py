@@ -32,3 +32,6 @@ class Guarded:
     async def chat(self, messages: AsyncIterator[Any]) -> AsyncIterator[Any]:
         async for message in messages:
             yield message
+
+
+app = Guarded.bind()

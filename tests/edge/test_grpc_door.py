@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import subprocess
 
 import grpc
 import grpc.aio
@@ -13,6 +12,7 @@ from fairlead.v1 import serving_pb2, serving_pb2_grpc
 from fairlead.wire.trust import Trust
 from fairlead_gateway.edge.binding import BindError, InsecureBindingError, TcpListener, Tls
 from fairlead_gateway.edge.grpc_door import GrpcDoor, GrpcLimits
+from tests.certificates import make_certificates
 from tests.edge.fake_router import FakeRouter, application
 
 PICKLE = "application/vnd.fairlead.pickle"
@@ -20,20 +20,7 @@ PICKLE = "application/vnd.fairlead.pickle"
 
 @pytest.fixture(scope="module")
 def pki(tmp_path_factory):
-    """A CA, a server's certificate for localhost, and a client's."""
-    directory = tmp_path_factory.mktemp("pki")
-
-    def openssl(*arguments):
-        subprocess.run(["openssl", *arguments], cwd=directory, check=True, capture_output=True)
-
-    new_key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
-    openssl("req", "-x509", *new_key, "-keyout", "ca.key", "-out", "ca.pem", "-days", "2", "-subj", "/CN=test ca")
-    for name in ("server", "client"):
-        openssl("req", *new_key, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
-        (directory / "names").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
-        signing = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", "names")
-        openssl("x509", "-req", "-in", f"{name}.csr", "-out", f"{name}.pem", *signing)
-    return directory
+    return make_certificates(tmp_path_factory.mktemp("pki"))
 
 
 def tls(pki, client_ca=False):
@@ -77,6 +64,7 @@ async def refused(channel, code, **arguments):
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call(channel, **arguments)
     assert caught.value.code() is code
+    return caught.value
 
 
 async def test_token_over_tls_is_authentication(door, pki):
@@ -84,7 +72,8 @@ async def test_token_over_tls_is_authentication(door, pki):
     local = address.replace("0.0.0.0", "localhost")
     async with grpc.aio.secure_channel(local, client_credentials(pki)) as channel:
         for token in (None, "", "wrong", "s3cret2"):
-            await refused(channel, grpc.StatusCode.UNAUTHENTICATED, token=token)
+            error = await refused(channel, grpc.StatusCode.UNAUTHENTICATED, token=token)
+            assert b"UNAUTHENTICATED" in dict(error.trailing_metadata())["grpc-status-details-bin"]
         await call(channel, "s3cret", pickled())
     assert [call.trust for call in door._router.calls] == [Trust.AUTHENTICATED]
 
@@ -125,8 +114,14 @@ async def test_what_it_does_not_listen_on(door, pki):
     address = await door.listen(TcpListener())
     with pytest.raises(BindError, match="in use"):
         await door.listen(TcpListener(port=int(address.rpartition(":")[2])))
-    with pytest.raises(BindError):
-        await door.listen(TcpListener(tls=Tls(certificate_file="/nowhere", key_file="/nowhere")))
+    for certificate, key, reason in (
+        ("/nowhere", "/nowhere", "No such file"),
+        (pki / "server.pem", pki / "client.key", "(?i)mismatch"),
+        (pki / "server.pem", pki / "encrypted.key", "certificates for"),
+        (pki / "names", pki / "server.key", "(?i)pem"),
+    ):
+        with pytest.raises(BindError, match=reason):
+            await door.listen(TcpListener(tls=Tls(certificate_file=str(certificate), key_file=str(key))))
     with pytest.raises(BindError):
         await door.listen_owner("/nowhere/at/all.sock")
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import ssl
 
 import httpx
 import pytest
@@ -11,9 +12,10 @@ from fairlead.v1 import http_pb2, session_pb2
 from fairlead.wire.errors import BackPressureError, DeploymentUnavailableError, ResultNotSerializableError
 from fairlead.wire.session import INITIAL_CREDIT
 from fairlead.wire.trust import Trust
-from fairlead_gateway.edge.binding import TcpListener
+from fairlead_gateway.edge.binding import BindError, TcpListener, Tls
 from fairlead_gateway.edge.http import HttpLimits
 from fairlead_gateway.edge.http_door import HttpDoor
+from tests.certificates import PASSWORD, make_certificates
 from tests.edge.fake_router import FakeRouter, application
 
 
@@ -30,6 +32,23 @@ async def served(behave=None, *, applications=None, limits=None, listener=None, 
         finally:
             await client.aclose()
             await door.stop(1)
+
+
+@pytest.fixture(scope="module")
+def pki(tmp_path_factory):
+    return make_certificates(tmp_path_factory.mktemp("pki"))
+
+
+def tls(pki, **changes):
+    files = {"certificate_file": str(pki / "server.pem"), "key_file": str(pki / "server.key")}
+    return Tls(**{**files, **changes})
+
+
+def https(address, pki, own=False):
+    context = ssl.create_default_context(cafile=str(pki / "ca.pem"))
+    if own:
+        context.load_cert_chain(str(pki / "client.pem"), str(pki / "client.key"))
+    return httpx.AsyncClient(base_url=f"https://{address}", verify=context, trust_env=False, timeout=10)
 
 
 def request_of(call):
@@ -367,6 +386,38 @@ class TestListener:
             assert (await client.get("/-/healthz")).status_code == 200
             assert (await client.get("/", headers={"authorization": "Bearer s3cret"})).status_code == 200
         assert len(router.calls) == 1
+
+    async def test_tls(self, pki):
+        async with served(listener=TcpListener(tls=tls(pki), token="s3cret")) as (_, router, address):
+            async with https(address, pki) as client:
+                assert (await client.get("/")).status_code == 401
+                answer = await client.post("/", headers={"authorization": "Bearer s3cret"}, content=bytes(1_000_000))
+                assert answer.content == bytes(1_000_000)
+            async with httpx.AsyncClient(trust_env=False) as stranger:
+                with pytest.raises(httpx.ConnectError, match=r"(?i)certificate"):
+                    await stranger.get(f"https://{address}/")
+                with pytest.raises(httpx.HTTPError):
+                    await stranger.get(f"http://{address}/")
+        assert request_of(router.calls[0]).scheme == "https"
+
+    async def test_client_certificates(self, pki):
+        listener = TcpListener(tls=tls(pki, client_ca_file=str(pki / "ca.pem")))
+        async with served(listener=listener) as (_, _, address):
+            async with https(address, pki, own=True) as client:
+                assert (await client.get("/")).status_code == 200
+            async with https(address, pki) as client:
+                with pytest.raises(httpx.HTTPError):
+                    await client.get("/-/healthz")
+
+    async def test_a_key_with_a_password(self, pki):
+        encrypted = str(pki / "encrypted.key")
+        listener = TcpListener(tls=tls(pki, key_file=encrypted, key_password=PASSWORD))
+        async with served(listener=listener) as (_, _, address), https(address, pki) as client:
+            assert (await client.get("/")).status_code == 200
+        for wrong in (None, "wrong", ""):
+            door = HttpDoor(FakeRouter(), TcpListener(tls=tls(pki, key_file=encrypted, key_password=wrong)))
+            with pytest.raises(BindError, match="cannot use the certificates"):
+                await door.start()
 
     async def test_pickles_are_not_a_serialization_of_http(self):
         async with served() as (client, router, _):

@@ -164,9 +164,13 @@ def test_options_without_effect_are_named(caplog):
     assert "grpc_options: grpc_servicer_functions has no effect yet" in caplog.text
 
 
-def test_tls_is_refused_rather_than_left_out():
-    with pytest.raises(FairleadError, match="TLS is not available yet"):
-        api.start(http_options={"ssl_certfile": "c", "ssl_keyfile": "k"})
+def test_halves_of_tls_are_refused():
+    for options in ("http_options", "grpc_options"):
+        for half in ({"ssl_certfile": "c"}, {"ssl_keyfile": "k"}):
+            with pytest.raises(ValueError, match="Both ssl_keyfile and ssl_certfile must be provided together"):
+                api.start(**{options: half})
+        with pytest.raises(ValueError, match="need ssl_certfile"):
+            api.start(**{options: {"ssl_ca_certs": "ca"}})
 
 
 def test_options_are_ignored_when_an_instance_runs(caplog):

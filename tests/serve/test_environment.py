@@ -4,6 +4,7 @@ import stat
 import pytest
 
 from fairlead.serve import environment
+from fairlead.wire.credentials import NONE, Credentials
 from fairlead.wire.errors import FairleadError
 
 
@@ -54,3 +55,41 @@ def test_address_and_token_are_read_when_asked(monkeypatch):
     monkeypatch.setenv("FAIRLEAD_ADDRESS", "unix:/x")
     monkeypatch.setenv("FAIRLEAD_TOKEN", "t")
     assert (environment.address(), environment.token()) == ("unix:/x", "t")
+
+
+@pytest.mark.parametrize("value", ["unix:/a/b.sock", "localhost:9000", "10.0.0.1:1", "[::1]:1", "https://host:443"])
+def test_addresses(value, monkeypatch):
+    monkeypatch.setenv("FAIRLEAD_ADDRESS", value)
+    assert environment.address() == value
+    monkeypatch.setenv("FAIRLEAD_ADDRESS", "")
+    assert environment.address() is None
+
+
+@pytest.mark.parametrize(
+    "value", ["http://host:9000", "host", "https://host", "https://host:1/path", "/a/b.sock", "tcp://h:1"]
+)
+def test_what_is_no_address(value, monkeypatch):
+    monkeypatch.setenv("FAIRLEAD_ADDRESS", value)
+    with pytest.raises(FairleadError, match=r"none of unix:/path .* host:port .* https://host:port"):
+        environment.address()
+
+
+def test_tokens(monkeypatch):
+    for value, expected in (("", None), (" \n", None), ("s3cret=\n", "s3cret=")):
+        monkeypatch.setenv("FAIRLEAD_TOKEN", value)
+        assert environment.token() == expected
+    for value in ("two words", "ümlaut", "a\nb"):
+        monkeypatch.setenv("FAIRLEAD_TOKEN", value)
+        with pytest.raises(FairleadError, match="ASCII") as caught:
+            environment.token()
+        assert value not in str(caught.value)
+
+
+def test_credentials(monkeypatch):
+    for name in ("TOKEN", "TLS_CA", "TLS_CERT", "TLS_KEY"):
+        monkeypatch.delenv(f"FAIRLEAD_{name}", raising=False)
+    assert environment.credentials() == NONE
+    for name in ("TOKEN", "TLS_CA", "TLS_CERT", "TLS_KEY"):
+        monkeypatch.setenv(f"FAIRLEAD_{name}", name)
+    expected = Credentials(token="TOKEN", ca_file="TLS_CA", certificate_file="TLS_CERT", key_file="TLS_KEY")
+    assert environment.credentials() == expected

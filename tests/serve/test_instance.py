@@ -14,6 +14,8 @@ import httpx
 import psutil
 import pytest
 
+from fairlead.serve.instance import Instance
+
 DRIVER = """
 import os, sys, time
 import fairlead.serve.api as api
@@ -305,6 +307,17 @@ def test_a_second_signal_does_not_wait_for_the_drain(driver, tmp_path):
     caller.join()
     assert one.gone()
     assert one.left() == []
+
+
+@pytest.mark.parametrize(
+    ("address", "warned"),
+    [("far.example:9000", True), ("https://far.example:9000", False), ("127.0.0.1:1", False), ("[::1]:1", False)],
+)
+def test_a_token_in_plain_text_is_warned_of(address, warned, monkeypatch, caplog):
+    monkeypatch.setenv("FAIRLEAD_TOKEN", "s3cret")
+    Instance(address).gateway()
+    assert ("in plain text" in caplog.text) is warned
+    assert "s3cret" not in caplog.text
 
 
 def test_no_handler_is_installed_in_a_program_that_does_not_wait(driver):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import traceback
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -15,6 +15,7 @@ from fairlead.serve import api
 from fairlead.serve.config import HTTPOptions, gRPCOptions
 from fairlead.serve.termination import terminable
 from fairlead.v1 import control_pb2
+from fairlead.wire.credentials import TLS_SCHEME
 from fairlead.wire.errors import FairleadError
 
 app = typer.Typer(
@@ -54,18 +55,27 @@ def run(
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Listen beyond this machine without TLS and authentication.")
     ] = False,
+    tls_cert: Annotated[str | None, typer.Option(help="A certificate (PEM): both ports speak TLS.")] = None,
+    tls_key: Annotated[str | None, typer.Option(help="Its private key (PEM).")] = None,
+    tls_client_ca: Annotated[
+        str | None, typer.Option(help="An authority (PEM): clients need a certificate that comes from it.")
+    ] = None,
 ) -> None:
-    """Serve an application until Ctrl-C or SIGTERM."""
+    """Serve an application until Ctrl-C or SIGTERM.
+
+    If FAIRLEAD_TOKEN is set, callers of both ports have to present it.
+    """
     given = dict(_pair(argument) for argument in arguments or [])
+    tls: dict[str, Any] = {"ssl_certfile": tls_cert, "ssl_keyfile": tls_key, "ssl_ca_certs": tls_client_ca}
     with terminable():
         target = load_application(import_path, app_dir, given)
         api.start(
-            http_options=HTTPOptions(host=http_host, port=http_port),
-            grpc_options=gRPCOptions(host=grpc_host, port=grpc_port),
+            http_options=HTTPOptions(host=http_host, port=http_port, **tls),
+            grpc_options=gRPCOptions(host=grpc_host, port=grpc_port, **tls),
             insecure=insecure,
         )
         api.run(target, name=name, route_prefix=route_prefix)
-        _say_where(api.instance_status(), name)
+        _say_where(api.instance_status(), name, encrypted=tls_cert is not None)
         api.wait()
 
 
@@ -76,16 +86,18 @@ def _pair(argument: str) -> tuple[str, str]:
     return key, value
 
 
-def _say_where(status: control_pb2.InstanceStatus, name: str) -> None:
+def _say_where(status: control_pb2.InstanceStatus, name: str, *, encrypted: bool) -> None:
     """Prints where the application can be called."""
     console = Console(stderr=True, highlight=False)
     ingress = next((each.ingress_deployment for each in status.applications if each.name == name), "")
     console.print(f"[bold]{name}[/bold] is running: ingress deployment {ingress}. Ctrl-C ends it.")
     for gateway in status.gateways[:1]:
         if gateway.http_address:
-            console.print(f"  HTTP  http://{gateway.http_address}/      (routes: /-/routes, health: /-/healthz)")
+            url = f"{'https' if encrypted else 'http'}://{gateway.http_address}/"
+            console.print(f"  HTTP  {url}      (routes: /-/routes, health: /-/healthz)")
         if gateway.grpc_address:
-            console.print(f"  gRPC  {gateway.grpc_address}  (fairlead.v1.ServingService, reflection is on)")
+            address = f"{TLS_SCHEME if encrypted else ''}{gateway.grpc_address}"
+            console.print(f"  gRPC  {address}  (fairlead.v1.ServingService, reflection is on)")
 
 
 def run_program() -> None:

@@ -74,13 +74,13 @@ class HTTPOptions(Settings):
     keep_alive_timeout_s: float = 90
     """Seconds that an idle connection is kept open."""
     ssl_keyfile: str | None = None
-    """The TLS key's file."""
+    """The file of the private key for TLS (PEM)."""
     ssl_certfile: str | None = None
-    """The TLS certificate's file."""
-    ssl_keyfile_password: str | None = None
-    """The password of the TLS key."""
+    """The file of the certificate for TLS, followed by those of its issuers (PEM); None: plain text."""
+    ssl_keyfile_password: str | None = field(default=None, repr=False)
+    """The password of the private key; None: it has none."""
     ssl_ca_certs: str | None = None
-    """The file of certificates that clients must be signed by; None: clients need none."""
+    """The file of authorities that clients' certificates must come from (PEM); None: clients need none."""
     location: ProxyLocation | str | None = None
     """The classic spelling of ``serve.start(proxy_location=...)``; None: that one counts."""
 
@@ -92,10 +92,16 @@ class HTTPOptions(Settings):
             raise ValueError(f"root_path must start with '/', not {self.root_path!r}")
         check_optional_number("request_timeout_s", self.request_timeout_s, above=0)
         check_number("keep_alive_timeout_s", self.keep_alive_timeout_s, at_least=0)
-        if (self.ssl_keyfile is None) != (self.ssl_certfile is None):
-            raise ValueError("Both ssl_keyfile and ssl_certfile must be provided together to enable HTTPS.")
+        _check_tls(self.ssl_certfile, self.ssl_keyfile, self.ssl_ca_certs, self.ssl_keyfile_password)
         if self.location is not None:
             object.__setattr__(self, "location", ProxyLocation.of(self.location))
+
+
+def _check_tls(certificate: str | None, key: str | None, authority: str | None, password: str | None = None) -> None:
+    if (key is None) != (certificate is None):
+        raise ValueError("Both ssl_keyfile and ssl_certfile must be provided together to enable HTTPS.")
+    if certificate is None and (authority is not None or password is not None):
+        raise ValueError("ssl_ca_certs and ssl_keyfile_password need ssl_certfile and ssl_keyfile.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,12 +118,20 @@ class gRPCOptions(Settings):
     """Seconds that a request may take, queueing included; None: no limit but the caller's deadline."""
     enable_reflection: bool = True
     """Whether the reflection service, which describes all others, is offered."""
+    ssl_keyfile: str | None = None
+    """The file of the private key for TLS (PEM), without a password: gRPC can read no others. Ray Serve has no TLS for
+    gRPC; the names are those of ``HTTPOptions``."""
+    ssl_certfile: str | None = None
+    """The file of the certificate for TLS, followed by those of its issuers (PEM); None: plain text."""
+    ssl_ca_certs: str | None = None
+    """The file of authorities that clients' certificates must come from (PEM); None: clients need none."""
 
     def __post_init__(self) -> None:
         if self.host is not None:
             check_text("host", self.host)
         check_integer("port", self.port, at_least=0, at_most=65535)
         check_optional_number("request_timeout_s", self.request_timeout_s, above=0)
+        _check_tls(self.ssl_certfile, self.ssl_keyfile, self.ssl_ca_certs)
         if isinstance(self.grpc_servicer_functions, str):
             raise TypeError("grpc_servicer_functions must be a list of functions or import paths, not a string")
         object.__setattr__(self, "grpc_servicer_functions", tuple(self.grpc_servicer_functions))

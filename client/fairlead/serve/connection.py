@@ -18,6 +18,7 @@ from contextvars import Context
 from fairlead.serve.caller import Call
 from fairlead.serve.deliveries import Deliveries
 from fairlead.serve.wireloop import WireThread
+from fairlead.wire.credentials import NONE, Credentials
 from fairlead.wire.dial import dial
 from fairlead.wire.errors import ConnectionLostError, FairleadError
 from fairlead.wire.link import SERVING_SESSION, Link
@@ -36,19 +37,18 @@ NOT_CONNECTED = (
 )
 
 Connector = Callable[[str], Awaitable[Link]]
-
-
-async def _connect(address: str) -> Link:
-    return await dial(address, SERVING_SESSION)
+"""Opens a session with an address."""
 
 
 class Connection:
     """A session that is opened when it is needed, and again when it was lost."""
 
-    def __init__(self, connector: Connector = _connect) -> None:
+    def __init__(self, connector: Connector | None = None) -> None:
+        """``connector``: None: as the address says, with the credentials."""
         self._connector = connector
         self.address = ""
         self.trust = Trust.UNTRUSTED
+        self.credentials = NONE
         self.loop: asyncio.AbstractEventLoop
         self.deliveries: Deliveries
         self._ident = 0  # the thread of the wire loop; 0: there is no loop yet
@@ -67,10 +67,10 @@ class Connection:
 
     # -- from any thread
 
-    def set_address(self, address: str, trust: Trust) -> None:
-        """Says where the gateway is, and what its address is trusted with. Calls under way go on."""
-        if (address, trust) != (self.address, self.trust):
-            self.address, self.trust = address, trust
+    def set_address(self, address: str, trust: Trust, credentials: Credentials = NONE) -> None:
+        """Says where the gateway is, what it is trusted with, and what to prove to it. Calls under way go on."""
+        if (address, trust, credentials) != (self.address, self.trust, self.credentials):
+            self.address, self.trust, self.credentials = address, trust, credentials
             if self._ident:
                 self.post(self._leave)
 
@@ -196,13 +196,17 @@ class Connection:
         backoff = FIRST_BACKOFF_S
         while True:
             try:
-                link = await self._connector(self.address)
+                link = await self._open()
                 break
-            except FairleadError as error:
+            except ConnectionLostError as error:
                 if self.loop.time() + backoff > give_up_at:
                     self._connecting = None
                     self._fail_waiting(ConnectionLostError(f"gave up reaching the gateway: {error.message}"))
                     return
+            except FairleadError as error:  # trying again would not help
+                self._connecting = None
+                self._fail_waiting(error)
+                return
             self._waiting = [call for call in self._waiting if not call.done]
             await asyncio.sleep(backoff)
             backoff = min(backoff * 2, LONGEST_BACKOFF_S)
@@ -211,6 +215,11 @@ class Connection:
         waiting, self._waiting = self._waiting, []
         for call in waiting:
             call.start()
+
+    async def _open(self) -> Link:
+        if self._connector is not None:
+            return await self._connector(self.address)
+        return await dial(self.address, SERVING_SESSION, credentials=self.credentials)
 
     def _fail_waiting(self, error: FairleadError) -> None:
         waiting, self._waiting = self._waiting, []
@@ -253,6 +262,7 @@ def _forget() -> None:
     if parents is not None:
         _current = Connection(parents._connector)
         _current.address, _current.trust = parents.address, parents.trust
+        _current.credentials = parents.credentials
 
 
 def use(connection: Connection | None) -> Connection | None:
@@ -262,9 +272,9 @@ def use(connection: Connection | None) -> Connection | None:
     return before
 
 
-def set_address(address: str, trust: Trust) -> None:
-    """Says where this process's gateway is: "unix:/path" with ``Trust.OWNER``, or "host:port". From any thread."""
-    current().set_address(address, trust)
+def set_address(address: str, trust: Trust, credentials: Credentials = NONE) -> None:
+    """Says where this process's gateway is, what it is trusted with, and what to prove there. From any thread."""
+    current().set_address(address, trust, credentials)
 
 
 def use_loop(loop: asyncio.AbstractEventLoop) -> None:

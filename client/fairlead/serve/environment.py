@@ -9,12 +9,21 @@ import os
 import stat
 from pathlib import Path
 
+from fairlead import variables
+from fairlead.wire.credentials import TLS_SCHEME, Credentials
 from fairlead.wire.errors import FairleadError
 
 ADDRESS = "FAIRLEAD_ADDRESS"
-"""Names the instance to use: ``unix:/path`` of its controller, or ``host:port`` of its gRPC port, for calls only."""
-TOKEN = "FAIRLEAD_TOKEN"  # noqa: S105 - the name of the variable
-"""The token that authenticates this program to the instance at ``FAIRLEAD_ADDRESS``."""
+"""Names the instance to use: ``unix:/path`` of its controller, or ``host:port`` of its gRPC port, for calls only;
+``https://host:port`` if that speaks TLS."""
+TOKEN = variables.TOKEN
+"""The token that instances ask for on their ports, and that authenticates this program to that at FAIRLEAD_ADDRESS."""
+TLS_CA = "FAIRLEAD_TLS_CA"
+"""The file of authorities that the certificate of the instance at ``FAIRLEAD_ADDRESS`` may come from."""
+TLS_CERTIFICATE = "FAIRLEAD_TLS_CERT"
+"""The file of this program's own certificate, for an instance at ``FAIRLEAD_ADDRESS`` that asks for one."""
+TLS_KEY = "FAIRLEAD_TLS_KEY"
+"""The file of the private key of that certificate."""
 STATE_DIR = "FAIRLEAD_STATE_DIR"
 """The directory of instances and their sockets."""
 
@@ -23,13 +32,39 @@ _UNIX_PATH_LIMIT = 107
 
 
 def address() -> str | None:
-    """The address that ``FAIRLEAD_ADDRESS`` names; None if it is not set or empty."""
-    return os.environ.get(ADDRESS) or None
+    """The address that ``FAIRLEAD_ADDRESS`` names; None if it is not set or empty.
+
+    Raises FairleadError for a form that is none of those that there are.
+    """
+    value = os.environ.get(ADDRESS, "").strip().removesuffix("/")
+    host_and_port = value.removeprefix(TLS_SCHEME)
+    if value and not value.startswith("unix:") and ("/" in host_and_port or not host_and_port.rpartition(":")[0]):
+        raise FairleadError(
+            f"{ADDRESS}={value} is none of unix:/path of a controller, host:port of a gRPC port, https://host:port of "
+            f"one with TLS"
+        )
+    return value or None
 
 
 def token() -> str | None:
-    """The token in ``FAIRLEAD_TOKEN``; None if it is not set or empty."""
-    return os.environ.get(TOKEN) or None
+    """The token in ``FAIRLEAD_TOKEN``; None if it is not set or empty.
+
+    Raises FairleadError for one that no header can carry.
+    """
+    value = os.environ.get(TOKEN, "").strip()
+    if not all("!" <= character <= "~" for character in value):
+        raise FairleadError(f"{TOKEN} may have printable ASCII characters only, and no spaces")
+    return value or None
+
+
+def credentials() -> Credentials:
+    """What this program proves to the instance at ``FAIRLEAD_ADDRESS``, and whom it believes there."""
+    return Credentials(
+        token=token(),
+        ca_file=os.environ.get(TLS_CA) or None,
+        certificate_file=os.environ.get(TLS_CERTIFICATE) or None,
+        key_file=os.environ.get(TLS_KEY) or None,
+    )
 
 
 def state_directory() -> Path:

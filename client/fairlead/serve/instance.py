@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import grpc
 
+from fairlead.serve import environment
 from fairlead.serve.owned_instance import OwnedInstance
 from fairlead.v1 import control_pb2, control_pb2_grpc, session_pb2
+from fairlead.wire.credentials import NONE, TLS_SCHEME, Credentials
 from fairlead.wire.errors import FairleadError
 from fairlead.wire.outcomes import error_of
 from fairlead.wire.trust import Trust
+
+logger = logging.getLogger("fairlead.serve")
 
 _OPTIONS = (
     ("grpc.max_receive_message_length", -1),
@@ -33,7 +38,8 @@ class Instance:
     def __init__(self, address: str, owned: OwnedInstance | None = None) -> None:
         """``owned``: set if the instance belongs to this process."""
         self.address = address
-        """The controller's, as gRPC names it: "unix:/path". Or "host:port" of a gateway, for handles only."""
+        """The controller's, as gRPC names it: "unix:/path". Or "host:port" or "https://host:port" of a gateway, for
+        handles only."""
         self.owned = owned
         self._connecting = threading.Lock()
         self._channel: grpc.Channel | None = None
@@ -52,16 +58,18 @@ class Instance:
         """Whether this is an instance to deploy to and to look at; False: a gateway's port, which takes calls only."""
         return self.address.startswith("unix:")
 
-    def gateway(self) -> tuple[str, Trust]:
-        """Where its gateway takes this process's calls, and what it is trusted with there."""
+    def gateway(self) -> tuple[str, Trust, Credentials]:
+        """Where its gateway takes this process's calls, what it is trusted with there, and what to prove to it."""
         if not self.controls:
-            return self.address, Trust.UNTRUSTED
+            credentials = environment.credentials()
+            _warn_of_plain_token(self.address, credentials)
+            return self.address, credentials.trust(self.address), credentials
         if self.owned is not None:
-            return self.owned.gateway_address, Trust.OWNER
+            return self.owned.gateway_address, Trust.OWNER, NONE
         gateways = self.status().gateways
         if not gateways:
             raise FairleadError(f"the instance at {self.address} has no gateway")
-        return gateways[0].session_address, Trust.OWNER
+        return gateways[0].session_address, Trust.OWNER, NONE
 
     def deploy(self, spec: control_pb2.ApplicationSpec) -> int:
         """Has an application deployed; its generation. Raises FairleadError if it is refused."""
@@ -167,6 +175,16 @@ class Instance:
                 outcome.status.ParseFromString(value)
                 return error_of(outcome, trusted=False)
         return FairleadError(f"the controller at {self.address} does not answer: {error.details()}")
+
+
+def _warn_of_plain_token(address: str, credentials: Credentials) -> None:
+    host = address.rpartition(":")[0].strip("[]")
+    local = host == "localhost" or host == "::1" or host.startswith("127.")
+    if credentials.token is not None and not address.startswith(TLS_SCHEME) and not local:
+        logger.warning(
+            "%s goes to %s in plain text, for everybody on the way to read; write https://%s if it speaks TLS",
+            *(environment.TOKEN, address, address),
+        )
 
 
 def _find(status: control_pb2.InstanceStatus, name: str) -> control_pb2.ApplicationStatus | None:

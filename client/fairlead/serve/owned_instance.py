@@ -16,9 +16,10 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fairlead.serve import environment
 from fairlead.serve.config import HTTPOptions, ProxyLocation, gRPCOptions
-from fairlead.serve.environment import state_directory
 from fairlead.serve.orphans import end_orphans
+from fairlead.variables import HTTP_KEY_PASSWORD, TOKEN
 from fairlead.wire.errors import FairleadError
 
 logger = logging.getLogger("fairlead.serve")
@@ -57,12 +58,7 @@ class Doors:
         grpc: gRPCOptions | None,
         insecure: bool,
     ) -> Doors:
-        """The doors that a user's options ask for. Where proxies are disabled there is neither of them.
-
-        Raises FairleadError for TLS options: what was meant to be encrypted must not be served in the clear.
-        """
-        if http.ssl_certfile is not None:
-            raise FairleadError("HTTP over TLS is not available yet; leave out ssl_certfile and ssl_keyfile.")
+        """The doors that a user's options ask for. Where proxies are disabled there is neither of them."""
         grpc = grpc or gRPCOptions()
         if grpc.grpc_servicer_functions:
             logger.warning("grpc_options: grpc_servicer_functions has no effect yet.")
@@ -85,6 +81,12 @@ class Doors:
 
     def _worker_options(self) -> list[str]:
         options = ["--insecure"] if self.insecure else []
+        for name, door in (("http", self.http), ("grpc", self.grpc)):
+            if door is not None and door.ssl_certfile is not None and door.ssl_keyfile is not None:
+                options += [f"--{name}-tls-cert", _absolute(door.ssl_certfile)]
+                options += [f"--{name}-tls-key", _absolute(door.ssl_keyfile)]
+                if door.ssl_ca_certs is not None:
+                    options += [f"--{name}-tls-client-ca", _absolute(door.ssl_ca_certs)]
         if http := self.http:
             options += ["--http-keep-alive-timeout", str(http.keep_alive_timeout_s), "--http-root-path", http.root_path]
             if http.request_timeout_s is not None:
@@ -96,6 +98,11 @@ class Doors:
                 options.append("--no-grpc-reflection")
         return options
 
+    def secrets(self) -> dict[str, str]:
+        """What goes to the processes by their environment, which only this user can read."""
+        found = {TOKEN: environment.token(), HTTP_KEY_PASSWORD: self.http and self.http.ssl_keyfile_password}
+        return {name: value for name, value in found.items() if value}
+
 
 class OwnedInstance:
     """An instance that ends with this process. One thread at a time, except where said otherwise."""
@@ -103,7 +110,8 @@ class OwnedInstance:
     def __init__(self, doors: Doors) -> None:
         """Starts the controller, and does not wait for it. Raises FairleadError if the installation cannot serve."""
         _check_installation()
-        state = state_directory()
+        secrets_of_doors = doors.secrets()
+        state = environment.state_directory()
         _remove_left_over(state)
         self.owner = os.getpid()
         """The process that it belongs to: a forked child of it must leave it alone."""
@@ -124,6 +132,7 @@ class OwnedInstance:
                     *("--ready-fd", str(theirs)),
                     *doors.arguments(),
                 ],
+                env={**os.environ, **secrets_of_doors},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 pass_fds=(theirs,),
@@ -249,6 +258,11 @@ def _signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return "unknown"
+
+
+def _absolute(path: str) -> str:
+    """Of a file's path, also if this program changes its directory before a gateway worker is started again."""
+    return os.path.abspath(path)
 
 
 def _check_installation() -> None:

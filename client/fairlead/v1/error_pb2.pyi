@@ -74,6 +74,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The session carries as many calls as it may. The call did not start."""
     ERROR_REASON_RESERVATION_NOT_FOUND: _ErrorReason.ValueType  # 25
     """There is no such reservation: it was used, has ended, or is another deployment's. The call did not start."""
+    ERROR_REASON_UNAUTHENTICATED: _ErrorReason.ValueType  # 26
+    """The caller has not proved who it is: no token, or a wrong one."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The reason in the google.rpc.ErrorInfo that every error of Fairlead's carries (domain "fairlead"). ErrorInfo.reason
@@ -132,4 +134,6 @@ ERROR_REASON_TOO_MANY_CALLS: ErrorReason.ValueType  # 24
 """The session carries as many calls as it may. The call did not start."""
 ERROR_REASON_RESERVATION_NOT_FOUND: ErrorReason.ValueType  # 25
 """There is no such reservation: it was used, has ended, or is another deployment's. The call did not start."""
+ERROR_REASON_UNAUTHENTICATED: ErrorReason.ValueType  # 26
+"""The caller has not proved who it is: no token, or a wrong one."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

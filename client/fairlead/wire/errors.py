@@ -265,6 +265,14 @@ class ReservationNotFoundError(FairleadError):
     http_status = 409
 
 
+class UnauthenticatedError(FairleadError):
+    """The caller has not proved who it is: no token, or a wrong one."""
+
+    reason = error_pb2.ERROR_REASON_UNAUTHENTICATED
+    code = grpc.StatusCode.UNAUTHENTICATED
+    http_status = 401
+
+
 class DeployFailedError(FairleadError):
     """The application could not be deployed."""
 

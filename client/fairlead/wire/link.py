@@ -22,6 +22,7 @@ from fairlead.wire.errors import (
     InternalError,
     ProtocolViolationError,
     TooManyCallsError,
+    UnauthenticatedError,
 )
 from fairlead.wire.frames import decode_packet, encode_load
 from fairlead.wire.outcomes import error_of, outcome_of
@@ -403,8 +404,8 @@ async def connect(
 ) -> Link:
     """Opens a session with the server at ``address`` ("unix:/path" or "host:port").
 
-    Returns when the server has taken it. Raises ConnectionLostError if it does not within ``timeout_s`` seconds.
-    ``path`` is SERVING_SESSION or REPLICA_SESSION.
+    Returns when the server has taken it. Raises ConnectionLostError if it does not within ``timeout_s`` seconds,
+    UnauthenticatedError if it does not let the caller in. ``path`` is SERVING_SESSION or REPLICA_SESSION.
     """
     if credentials is None:
         channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
@@ -414,17 +415,13 @@ async def connect(
     try:
         await asyncio.wait_for(call.initial_metadata(), timeout_s)
         if call.done():
-            code = await call.code()
-            what = (
-                "cannot reach {}" if code is grpc.StatusCode.UNAVAILABLE else f"{{}} refused the session: {code.name}"
-            )
-            raise ConnectionLostError(f"{what.format(address)}: {await call.details()}")
+            raise _refusal(address, await call.code(), await call.details())
     except TimeoutError as error:
         await channel.close()
         raise ConnectionLostError(f"cannot reach {address}: no answer within {timeout_s} s") from error
     except grpc.aio.AioRpcError as error:
         await channel.close()
-        raise ConnectionLostError(f"cannot reach {address}: {error.details()}") from error
+        raise _refusal(address, error.code(), error.details()) from error
     except BaseException:
         await channel.close()
         raise
@@ -437,6 +434,14 @@ async def connect(
 
     link.on_close = shutdown
     return link
+
+
+def _refusal(address: str, code: grpc.StatusCode, details: str | None) -> FairleadError:
+    if code is grpc.StatusCode.UNAUTHENTICATED:
+        return UnauthenticatedError(f"{address} does not let this program in: {details}")
+    if code is grpc.StatusCode.UNAVAILABLE:
+        return ConnectionLostError(f"cannot reach {address}: {details}")
+    return ConnectionLostError(f"{address} refused the session: {code.name}: {details}")
 
 
 async def _keep(link: Link, channel: grpc.aio.Channel, call: Any) -> None:

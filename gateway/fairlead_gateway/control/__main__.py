@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fairlead.lifetime import PROCESSES, process_ended
+from fairlead.variables import HTTP_KEY_PASSWORD
 from fairlead_gateway.control.controller import Controller, ControllerSettings
 from fairlead_gateway.control.gateways import BIND_FAILED, Door, Doors
 from fairlead_gateway.control.local_launcher import LocalLauncher
@@ -29,6 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     _set_up_logging(arguments.log_level)
     report = _Report(arguments.ready_fd)
+    # Taken out of the environment that replicas inherit: it is not theirs.
+    password = os.environ.pop(HTTP_KEY_PASSWORD, None)
     settings = ControllerSettings(
         directory=arguments.directory,
         doors=Doors(
@@ -37,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             options=tuple(arguments.options),
         ),
         owner_pid=arguments.owner_pid,
+        gateway_variables={} if password is None else {HTTP_KEY_PASSWORD: password},
     )
     try:
         return asyncio.run(_run(settings, report))

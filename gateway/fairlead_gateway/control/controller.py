@@ -58,6 +58,8 @@ class ControllerSettings:
     """What a replica runs."""
     variables: Mapping[str, str] = field(default_factory=dict)
     """Environment variables for all processes."""
+    gateway_variables: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """More of them, for gateway workers alone: secrets."""
 
     @property
     def address(self) -> str:
@@ -292,7 +294,7 @@ class Controller:
                 *self.gateways.arguments(gateway_id),
                 *self._owner_arguments(),
             ),
-            variables=self.settings.variables,
+            variables={**self.settings.variables, **self.settings.gateway_variables},
         )
         process = self._launcher.start(program, lambda ending: self._gateway_ended(gateway_id, ending))
         self._processes[gateway_id] = process

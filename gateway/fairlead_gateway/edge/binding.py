@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from dataclasses import dataclass
+import ssl
+from dataclasses import dataclass, field
 
 import grpc
 
@@ -27,9 +28,20 @@ class Tls:
     """The private key of the certificate."""
     client_ca_file: str | None = None
     """The authority that clients' certificates must come from (mTLS); None: clients need none."""
+    key_password: str | None = field(default=None, repr=False)
+    """The password of the private key; None: it has none. gRPC can read such keys only."""
+
+    def check(self) -> None:
+        """Raises OSError or ssl.SSLError, with a reason, if a file cannot be used."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        # Without one OpenSSL would ask the terminal.
+        context.load_cert_chain(self.certificate_file, self.key_file, lambda: self.key_password or "")
+        if self.client_ca_file is not None:
+            context.load_verify_locations(self.client_ca_file)
 
     def server_credentials(self) -> grpc.ServerCredentials:
-        """The same for gRPC. Raises OSError if a file cannot be read."""
+        """The same for gRPC, which says nothing about what is wrong with them. Raises OSError as :meth:`check`."""
+        self.check()
         with open(self.key_file, "rb") as key, open(self.certificate_file, "rb") as certificate:
             pairs = [(key.read(), certificate.read())]
         if self.client_ca_file is None:
@@ -48,7 +60,7 @@ class TcpListener:
     """The port; 0: any free one."""
     tls: Tls | None = None
     """The certificates; None: plain text."""
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
     """What every caller must send as ``authorization: Bearer <token>``; None: nothing."""
     insecure: bool = False
     """Whether to listen beyond this machine without TLS and authentication."""
@@ -85,8 +97,10 @@ def check_binding(listener: TcpListener) -> None:
         return
     raise InsecureBindingError(
         f"refusing to listen on {format_address(listener.host, listener.port)}: other machines can reach it, and "
-        f"it has {'no authentication' if listener.tls is not None else 'no TLS'}; set up TLS with a token or a "
-        f"client CA, listen on 127.0.0.1, or pass --insecure"
+        f"it has {'no authentication' if listener.tls is not None else 'no TLS'}; give it a certificate "
+        f"(ssl_certfile and ssl_keyfile, --tls-cert and --tls-key) and its callers a token (FAIRLEAD_TOKEN) or "
+        f"certificates (ssl_ca_certs, --tls-client-ca), listen on 127.0.0.1, or let everybody in (insecure=True, "
+        f"--insecure)"
     )
 
 

@@ -16,6 +16,8 @@ import grpc.aio
 from grpc_health.v1 import health_pb2
 
 from fairlead.v1 import serving_pb2
+from fairlead.wire.errors import UnauthenticatedError
+from fairlead.wire.outcomes import outcome_of
 from fairlead.wire.trust import Trust
 from fairlead_gateway.edge.access import Access
 from fairlead_gateway.edge.binding import BindError, TcpListener, bind, format_address
@@ -23,6 +25,7 @@ from fairlead_gateway.edge.gathering import Gathering
 from fairlead_gateway.edge.health import Health
 from fairlead_gateway.edge.reflection import Reflection
 from fairlead_gateway.edge.serving import SERVICE, ServingHandlers
+from fairlead_gateway.edge.status import grpc_status
 from fairlead_gateway.edge.upstream import CallRouter
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
@@ -133,7 +136,9 @@ class GrpcDoor:
                 server.add_insecure_port(address)
             else:
                 server.add_secure_port(address, listener.tls.server_credentials())
-        except (RuntimeError, OSError) as error:
+        except OSError as error:  # ssl.SSLError is one
+            raise BindError(f"cannot use the certificates for {address}: {error}") from error
+        except RuntimeError as error:
             raise BindError(f"cannot listen on {address}: {error}") from error
         await self._start(server)
         return address
@@ -207,7 +212,6 @@ class _GuardedMethods(_Methods):
 
 
 async def _refuse(requests: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[bytes]:
-    await context.abort(
-        grpc.StatusCode.UNAUTHENTICATED, "callers of this listener send the metadata 'authorization: Bearer <token>'"
-    )
+    error = UnauthenticatedError("callers of this port send the metadata 'authorization: Bearer <token>'")
+    await context.abort(*grpc_status(outcome_of(error, trusted=False)))
     yield b""  # makes this a generator, as the handler of a stream is

@@ -38,8 +38,10 @@ class HttpDoor:
         host, port = bound.getsockname()[:2]
         config = self._config()
         try:
+            if self._listener.tls is not None:
+                self._listener.tls.check()
             config.load()
-        except (OSError, ssl.SSLError) as error:
+        except OSError as error:  # ssl.SSLError is one
             bound.close()
             raise BindError(f"cannot use the certificates for {format_address(host, port)}: {error}") from error
         server = self._server = uvicorn.Server(config)
@@ -68,7 +70,11 @@ class HttpDoor:
         listener, limits = self._listener, self.app.limits
         tls: dict[str, Any] = {}
         if listener.tls is not None:
-            tls = {"ssl_certfile": listener.tls.certificate_file, "ssl_keyfile": listener.tls.key_file}
+            tls = {
+                "ssl_certfile": listener.tls.certificate_file,
+                "ssl_keyfile": listener.tls.key_file,
+                "ssl_keyfile_password": listener.tls.key_password,
+            }
             if listener.tls.client_ca_file is not None:
                 tls |= {"ssl_ca_certs": listener.tls.client_ca_file, "ssl_cert_reqs": ssl.CERT_REQUIRED}
         return uvicorn.Config(
