@@ -16,7 +16,8 @@ import pytest
 
 from fairlead.v1 import session_pb2
 from fairlead.wire.errors import ConnectionLostError, GatewayDrainingError
-from fairlead.wire.link import SERVING_SESSION, Link, connect
+from fairlead.wire.grpc_link import SERVING_SESSION, connect
+from fairlead.wire.link import Link
 from fairlead.wire.memory import link_pair
 from fairlead.wire.messages import MessageReader, MessageWriter
 from fairlead.wire.outcomes import error_info, error_of

@@ -19,7 +19,7 @@ import pytest
 from fairlead.v1 import control_pb2, replica_pb2
 from fairlead.wire.dial import dial
 from fairlead.wire.errors import ConnectionLostError, ReplicaDrainingError
-from fairlead.wire.link import REPLICA_SESSION
+from fairlead.wire.grpc_link import REPLICA_SESSION
 from tests.replica.calling import Caller
 from tests.replica.fake_controller import FakeController, serving
 

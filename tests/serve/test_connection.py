@@ -18,7 +18,7 @@ from fairlead.serve import connection
 from fairlead.serve.connection import Connection
 from fairlead.serve.deliveries import Deliveries
 from fairlead.serve.handle import DeploymentHandle
-from fairlead.wire.link import SERVING_SESSION, session_handler
+from fairlead.wire.grpc_link import SERVING_SESSION, session_handler
 from fairlead.wire.trust import Trust
 from tests.serve.fake_gateway import FakeGateway
 

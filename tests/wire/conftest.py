@@ -13,10 +13,11 @@ from typing import Any
 import grpc.aio
 import pytest
 
-from fairlead.wire import link as link_module
+from fairlead.wire import grpc_link as grpc_module
 from fairlead.wire import local as local_module
 from fairlead.wire import memory
-from fairlead.wire.link import SERVING_SESSION, Link, connect, session_handler
+from fairlead.wire.grpc_link import SERVING_SESSION, connect, session_handler
+from fairlead.wire.link import Link
 from fairlead.wire.local import LocalListener, connect_local, listen_local
 from fairlead.wire.memory import link_pair
 from tests.wire.calls import PATIENCE, Service, until
@@ -113,13 +114,13 @@ class Grpc(Transport):
 
     def hold_openers(self, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
         read_on = asyncio.Event()
-        read = link_module._read_from
+        read = grpc_module._read_from
 
         async def held(link: Link, call: Any) -> None:
             await read_on.wait()
             await read(link, call)
 
-        monkeypatch.setattr(link_module, "_read_from", held)
+        monkeypatch.setattr(grpc_module, "_read_from", held)
         return read_on
 
     async def close(self) -> None:

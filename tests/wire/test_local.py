@@ -14,7 +14,7 @@ import pytest
 from fairlead.wire import local as local_module
 from fairlead.wire.dial import dial
 from fairlead.wire.errors import ConnectionLostError
-from fairlead.wire.link import SERVING_SESSION
+from fairlead.wire.grpc_link import SERVING_SESSION
 from fairlead.wire.local import GREETING, LONGEST_PACKET, LocalListener, connect_local, listen_local
 from tests.wire.calls import PATIENCE, Caller, Service, until
 

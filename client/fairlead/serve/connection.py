@@ -21,7 +21,8 @@ from fairlead.serve.wireloop import WireThread
 from fairlead.wire.credentials import NONE, Credentials
 from fairlead.wire.dial import dial
 from fairlead.wire.errors import ConnectionLostError, FairleadError
-from fairlead.wire.link import SERVING_SESSION, Link
+from fairlead.wire.grpc_link import SERVING_SESSION
+from fairlead.wire.link import Link
 from fairlead.wire.trust import Trust
 
 logger = logging.getLogger(__name__)

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 from fairlead.v1 import session_pb2
 from fairlead.wire.credentials import NONE, TLS_SCHEME, Credentials
-from fairlead.wire.link import Link, connect
+from fairlead.wire.grpc_link import connect
+from fairlead.wire.link import Link
 from fairlead.wire.local import SCHEME, connect_local
 
 

@@ -9,7 +9,8 @@ import grpc
 import grpc.aio
 
 from fairlead.v1 import session_pb2
-from fairlead.wire.link import Acceptor, Link, session_handler
+from fairlead.wire.grpc_link import session_handler
+from fairlead.wire.link import Acceptor, Link
 from fairlead.wire.local import LocalListener, listen_local
 from fairlead.wire.session import Stream, cost
 from fairlead.wire.trust import Trust

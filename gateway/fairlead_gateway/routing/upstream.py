@@ -9,7 +9,8 @@ from collections.abc import Awaitable, Callable
 from fairlead.v1 import session_pb2
 from fairlead.wire.dial import dial
 from fairlead.wire.errors import FairleadError
-from fairlead.wire.link import REPLICA_SESSION, Link
+from fairlead.wire.grpc_link import REPLICA_SESSION
+from fairlead.wire.link import Link
 from fairlead_gateway.routing.deployment import Deployment
 from fairlead_gateway.routing.replica import Replica
 from fairlead_gateway.routing.table import Changes

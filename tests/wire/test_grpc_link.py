@@ -14,10 +14,10 @@ import grpc
 import grpc.aio
 import pytest
 
-from fairlead.wire import link as link_module
+from fairlead.wire import grpc_link as grpc_module
 from fairlead.wire.errors import ConnectionLostError, ProtocolViolationError
 from fairlead.wire.frames import decode_packet
-from fairlead.wire.link import REPLICA_SESSION, SERVING_SESSION, connect, session_handler
+from fairlead.wire.grpc_link import REPLICA_SESSION, SERVING_SESSION, connect, session_handler
 from fairlead.wire.outcomes import error_of, outcome_of
 from tests.wire.calls import PATIENCE, Caller, until
 from tests.wire.conftest import Grpc
@@ -204,7 +204,7 @@ async def test_closing_twice_and_at_once(over_grpc: Grpc):
 
 
 async def test_a_farewell_that_the_server_does_not_take_is_given_up(over_grpc: Grpc, monkeypatch):
-    monkeypatch.setattr(link_module, "FAREWELL", 0.01)
+    monkeypatch.setattr(grpc_module, "FAREWELL", 0.01)
     released = asyncio.Event()
 
     async def deaf(requests, context):
@@ -246,7 +246,7 @@ async def test_a_defect_while_accepting_a_session_refuses_it(over_grpc: Grpc, ca
 
 FORGETFUL = """
 import asyncio, sys
-from fairlead.wire.link import connect, SERVING_SESSION
+from fairlead.wire.grpc_link import connect, SERVING_SESSION
 from tests.wire.conftest import Grpc
 from tests.wire.calls import Caller
 
