@@ -124,7 +124,7 @@ class TestCall:
     async def test_request_id_is_echoed(self, target_id, metadata, expected):
         async with stub(router_with()) as serving:
             call = serving.Call(call_request(request_id=target_id), metadata=metadata)
-            assert dict(await call.initial_metadata())["x-request-id"] == expected
+            assert dict(await call.trailing_metadata())["x-request-id"] == expected
             await call
 
     async def test_large_payloads_pass_whole(self):

@@ -9,7 +9,8 @@ A payload's content_type names its serialization: application/json (also when it
 on trusted connections application/vnd.fairlead.cloudpickle and application/vnd.fairlead.pickle.
 
 Deadlines and cancellation are gRPC's own. Errors are google.rpc.Status with a google.rpc.ErrorInfo of domain
-"fairlead" and an ErrorReason. The request id is echoed in the initial metadata "x-request-id".
+"fairlead" and an ErrorReason. The request id is echoed in the metadata "x-request-id":
+in the trailing metadata of Call and of errors, in the initial metadata of streams.
 """
 
 from collections import abc as _abc

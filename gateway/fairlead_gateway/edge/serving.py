@@ -86,8 +86,8 @@ class ServingHandlers:
             self._gathering.done()
         if answer.outcome is not None:
             await _fail(context, answer.outcome, header.request_id)
-        # Only now: initial metadata commits the RPC, and the client could not retry it on its own account (gRFC A6).
-        await context.send_initial_metadata(((REQUEST_ID_KEY, header.request_id),))
+        # Trailing metadata go with the status; initial metadata of their own would cost as much again as the answer.
+        context.set_trailing_metadata(((REQUEST_ID_KEY, header.request_id),))
         return _CallResponse(payload=_HttpBody(content_type=media_type, data=result)).SerializeToString()
 
     async def call_stream(self, request: bytes, context: Context) -> AsyncIterator[bytes]:

@@ -33,10 +33,10 @@ func (c *client) unary(ctx context.Context) (object, error) {
 }
 
 func (c *client) options(ctx context.Context) (object, error) {
-	var header metadata.MD
+	var trailer metadata.MD
 	target := method("describe")
 	target.RequestId, target.MultiplexedModelId, target.Idempotent = "from-the-field", "model-1", true
-	response, err := c.stub.Call(ctx, &pb.CallRequest{Target: target}, grpc.Header(&header))
+	response, err := c.stub.Call(ctx, &pb.CallRequest{Target: target}, grpc.Trailer(&trailer))
 	if err != nil {
 		return nil, err
 	}
@@ -44,21 +44,21 @@ func (c *client) options(ctx context.Context) (object, error) {
 	if err != nil {
 		return nil, err
 	}
-	observed := object{"described": described, "echoed": requestID(header)}
+	observed := object{"described": described, "echoed": requestID(trailer)}
 
 	tagged := metadata.AppendToOutgoingContext(ctx, "x-request-id", "from-metadata")
-	if response, err = c.stub.Call(tagged, &pb.CallRequest{Target: method("describe")}, grpc.Header(&header)); err != nil {
+	if response, err = c.stub.Call(tagged, &pb.CallRequest{Target: method("describe")}, grpc.Trailer(&trailer)); err != nil {
 		return nil, err
 	}
 	if described, err = value(response.Payload.Data); err != nil {
 		return nil, err
 	}
-	observed["described_by_metadata"], observed["echoed_from_metadata"] = described, requestID(header)
+	observed["described_by_metadata"], observed["echoed_from_metadata"] = described, requestID(trailer)
 
-	if _, err = c.stub.Call(ctx, &pb.CallRequest{Target: method("describe")}, grpc.Header(&header)); err != nil {
+	if _, err = c.stub.Call(ctx, &pb.CallRequest{Target: method("describe")}, grpc.Trailer(&trailer)); err != nil {
 		return nil, err
 	}
-	observed["generated"] = requestID(header) != "" && requestID(header) != "from-metadata"
+	observed["generated"] = requestID(trailer) != "" && requestID(trailer) != "from-metadata"
 
 	target = method("echo")
 	target.Accept = "application/msgpack"
@@ -82,8 +82,8 @@ func (c *client) options(ctx context.Context) (object, error) {
 	return observed, nil
 }
 
-func requestID(header metadata.MD) string {
-	return strings.Join(header.Get("x-request-id"), ",")
+func requestID(trailer metadata.MD) string {
+	return strings.Join(trailer.Get("x-request-id"), ",")
 }
 
 func (c *client) stream(ctx context.Context) (object, error) {

@@ -39,17 +39,17 @@ export class Calls {
     return { deadline: Date.now() + milliseconds };
   }
 
-  // Starts a unary call: `call` to cancel it; `answer`, a promise of the response and the initial metadata.
+  // Starts a unary call: `call` to cancel it; `answer`, a promise of the response and the trailing metadata.
   start(request, { metadata = new grpc.Metadata(), ...options } = this.deadline()) {
     let call;
     const answer = new Promise((resolve, reject) => {
-      let header;
-      call = this.stub.Call(request, metadata, options, (error, response) =>
-        error ? reject(error) : resolve({ response, header }),
-      );
-      call.on("metadata", (received) => {
-        header = received;
+      let response;
+      call = this.stub.Call(request, metadata, options, (error, received) => {
+        if (error) reject(error);
+        response = received;
       });
+      // Comes after the callback.
+      call.on("status", (status) => resolve({ response, trailer: status.metadata }));
     });
     return { call, answer };
   }

@@ -15,7 +15,7 @@ async function unary(calls) {
 }
 
 async function options(calls) {
-  const requestId = (header) => header.get("x-request-id").join(",");
+  const requestId = (trailer) => trailer.get("x-request-id").join(",");
   const names = { request_id: "from-the-field", multiplexed_model_id: "model-1", idempotent: true };
   const named = await calls.start({ target: method("describe", names) }).answer;
 
@@ -23,7 +23,7 @@ async function options(calls) {
   metadata.set("x-request-id", "from-metadata");
   const tagged = await calls.start({ target: method("describe") }, { metadata, ...calls.deadline() }).answer;
 
-  const generated = requestId((await calls.start({ target: method("describe") }).answer).header);
+  const generated = requestId((await calls.start({ target: method("describe") }).answer).trailer);
 
   const accepting = method("echo", { accept: "application/msgpack" });
   const accepted = (await calls.start({ target: accepting, payload: args(["x"]) }).answer).response.payload;
@@ -34,9 +34,9 @@ async function options(calls) {
   }
   return {
     described: valueOf(named.response.payload.data),
-    echoed: requestId(named.header),
+    echoed: requestId(named.trailer),
     described_by_metadata: valueOf(tagged.response.payload.data),
-    echoed_from_metadata: requestId(tagged.header),
+    echoed_from_metadata: requestId(tagged.trailer),
     generated: generated !== "" && generated !== "from-metadata",
     accepted: { content_type: accepted.content_type, data: accepted.data.toString("base64") },
     session_replicas: replicas.size,
