@@ -276,7 +276,7 @@ class TestRequestIds:
         call = start(channel, "Call", target, body(), metadata=metadata)
         (answer,) = call
         seen = orjson.loads(answer.payload.data)
-        echoed = dict(call.initial_metadata())["x-request-id"]
+        echoed = dict(call.trailing_metadata())["x-request-id"]
         assert seen == [echoed] * 5
         assert echoed == "mine" if by != "nobody" else len(echoed) >= 16
 
