@@ -12,6 +12,7 @@ import cloudpickle
 from fairlead.serve.code import capture_environment, import_path_of, pickled_code
 from fairlead.serve.deployment import Application, Deployment
 from fairlead.serve.handle import DeploymentHandle, unbound_handle
+from fairlead.serve.interface import interface_of
 from fairlead.serve.validation import check_route_prefix
 from fairlead.v1 import control_pb2
 from fairlead.wire.errors import FairleadError
@@ -93,6 +94,8 @@ class _Graph:
             spec.import_path = path
         else:
             spec.pickled_code = pickled_code(code)
+        if (interface := interface_of(code)) is not None:
+            spec.interface.CopyFrom(interface)
         self.specs.append(spec)
         return name
 

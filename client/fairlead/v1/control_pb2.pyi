@@ -463,6 +463,7 @@ class DeploymentRoutes(_message.Message):
     UNAVAILABLE_MESSAGE_FIELD_NUMBER: _builtins.int
     BACKPRESSURE_STATUS_CODE_FIELD_NUMBER: _builtins.int
     BACKPRESSURE_RETRY_AFTER_S_FIELD_NUMBER: _builtins.int
+    INTERFACE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name."""
     max_ongoing_requests: _builtins.int
@@ -479,6 +480,10 @@ class DeploymentRoutes(_message.Message):
     def replicas(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReplicaRoute]:
         """The replicas that may be called."""
 
+    @_builtins.property
+    def interface(self) -> Global___DeploymentInterface:
+        """What it offers at the doors beyond calls by a method's name; absent: nothing."""
+
     def __init__(
         self,
         *,
@@ -489,10 +494,11 @@ class DeploymentRoutes(_message.Message):
         unavailable_message: _builtins.str = ...,
         backpressure_status_code: _builtins.int = ...,
         backpressure_retry_after_s: _builtins.float | None = ...,
+        interface: Global___DeploymentInterface | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_backpressure_retry_after_s", b"_backpressure_retry_after_s", "backpressure_retry_after_s", b"backpressure_retry_after_s"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_backpressure_retry_after_s", b"_backpressure_retry_after_s", "backpressure_retry_after_s", b"backpressure_retry_after_s", "interface", b"interface"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_backpressure_retry_after_s", b"_backpressure_retry_after_s", "backpressure_retry_after_s", b"backpressure_retry_after_s", "backpressure_status_code", b"backpressure_status_code", "max_ongoing_requests", b"max_ongoing_requests", "max_queued_requests", b"max_queued_requests", "name", b"name", "replicas", b"replicas", "unavailable_message", b"unavailable_message"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_backpressure_retry_after_s", b"_backpressure_retry_after_s", "backpressure_retry_after_s", b"backpressure_retry_after_s", "backpressure_status_code", b"backpressure_status_code", "interface", b"interface", "max_ongoing_requests", b"max_ongoing_requests", "max_queued_requests", b"max_queued_requests", "name", b"name", "replicas", b"replicas", "unavailable_message", b"unavailable_message"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__backpressure_retry_after_s: _TypeAlias = _typing.Literal["backpressure_retry_after_s"]  # noqa: Y015
     _WhichOneofArgType__backpressure_retry_after_s: _TypeAlias = _typing.Literal["_backpressure_retry_after_s", b"_backpressure_retry_after_s"]  # noqa: Y015
@@ -635,6 +641,7 @@ class DeploymentSpec(_message.Message):
     PICKLED_CODE_FIELD_NUMBER: _builtins.int
     INIT_ARGUMENTS_FIELD_NUMBER: _builtins.int
     SETTINGS_FIELD_NUMBER: _builtins.int
+    INTERFACE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name; unique in its application."""
     import_path: _builtins.str
@@ -649,6 +656,10 @@ class DeploymentSpec(_message.Message):
     def settings(self) -> Global___DeploymentSettings:
         """How it runs."""
 
+    @_builtins.property
+    def interface(self) -> Global___DeploymentInterface:
+        """What it offers at the doors beyond calls by a method's name; absent: nothing."""
+
     def __init__(
         self,
         *,
@@ -657,16 +668,193 @@ class DeploymentSpec(_message.Message):
         pickled_code: _builtins.bytes = ...,
         init_arguments: _builtins.bytes = ...,
         settings: Global___DeploymentSettings | None = ...,
+        interface: Global___DeploymentInterface | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "import_path", b"import_path", "pickled_code", b"pickled_code", "settings", b"settings"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "import_path", b"import_path", "interface", b"interface", "pickled_code", b"pickled_code", "settings", b"settings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "import_path", b"import_path", "init_arguments", b"init_arguments", "name", b"name", "pickled_code", b"pickled_code", "settings", b"settings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "import_path", b"import_path", "init_arguments", b"init_arguments", "interface", b"interface", "name", b"name", "pickled_code", b"pickled_code", "settings", b"settings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_code: _TypeAlias = _typing.Literal["import_path", "pickled_code"]  # noqa: Y015
     _WhichOneofArgType_code: _TypeAlias = _typing.Literal["code", b"code"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_code) -> _WhichOneofReturnType_code | None: ...
 
 Global___DeploymentSpec: _TypeAlias = DeploymentSpec  # noqa: Y015
+
+@_typing.final
+class DeploymentInterface(_message.Message):
+    """What a deployment offers at the doors beyond calls by a method's name."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HTTP_ROUTES_FIELD_NUMBER: _builtins.int
+    TYPED_SERVICES_FIELD_NUMBER: _builtins.int
+    DESCRIPTOR_SET_FIELD_NUMBER: _builtins.int
+    ASGI_FIELD_NUMBER: _builtins.int
+    descriptor_set: _builtins.bytes
+    """A serialized google.protobuf.FileDescriptorSet with the files of the typed services and all that they import."""
+    asgi: _builtins.bool
+    """Whether every HTTP request under the route prefix goes to the deployment's own ASGI application, WebSockets included."""
+    @_builtins.property
+    def http_routes(self) -> _containers.RepeatedCompositeFieldContainer[Global___HttpRoute]:
+        """Methods that are bound to HTTP paths, in the order in which they were declared."""
+
+    @_builtins.property
+    def typed_services(self) -> _containers.RepeatedCompositeFieldContainer[Global___TypedService]:
+        """Protobuf services whose methods are the deployment's."""
+
+    def __init__(
+        self,
+        *,
+        http_routes: _abc.Iterable[Global___HttpRoute] | None = ...,
+        typed_services: _abc.Iterable[Global___TypedService] | None = ...,
+        descriptor_set: _builtins.bytes = ...,
+        asgi: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asgi", b"asgi", "descriptor_set", b"descriptor_set", "http_routes", b"http_routes", "typed_services", b"typed_services"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeploymentInterface: _TypeAlias = DeploymentInterface  # noqa: Y015
+
+@_typing.final
+class HttpRoute(_message.Message):
+    """A method bound to a HTTP path."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    HTTP_METHODS_FIELD_NUMBER: _builtins.int
+    METHOD_FIELD_NUMBER: _builtins.int
+    STREAM_FIELD_NUMBER: _builtins.int
+    OPENAPI_OPERATION_FIELD_NUMBER: _builtins.int
+    OPENAPI_SCHEMAS_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    """The path below the route prefix, in Starlette's notation: "/users/{user_id:int}"."""
+    method: _builtins.str
+    """The deployment's method."""
+    stream: _builtins.bool
+    """Whether the method is a generator."""
+    openapi_operation: _builtins.bytes
+    """An OpenAPI 3.1 operation object for it, in JSON; empty: it is not described."""
+    openapi_schemas: _builtins.bytes
+    """The JSON schemas that the operation refers to as "#/components/schemas/...", in JSON: an object by name."""
+    @_builtins.property
+    def http_methods(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The HTTP methods that it answers, upper case."""
+
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        http_methods: _abc.Iterable[_builtins.str] | None = ...,
+        method: _builtins.str = ...,
+        stream: _builtins.bool = ...,
+        openapi_operation: _builtins.bytes = ...,
+        openapi_schemas: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["http_methods", b"http_methods", "method", b"method", "openapi_operation", b"openapi_operation", "openapi_schemas", b"openapi_schemas", "path", b"path", "stream", b"stream"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HttpRoute: _TypeAlias = HttpRoute  # noqa: Y015
+
+@_typing.final
+class TypedService(_message.Message):
+    """A protobuf service that a deployment implements."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class MethodsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    NAME_FIELD_NUMBER: _builtins.int
+    METHODS_FIELD_NUMBER: _builtins.int
+    JSON_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its full name: "package.Service"."""
+    @_builtins.property
+    def methods(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """The deployment's method for each of the service's methods, where the names differ."""
+
+    @_builtins.property
+    def json(self) -> Global___JsonOptions:
+        """How its messages look in JSON; absent: by the standard mapping."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        methods: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        json: Global___JsonOptions | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["json", b"json"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["json", b"json", "methods", b"methods", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TypedService: _TypeAlias = TypedService  # noqa: Y015
+
+@_typing.final
+class JsonOptions(_message.Message):
+    """How a typed service's messages look in JSON over HTTP."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALWAYS_PRINT_PRIMITIVE_FIELDS_FIELD_NUMBER: _builtins.int
+    PRESERVE_PROTO_FIELD_NAMES_FIELD_NUMBER: _builtins.int
+    ALWAYS_PRINT_ENUMS_AS_INTS_FIELD_NUMBER: _builtins.int
+    IGNORE_UNKNOWN_FIELDS_FIELD_NUMBER: _builtins.int
+    IGNORED_QUERY_PARAMETERS_FIELD_NUMBER: _builtins.int
+    always_print_primitive_fields: _builtins.bool
+    """Whether fields without presence that have their default value are written."""
+    preserve_proto_field_names: _builtins.bool
+    """Whether fields are written with their names in the .proto file instead of lowerCamelCase."""
+    always_print_enums_as_ints: _builtins.bool
+    """Whether enum values are written as numbers."""
+    ignore_unknown_fields: _builtins.bool
+    """Whether unknown fields of a body are ignored instead of refused."""
+    @_builtins.property
+    def ignored_query_parameters(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Query parameters that are ignored where they are unknown."""
+
+    def __init__(
+        self,
+        *,
+        always_print_primitive_fields: _builtins.bool = ...,
+        preserve_proto_field_names: _builtins.bool = ...,
+        always_print_enums_as_ints: _builtins.bool = ...,
+        ignore_unknown_fields: _builtins.bool = ...,
+        ignored_query_parameters: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["always_print_enums_as_ints", b"always_print_enums_as_ints", "always_print_primitive_fields", b"always_print_primitive_fields", "ignore_unknown_fields", b"ignore_unknown_fields", "ignored_query_parameters", b"ignored_query_parameters", "preserve_proto_field_names", b"preserve_proto_field_names"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JsonOptions: _TypeAlias = JsonOptions  # noqa: Y015
 
 @_typing.final
 class DeploymentSettings(_message.Message):

@@ -59,6 +59,8 @@ class _SerializationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Seriali
     """JSON. Media type application/json. Python users know it as "orjson"."""
     SERIALIZATION_HTTP: _Serialization.ValueType  # 5
     """A HttpRequest or HttpResponse of this package: a HTTP request for a handler that takes one."""
+    SERIALIZATION_PROTOBUF: _Serialization.ValueType  # 6
+    """A message of a typed service's method, as protobuf encodes it."""
 
 class Serialization(_Serialization, metaclass=_SerializationEnumTypeWrapper):
     """How a payload was made from a value."""
@@ -75,6 +77,8 @@ SERIALIZATION_JSON: Serialization.ValueType  # 4
 """JSON. Media type application/json. Python users know it as "orjson"."""
 SERIALIZATION_HTTP: Serialization.ValueType  # 5
 """A HttpRequest or HttpResponse of this package: a HTTP request for a handler that takes one."""
+SERIALIZATION_PROTOBUF: Serialization.ValueType  # 6
+"""A message of a typed service's method, as protobuf encodes it."""
 Global___Serialization: _TypeAlias = Serialization  # noqa: Y015
 
 class _FrameKind:

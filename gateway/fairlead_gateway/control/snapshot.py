@@ -43,6 +43,8 @@ def _deployment_routes(
     )
     if settings.HasField("backpressure_retry_after_s"):
         routes.backpressure_retry_after_s = settings.backpressure_retry_after_s
+    if deployment.spec.HasField("interface"):
+        routes.interface.CopyFrom(deployment.spec.interface)
     if not routes.replicas:
         routes.unavailable_message = _unavailable_message(deployment, goal, observed)
     return routes

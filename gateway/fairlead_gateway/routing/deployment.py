@@ -61,6 +61,8 @@ class Deployment:
         self.unavailable = ""
         self.status_code = 503
         self.retry_after_s: float | None = None
+        self.interface = control_pb2.DeploymentInterface()
+        """What it offers at the doors beyond calls by a method's name."""
         self.replicas: dict[str, Replica] = {}
         """All that the controller lists."""
         self.ready: list[Replica] = []
@@ -94,6 +96,7 @@ class Deployment:
         self.retry_after_s = (
             routes.backpressure_retry_after_s if routes.HasField("backpressure_retry_after_s") else None
         )
+        self.interface = routes.interface
         self.unavailable = routes.unavailable_message
         self.wake()
         if self.unavailable:
