@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fairlead.lifetime import process_ended
+from fairlead_gateway.control import allocation
 from fairlead_gateway.control.launcher import Ending, Process, Program
 from fairlead_gateway.control.lines import LineSplitter
 
@@ -44,7 +45,7 @@ class LocalLauncher:
                 stdout=writer,
                 stderr=writer,
                 cwd=program.working_directory,
-                env={**os.environ, "PYTHONUNBUFFERED": "1", **program.variables},
+                env={**allocation.VARIABLES, **os.environ, "PYTHONUNBUFFERED": "1", **program.variables},
                 start_new_session=True,
             )
         except BaseException:
