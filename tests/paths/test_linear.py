@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-import fairlead_gateway.edge.paths as package
-from fairlead_gateway.edge.paths import Found, NotFound, PathRouter, Route, StarlettePath, Template
-from fairlead_gateway.edge.paths.starlette_path import Parameter
-from fairlead_gateway.edge.paths.target import Target
+import fairlead.paths as package
+from fairlead.paths import Found, NotFound, PathRouter, Route, StarlettePath, Template
+from fairlead.paths.starlette_path import Parameter
+from fairlead.paths.target import Target
 
 FOLDER = str(Path(package.__file__).parent)
 MANY = 64_000

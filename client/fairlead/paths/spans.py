@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from typing import Final, TypeAlias
 
-from fairlead_gateway.edge.paths.converters import UUID_REGEX
+from fairlead.paths.converters import UUID_REGEX
 
 Span: TypeAlias = tuple[int, int]
 

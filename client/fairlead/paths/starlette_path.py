@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from fairlead_gateway.edge.paths.converters import BUILTIN, Converter
-from fairlead_gateway.edge.paths.errors import PatternError, UnknownConverterError
-from fairlead_gateway.edge.paths.spans import spans
-from fairlead_gateway.edge.paths.target import Target
+from fairlead.paths.converters import BUILTIN, Converter
+from fairlead.paths.errors import PatternError, UnknownConverterError
+from fairlead.paths.spans import spans
+from fairlead.paths.target import Target
 
 _PARAMETER: Final = re.compile("{([a-zA-Z_][a-zA-Z0-9_]*)(?::([a-zA-Z_][a-zA-Z0-9_]*))?}")
 

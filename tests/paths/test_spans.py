@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairlead_gateway.edge.paths import BUILTIN
-from fairlead_gateway.edge.paths.spans import spans
+from fairlead.paths import BUILTIN
+from fairlead.paths.spans import spans
 
 UUID = "123e4567-e89b-12d3-a456-426614174000"
 

@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterable
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
-from fairlead_gateway.edge.paths.errors import PatternError
-from fairlead_gateway.edge.paths.starlette_path import Parameter, StarlettePath
-from fairlead_gateway.edge.paths.template import Template
+from fairlead.paths.errors import PatternError
+from fairlead.paths.starlette_path import Parameter, StarlettePath
+from fairlead.paths.template import Template
 
 T = TypeVar("T")
 

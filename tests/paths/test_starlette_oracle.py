@@ -9,7 +9,7 @@ from starlette.routing import Route as StarletteRoute
 from starlette.routing import Router
 from starlette.types import Message, Receive, Scope, Send
 
-from fairlead_gateway.edge.paths import (
+from fairlead.paths import (
     ANY_METHOD,
     DuplicateRouteError,
     Found,

@@ -7,7 +7,7 @@ from urllib.parse import unquote
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fairlead_gateway.edge.paths import DuplicateRouteError, Found, MethodNotAllowed, PathRouter, Route, Template
+from fairlead.paths import DuplicateRouteError, Found, MethodNotAllowed, PathRouter, Route, Template
 
 Piece: TypeAlias = tuple[str | None, list[str]]
 """The variable, if it is one, and the segments."""

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, Generic, TypeVar
 
-from fairlead_gateway.edge.paths.errors import DuplicateRouteError
-from fairlead_gateway.edge.paths.results import Found, MethodNotAllowed, NotFound, OptionsAnswer, Redirect, Result
-from fairlead_gateway.edge.paths.route import ANY_METHOD, Route, Shape
-from fairlead_gateway.edge.paths.starlette_path import StarlettePath
-from fairlead_gateway.edge.paths.target import Target
-from fairlead_gateway.edge.paths.template import Template
-from fairlead_gateway.edge.paths.trie import Trie
+from fairlead.paths.errors import DuplicateRouteError
+from fairlead.paths.results import Found, MethodNotAllowed, NotFound, OptionsAnswer, Redirect, Result
+from fairlead.paths.route import ANY_METHOD, Route, Shape
+from fairlead.paths.starlette_path import StarlettePath
+from fairlead.paths.target import Target
+from fairlead.paths.template import Template
+from fairlead.paths.trie import Trie
 
 T = TypeVar("T")
 

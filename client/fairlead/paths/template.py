@@ -16,8 +16,8 @@ import re
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from fairlead_gateway.edge.paths.errors import PathError, PatternError
-from fairlead_gateway.edge.paths.target import Target, decode_wholly
+from fairlead.paths.errors import PathError, PatternError
+from fairlead.paths.target import Target, decode_wholly
 
 _FIELD_PATH: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*(\.[a-zA-Z_][a-zA-Z0-9_]*)*")
 _NOT_LITERAL: Final = re.compile(r"[*{}/?#\s\x00-\x1f\x7f]")

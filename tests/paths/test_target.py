@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairlead_gateway.edge.paths.errors import PathError
-from fairlead_gateway.edge.paths.target import Target
+from fairlead.paths.errors import PathError
+from fairlead.paths.target import Target
 
 
 @pytest.mark.parametrize(

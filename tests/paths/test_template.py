@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairlead_gateway.edge.paths import PatternError, Template
+from fairlead.paths import PatternError, Template
 
 
 def shape(template: Template) -> list[str]:

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.routing import compile_path
 
-from fairlead_gateway.edge.paths import BUILTIN, Converter, PatternError, StarlettePath, UnknownConverterError
-from fairlead_gateway.edge.paths.target import Target
+from fairlead.paths import BUILTIN, Converter, PatternError, StarlettePath, UnknownConverterError
+from fairlead.paths.target import Target
 
 UUID = "123e4567-e89b-12d3-a456-426614174000"
 DATE = Converter(regex="[0-9]{4}-[0-9]{2}-[0-9]{2}", convert=date.fromisoformat)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairlead_gateway.edge.paths import (
+from fairlead.paths import (
     ANY_METHOD,
     DuplicateRouteError,
     Found,

@@ -11,7 +11,7 @@ import re
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
-from fairlead_gateway.edge.paths.errors import PathError
+from fairlead.paths.errors import PathError
 
 _UPPER_SLASH, _LOWER_SLASH, _COLON = "\udc2f", "\udc0f", "\udc3a"
 _PLACEHOLDERS: Final = {b"%2F": _UPPER_SLASH, b"%2f": _LOWER_SLASH, b"%3A": _COLON, b"%3a": _COLON}

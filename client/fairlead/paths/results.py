@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Generic, TypeAlias, TypeVar
 
-from fairlead_gateway.edge.paths.route import Route
+from fairlead.paths.route import Route
 
 T = TypeVar("T")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Generic, TypeVar
 
-from fairlead_gateway.edge.paths.target import Target
-from fairlead_gateway.edge.paths.template import Template
+from fairlead.paths.target import Target
+from fairlead.paths.template import Template
 
 E = TypeVar("E")
 
