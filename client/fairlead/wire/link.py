@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from fairlead.v1 import session_pb2
@@ -185,7 +185,7 @@ class Link:
             farewell = session.outbox[-1]  # the rest is of calls that are over with this
             self.lose(error)
             session.outbox.append(farewell)
-            session.outbox_bytes = len(farewell)
+            session.outbox_bytes = len(farewell) if isinstance(farewell, bytes) else farewell.size
             self._wake()
 
     def lose(self, error: FairleadError) -> None:
@@ -243,18 +243,20 @@ class Link:
 
     def take(self) -> bytes:
         """The next packet to write; empty: there is none now."""
+        return b"".join(self.take_parts())
+
+    def take_parts(self) -> Sequence[bytes | memoryview]:
+        """The same in parts, to be written one after the other: large payloads are not copied. Empty: none now."""
         session = self.session
         if not session.outbox:
-            return b""
+            return ()
         self._writes += 1
         if self._watch is None and not self._closing:
             self._watch = self._loop.call_later(STALLED_AFTER, self._check_progress)
-        packet = session.take()
+        parts = session.take_parts()
         if self._relief is not None and session.outbox_bytes < CONGESTED // 2:
             self._relieve()
-        if self.load is not None:
-            packet += encode_load(self.load())
-        return packet
+        return parts if self.load is None else [*parts, encode_load(self.load())]
 
     def _check_progress(self) -> None:
         """A timer that runs only while packets go out: a peer that stopped reading is given up."""

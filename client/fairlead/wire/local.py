@@ -17,12 +17,13 @@ import os
 import socket
 import struct
 import sys
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
 
 from fairlead.v1 import session_pb2
 from fairlead.wire.errors import ConnectionLostError, ProtocolViolationError
-from fairlead.wire.frames import MAX_FRAME_PAYLOAD, MAX_PACKET
+from fairlead.wire.frames import LARGE_PAYLOAD, MAX_FRAME_PAYLOAD, MAX_PACKET
 from fairlead.wire.link import FAREWELL, Acceptor, Link
 
 logger = logging.getLogger(__name__)
@@ -73,6 +74,7 @@ class _Pump(asyncio.Protocol):
         self._on_gone = on_gone
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
+        self._leaving: deque[bytes | memoryview] = deque()
         self._parts: list[bytes] = []
         self._have = 0
         self._need = len(GREETING)
@@ -200,11 +202,31 @@ class _Pump(asyncio.Protocol):
         link, transport = self.link, self._transport
         if link is None or transport is None:
             return
-        while not self._paused and (packet := link.take()):
-            transport.write(_LENGTH.pack(len(packet)) + packet)
+        while not self._paused:
+            if not self._leaving:
+                parts = link.take_parts()
+                if not parts:
+                    break
+                self._leaving.extend(_coalesce(parts))
+            while self._leaving and not self._paused:
+                transport.write(self._leaving.popleft())
         if link.closed:
             transport.close()  # what was written still goes out
             self._loop.call_later(FAREWELL, transport.abort)
+
+
+def _coalesce(parts: Sequence[bytes | memoryview]) -> Iterator[bytes | memoryview]:
+    """A packet with its length in front, in as few writes as copying of small parts only allows."""
+    small: list[bytes | memoryview] = [_LENGTH.pack(sum(map(len, parts)))]
+    for part in parts:
+        if len(part) < LARGE_PAYLOAD:
+            small.append(part)
+            continue
+        yield b"".join(small)
+        yield part
+        small.clear()
+    if small:
+        yield b"".join(small)
 
 
 async def connect_local(

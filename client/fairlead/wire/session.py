@@ -8,11 +8,22 @@ from __future__ import annotations
 
 import enum
 from collections import deque
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 from fairlead.v1 import session_pb2
 from fairlead.wire.errors import GatewayDrainingError, InvalidCallError, ProtocolViolationError
-from fairlead.wire.frames import MAX_FRAME_PAYLOAD, MAX_PACKET, MAX_PIECE, encode_frame
+from fairlead.wire.frames import (
+    LARGE_PAYLOAD,
+    MAX_FRAME_PAYLOAD,
+    MAX_PACKET,
+    MAX_PIECE,
+    Encoded,
+    LargeFrame,
+    encode_frame,
+    encode_large_frame,
+    flat,
+)
 
 INITIAL_CREDIT = 256 * 1024
 """Bytes of DATA that each end of a call may send before the other returns credit."""
@@ -35,7 +46,7 @@ _GOODBYE = session_pb2.FRAME_KIND_GOODBYE
 _Frame = session_pb2.Frame
 
 
-def cost(payload: bytes) -> int:
+def cost(payload: bytes | memoryview) -> int:
     """The credit that a frame with this payload costs."""
     return len(payload) + FRAME_COST
 
@@ -82,8 +93,8 @@ class Stream:
         self.send_credit = send_credit
         self.receive_credit = receive_credit
         self.ungranted = 0
-        self.pending: deque[tuple[bytes, bool, bool]] | None = None
-        self.end_waiting: tuple[bytes | None] | None = None
+        self.pending: deque[tuple[bytes | memoryview, bool, bool]] | None = None
+        self.end_waiting: tuple[bytes | memoryview | None] | None = None
         self.sent_last = False
         self.received_last = False
         self.cancelled = False
@@ -137,8 +148,10 @@ class Session:
         """Set by the peer's GOODBYE."""
         self.ended: session_pb2.Outcome | None = None
         """Set when either end finished the session with a reason."""
-        self.outbox: deque[bytes] = deque()
+        self.outbox: deque[Encoded] = deque()
         self.outbox_bytes = 0
+        self.outbox_large = False
+        """Whether the outbox may hold frames whose payload was not copied."""
         self.outbox_calls = 0
         """How many calls the outbox opens or ends: work for somebody else, who may have a core to spare."""
         self._unwritten: list[Stream] = []
@@ -160,26 +173,37 @@ class Session:
             raise GatewayDrainingError("the session takes no further calls: one of its ends has said goodbye")
         call_id = self.highest + 1
         size = len(payload)
-        if size <= MAX_PIECE:
+        rest: memoryview | None = None
+        data: Encoded
+        if size < LARGE_PAYLOAD:
             frame = _Frame(call_id=call_id, kind=_OPEN, payload=payload, more=more, last=last, header=header)
+            data = encode_frame(frame)
+            encoded = len(data)
+        elif size <= MAX_PIECE:
+            frame = _Frame(call_id=call_id, kind=_OPEN, more=more, last=last, header=header)
+            data = encode_large_frame(frame, payload)
+            encoded = data.size
         else:
-            frame = _Frame(call_id=call_id, kind=_OPEN, payload=payload[:MAX_PIECE], more=True, header=header)
-        data = encode_frame(frame)
-        if len(data) > MAX_FRAME_PAYLOAD:
+            view = memoryview(payload)
+            rest, size = view[MAX_PIECE:], MAX_PIECE
+            frame = _Frame(call_id=call_id, kind=_OPEN, more=True, header=header)
+            data = encode_large_frame(frame, view[:MAX_PIECE])
+            encoded = data.size
+        if encoded > MAX_FRAME_PAYLOAD:
             raise InvalidCallError(f"the call's header, its metadata included, has more than {MAX_FRAME_PAYLOAD} bytes")
         self.highest = call_id
         stream = Stream(call_id, owner, INITIAL_CREDIT, INITIAL_CREDIT)
         self.streams[call_id] = stream
         self._unwritten.append(stream)
         self.outbox_calls += 1
+        self.outbox_large |= size >= LARGE_PAYLOAD
         self.outbox.append(data)
-        self.outbox_bytes += len(data)
-        if size <= MAX_PIECE:
-            stream.send_credit -= size + FRAME_COST
+        self.outbox_bytes += encoded
+        stream.send_credit -= size + FRAME_COST
+        if rest is None:
             stream.sent_last = last
         else:
-            stream.send_credit -= MAX_PIECE + FRAME_COST
-            self._send_pieces(stream, payload, MAX_PIECE, more, last)
+            self._send_pieces(stream, rest, more, last)
         return stream
 
     def send(self, stream: Stream, payload: bytes, more: bool = False, last: bool = False) -> bool:
@@ -187,32 +211,36 @@ class Session:
         if stream.closed or stream.cancelled or stream.sent_last:
             return True
         if stream.pending is None and stream.send_credit > 0 and len(payload) <= MAX_PIECE:
-            stream.send_credit -= len(payload) + FRAME_COST
-            stream.sent_last = last
-            self._put(_Frame(call_id=stream.call_id, kind=_DATA, payload=payload, more=more, last=last))
+            self._send_piece(stream, payload, more, last)
             return True
-        self._send_pieces(stream, payload, 0, more, last)
+        self._send_pieces(stream, payload, more, last)
         return stream.pending is None
 
-    def _send_pieces(self, stream: Stream, payload: bytes, start: int, more: bool, last: bool) -> None:
+    def _send_piece(self, stream: Stream, payload: bytes | memoryview, more: bool, last: bool) -> None:
+        stream.send_credit -= len(payload) + FRAME_COST
+        stream.sent_last = last
+        if len(payload) < LARGE_PAYLOAD:
+            self._put(_Frame(call_id=stream.call_id, kind=_DATA, payload=bytes(payload), more=more, last=last))
+        else:
+            self._put_large(_Frame(call_id=stream.call_id, kind=_DATA, more=more, last=last), payload)
+
+    def _send_pieces(self, stream: Stream, payload: bytes | memoryview, more: bool, last: bool) -> None:
         pending = stream.pending
         if pending is None:
             pending = stream.pending = deque()
-        size = len(payload)
-        while size - start > MAX_PIECE:
-            pending.append((payload[start : start + MAX_PIECE], True, False))
-            start += MAX_PIECE
-        pending.append((payload[start:], more, last))
+        view = memoryview(payload)
+        end = len(view) - 1
+        for start in range(0, end + 1 or 1, MAX_PIECE):
+            piece = view[start : start + MAX_PIECE]
+            whole = start + MAX_PIECE > end
+            pending.append((piece, more or not whole, last and whole))
         self._flush(stream)
 
     def _flush(self, stream: Stream) -> bool:
         """Sends what waits, as far as credit goes. Whether all of it went."""
         pending = stream.pending
         while pending and stream.send_credit > 0:
-            payload, more, last = pending.popleft()
-            stream.send_credit -= len(payload) + FRAME_COST
-            stream.sent_last = last
-            self._put(_Frame(call_id=stream.call_id, kind=_DATA, payload=payload, more=more, last=last))
+            self._send_piece(stream, *pending.popleft())
         if pending:
             return False
         stream.pending = None
@@ -231,15 +259,19 @@ class Session:
             if stream.cancelled:  # the opener takes nothing any more: no credit would come for the rest
                 self._finish(stream, None, None)
                 return
-            tail = len(payload) - (len(payload) % MAX_PIECE or MAX_PIECE)
-            self._send_pieces(stream, payload[:tail], 0, True, False)
-            payload = payload[tail:]
-        if stream.pending is None:
+            view = memoryview(payload)
+            tail = len(view) - (len(view) % MAX_PIECE or MAX_PIECE)
+            self._send_pieces(stream, view[:tail], True, False)
+            if stream.pending is None:
+                self._finish(stream, None, view[tail:])
+            else:
+                stream.end_waiting = (view[tail:],)
+        elif stream.pending is None:
             self._finish(stream, None, payload)
         else:
             stream.end_waiting = (payload,)
 
-    def _finish(self, stream: Stream, outcome: session_pb2.Outcome | None, payload: bytes | None) -> None:
+    def _finish(self, stream: Stream, outcome: session_pb2.Outcome | None, payload: bytes | memoryview | None) -> None:
         stream.pending = None
         stream.closed = True
         stream.let_go()
@@ -247,8 +279,10 @@ class Session:
         del self.streams[stream.call_id]
         if payload is None:
             self._put(_Frame(call_id=stream.call_id, kind=_END, outcome=outcome))
+        elif len(payload) < LARGE_PAYLOAD:
+            self._put(_Frame(call_id=stream.call_id, kind=_END, payload=bytes(payload), has_payload=True))
         else:
-            self._put(_Frame(call_id=stream.call_id, kind=_END, payload=payload, has_payload=True))
+            self._put_large(_Frame(call_id=stream.call_id, kind=_END, has_payload=True), payload)
 
     def cancel(self, stream: Stream) -> None:
         """Gives up a call, as its opener. Its end still follows."""
@@ -279,24 +313,37 @@ class Session:
         self.outbox.append(data)
         self.outbox_bytes += len(data)
 
+    def _put_large(self, frame: session_pb2.Frame, payload: bytes | memoryview) -> None:
+        data = encode_large_frame(frame, payload)
+        self.outbox_large = True
+        self.outbox.append(data)
+        self.outbox_bytes += data.size
+
     def take(self) -> bytes:
         """What is to be written now, as one packet; empty if there is nothing."""
+        return b"".join(self.take_parts())
+
+    def take_parts(self) -> Sequence[bytes | memoryview]:
+        """The same in parts, to be written one after the other: large payloads are not copied. Empty: nothing."""
         self._unwritten.clear()
         self.outbox_calls = 0
         outbox = self.outbox
         if self.outbox_bytes <= MAX_PACKET:
-            packet = b"".join(outbox)
+            frames = list(outbox)
             outbox.clear()
             self.outbox_bytes = 0
-            return packet
-        parts = []
-        size = 0
-        while outbox and size < MAX_PACKET:
-            data = outbox.popleft()
-            parts.append(data)
-            size += len(data)
-        self.outbox_bytes -= size
-        return b"".join(parts)
+        else:
+            frames = []
+            size = 0
+            while outbox and size < MAX_PACKET:
+                data = outbox.popleft()
+                frames.append(data)
+                size += data.size if isinstance(data, LargeFrame) else len(data)
+            self.outbox_bytes -= size
+        if not self.outbox_large:
+            return frames  # type: ignore[return-value]  # all of them bytes
+        self.outbox_large = bool(outbox)
+        return flat(frames)
 
     # -- incoming
 
