@@ -130,6 +130,125 @@ REPLICA_STATE_STOPPING: ReplicaState.ValueType  # 3
 Global___ReplicaState: _TypeAlias = ReplicaState  # noqa: Y015
 
 @_typing.final
+class ScaleRequest(_message.Message):
+    """The request of Scale."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    APPLICATION_FIELD_NUMBER: _builtins.int
+    DEPLOYMENT_FIELD_NUMBER: _builtins.int
+    NUM_REPLICAS_FIELD_NUMBER: _builtins.int
+    application: _builtins.str
+    """The application's name."""
+    deployment: _builtins.str
+    """The deployment's name."""
+    num_replicas: _builtins.int
+    """How many replicas; at least 1."""
+    def __init__(
+        self,
+        *,
+        application: _builtins.str = ...,
+        deployment: _builtins.str = ...,
+        num_replicas: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["application", b"application", "deployment", b"deployment", "num_replicas", b"num_replicas"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScaleRequest: _TypeAlias = ScaleRequest  # noqa: Y015
+
+@_typing.final
+class ScaleResponse(_message.Message):
+    """The answer of Scale."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GENERATION_FIELD_NUMBER: _builtins.int
+    generation: _builtins.int
+    """The application's new generation."""
+    def __init__(
+        self,
+        *,
+        generation: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScaleResponse: _TypeAlias = ScaleResponse  # noqa: Y015
+
+@_typing.final
+class GetConfigRequest(_message.Message):
+    """The request of GetConfig."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetConfigRequest: _TypeAlias = GetConfigRequest  # noqa: Y015
+
+@_typing.final
+class GetConfigResponse(_message.Message):
+    """The answer of GetConfig."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    APPLICATIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def applications(self) -> _containers.RepeatedCompositeFieldContainer[Global___ApplicationConfig]:
+        """All applications, those included that were deployed without a configuration."""
+
+    def __init__(
+        self,
+        *,
+        applications: _abc.Iterable[Global___ApplicationConfig] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["applications", b"applications"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetConfigResponse: _TypeAlias = GetConfigResponse  # noqa: Y015
+
+@_typing.final
+class ApplicationConfig(_message.Message):
+    """The configuration that an application was deployed with."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    APPLICATION_FIELD_NUMBER: _builtins.int
+    CONFIG_FIELD_NUMBER: _builtins.int
+    application: _builtins.str
+    """The application's name."""
+    config: _builtins.bytes
+    """As in ApplicationSpec."""
+    def __init__(
+        self,
+        *,
+        application: _builtins.str = ...,
+        config: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["application", b"application", "config", b"config"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApplicationConfig: _TypeAlias = ApplicationConfig  # noqa: Y015
+
+@_typing.final
 class DeployRequest(_message.Message):
     """The request of Deploy."""
 
@@ -543,12 +662,15 @@ class ApplicationSpec(_message.Message):
     INGRESS_DEPLOYMENT_FIELD_NUMBER: _builtins.int
     DEPLOYMENTS_FIELD_NUMBER: _builtins.int
     ENVIRONMENT_FIELD_NUMBER: _builtins.int
+    CONFIG_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name; unique."""
     route_prefix: _builtins.str
     """The path to mount it at over HTTP; absent: not reachable over HTTP."""
     ingress_deployment: _builtins.str
     """The deployment that is called from outside."""
+    config: _builtins.bytes
+    """Its part of the configuration file that it was deployed from, as JSON; empty: a program deployed it."""
     @_builtins.property
     def deployments(self) -> _containers.RepeatedCompositeFieldContainer[Global___DeploymentSpec]:
         """Its deployments."""
@@ -565,10 +687,11 @@ class ApplicationSpec(_message.Message):
         ingress_deployment: _builtins.str = ...,
         deployments: _abc.Iterable[Global___DeploymentSpec] | None = ...,
         environment: Global___CodeEnvironment | None = ...,
+        config: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_route_prefix", b"_route_prefix", "environment", b"environment", "route_prefix", b"route_prefix"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_route_prefix", b"_route_prefix", "deployments", b"deployments", "environment", b"environment", "ingress_deployment", b"ingress_deployment", "name", b"name", "route_prefix", b"route_prefix"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_route_prefix", b"_route_prefix", "config", b"config", "deployments", b"deployments", "environment", b"environment", "ingress_deployment", b"ingress_deployment", "name", b"name", "route_prefix", b"route_prefix"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__route_prefix: _TypeAlias = _typing.Literal["route_prefix"]  # noqa: Y015
     _WhichOneofArgType__route_prefix: _TypeAlias = _typing.Literal["_route_prefix", b"_route_prefix"]  # noqa: Y015
@@ -928,6 +1051,7 @@ class InstanceStatus(_message.Message):
 
     APPLICATIONS_FIELD_NUMBER: _builtins.int
     GATEWAYS_FIELD_NUMBER: _builtins.int
+    CONTROLLER_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def applications(self) -> _containers.RepeatedCompositeFieldContainer[Global___ApplicationStatus]:
         """The applications."""
@@ -936,19 +1060,58 @@ class InstanceStatus(_message.Message):
     def gateways(self) -> _containers.RepeatedCompositeFieldContainer[Global___GatewayStatus]:
         """The gateway workers."""
 
+    @_builtins.property
+    def controller(self) -> Global___ControllerStatus:
+        """The controller."""
+
     def __init__(
         self,
         *,
         applications: _abc.Iterable[Global___ApplicationStatus] | None = ...,
         gateways: _abc.Iterable[Global___GatewayStatus] | None = ...,
+        controller: Global___ControllerStatus | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["controller", b"controller"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["applications", b"applications", "gateways", b"gateways"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["applications", b"applications", "controller", b"controller", "gateways", b"gateways"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___InstanceStatus: _TypeAlias = InstanceStatus  # noqa: Y015
+
+@_typing.final
+class ControllerStatus(_message.Message):
+    """The state of the controller."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PID_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    STANDING_FIELD_NUMBER: _builtins.int
+    STARTED_TIME_S_FIELD_NUMBER: _builtins.int
+    pid: _builtins.int
+    """The process id."""
+    version: _builtins.str
+    """Fairlead's version."""
+    standing: _builtins.bool
+    """Whether it is that of a standing instance, which belongs to no other process."""
+    started_time_s: _builtins.float
+    """When it started, in seconds since the epoch."""
+    def __init__(
+        self,
+        *,
+        pid: _builtins.int = ...,
+        version: _builtins.str = ...,
+        standing: _builtins.bool = ...,
+        started_time_s: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pid", b"pid", "standing", b"standing", "started_time_s", b"started_time_s", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ControllerStatus: _TypeAlias = ControllerStatus  # noqa: Y015
 
 @_typing.final
 class ApplicationStatus(_message.Message):

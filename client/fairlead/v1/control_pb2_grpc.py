@@ -65,6 +65,16 @@ class ControlServiceStub:
                 request_serializer=fairlead_dot_v1_dot_control__pb2.WatchRequest.SerializeToString,
                 response_deserializer=fairlead_dot_v1_dot_control__pb2.WatchResponse.FromString,
                 _registered_method=True)
+        self.Scale = channel.unary_unary(
+                '/fairlead.v1.ControlService/Scale',
+                request_serializer=fairlead_dot_v1_dot_control__pb2.ScaleRequest.SerializeToString,
+                response_deserializer=fairlead_dot_v1_dot_control__pb2.ScaleResponse.FromString,
+                _registered_method=True)
+        self.GetConfig = channel.unary_unary(
+                '/fairlead.v1.ControlService/GetConfig',
+                request_serializer=fairlead_dot_v1_dot_control__pb2.GetConfigRequest.SerializeToString,
+                response_deserializer=fairlead_dot_v1_dot_control__pb2.GetConfigResponse.FromString,
+                _registered_method=True)
 
 
 class ControlServiceServicer:
@@ -115,6 +125,20 @@ class ControlServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Scale(self, request, context):
+        """Changes how many replicas a deployment has, and nothing else. Answers when the request is accepted, as Deploy does.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetConfig(self, request, context):
+        """Tells the configuration that applications were deployed with.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ControlServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -147,6 +171,16 @@ def add_ControlServiceServicer_to_server(servicer, server):
                     servicer.Watch,
                     request_deserializer=fairlead_dot_v1_dot_control__pb2.WatchRequest.FromString,
                     response_serializer=fairlead_dot_v1_dot_control__pb2.WatchResponse.SerializeToString,
+            ),
+            'Scale': grpc.unary_unary_rpc_method_handler(
+                    servicer.Scale,
+                    request_deserializer=fairlead_dot_v1_dot_control__pb2.ScaleRequest.FromString,
+                    response_serializer=fairlead_dot_v1_dot_control__pb2.ScaleResponse.SerializeToString,
+            ),
+            'GetConfig': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetConfig,
+                    request_deserializer=fairlead_dot_v1_dot_control__pb2.GetConfigRequest.FromString,
+                    response_serializer=fairlead_dot_v1_dot_control__pb2.GetConfigResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -312,6 +346,60 @@ class ControlService:
             '/fairlead.v1.ControlService/Watch',
             fairlead_dot_v1_dot_control__pb2.WatchRequest.SerializeToString,
             fairlead_dot_v1_dot_control__pb2.WatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Scale(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fairlead.v1.ControlService/Scale',
+            fairlead_dot_v1_dot_control__pb2.ScaleRequest.SerializeToString,
+            fairlead_dot_v1_dot_control__pb2.ScaleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetConfig(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fairlead.v1.ControlService/GetConfig',
+            fairlead_dot_v1_dot_control__pb2.GetConfigRequest.SerializeToString,
+            fairlead_dot_v1_dot_control__pb2.GetConfigResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -51,6 +51,10 @@ class ControlServiceStub:
     """
     Watch: _grpc.StreamStreamMultiCallable[_control_pb2.WatchRequest, _control_pb2.WatchResponse]
     """For gateway workers: what to route, now and at each change. The worker says which version it has applied."""
+    Scale: _grpc.UnaryUnaryMultiCallable[_control_pb2.ScaleRequest, _control_pb2.ScaleResponse]
+    """Changes how many replicas a deployment has, and nothing else. Answers when the request is accepted, as Deploy does."""
+    GetConfig: _grpc.UnaryUnaryMultiCallable[_control_pb2.GetConfigRequest, _control_pb2.GetConfigResponse]
+    """Tells the configuration that applications were deployed with."""
 
 @_typing.type_check_only
 class ControlServiceAsyncStub(ControlServiceStub):
@@ -73,6 +77,10 @@ class ControlServiceAsyncStub(ControlServiceStub):
     """
     Watch: _aio.StreamStreamMultiCallable[_control_pb2.WatchRequest, _control_pb2.WatchResponse]  # type: ignore[assignment]
     """For gateway workers: what to route, now and at each change. The worker says which version it has applied."""
+    Scale: _aio.UnaryUnaryMultiCallable[_control_pb2.ScaleRequest, _control_pb2.ScaleResponse]  # type: ignore[assignment]
+    """Changes how many replicas a deployment has, and nothing else. Answers when the request is accepted, as Deploy does."""
+    GetConfig: _aio.UnaryUnaryMultiCallable[_control_pb2.GetConfigRequest, _control_pb2.GetConfigResponse]  # type: ignore[assignment]
+    """Tells the configuration that applications were deployed with."""
 
 class ControlServiceServicer(metaclass=_abc_1.ABCMeta):
     """Deploys, observes and ends applications. `Watch` is for gateway workers."""
@@ -128,5 +136,21 @@ class ControlServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_control_pb2.WatchResponse], _abc.AsyncIterator[_control_pb2.WatchResponse]]:
         """For gateway workers: what to route, now and at each change. The worker says which version it has applied."""
+
+    @_abc_1.abstractmethod
+    def Scale(
+        self,
+        request: _control_pb2.ScaleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.ScaleResponse, _abc.Awaitable[_control_pb2.ScaleResponse]]:
+        """Changes how many replicas a deployment has, and nothing else. Answers when the request is accepted, as Deploy does."""
+
+    @_abc_1.abstractmethod
+    def GetConfig(
+        self,
+        request: _control_pb2.GetConfigRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.GetConfigResponse, _abc.Awaitable[_control_pb2.GetConfigResponse]]:
+        """Tells the configuration that applications were deployed with."""
 
 def add_ControlServiceServicer_to_server(servicer: ControlServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

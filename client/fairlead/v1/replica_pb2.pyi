@@ -84,23 +84,73 @@ class ReplicaHello(_message.Message):
 
     REPLICA_ID_FIELD_NUMBER: _builtins.int
     PID_FIELD_NUMBER: _builtins.int
+    RUNNING_FIELD_NUMBER: _builtins.int
     replica_id: _builtins.str
     """The id that the launcher gave it."""
     pid: _builtins.int
     """The process id."""
+    @_builtins.property
+    def running(self) -> Global___ReplicaRunning:
+        """What it has been told to run, if it was told before: it has outlived a controller, or lost one. Absent: not yet told."""
+
     def __init__(
         self,
         *,
         replica_id: _builtins.str = ...,
         pid: _builtins.int = ...,
+        running: Global___ReplicaRunning | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["running", b"running"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["pid", b"pid", "replica_id", b"replica_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pid", b"pid", "replica_id", b"replica_id", "running", b"running"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReplicaHello: _TypeAlias = ReplicaHello  # noqa: Y015
+
+@_typing.final
+class ReplicaRunning(_message.Message):
+    """What a replica runs that was told so by an earlier controller, or by this one before the lease was lost."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    APPLICATION_FIELD_NUMBER: _builtins.int
+    DEPLOYMENT_FIELD_NUMBER: _builtins.int
+    CODE_VERSION_FIELD_NUMBER: _builtins.int
+    SETTINGS_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    DRAINING_FIELD_NUMBER: _builtins.int
+    application: _builtins.str
+    """The application's name."""
+    deployment: _builtins.str
+    """The deployment's name."""
+    code_version: _builtins.str
+    """As in the assignment."""
+    address: _builtins.str
+    """Where it takes sessions, as in ReplicaReady; empty: it is not ready yet."""
+    draining: _builtins.bool
+    """Whether it drains."""
+    @_builtins.property
+    def settings(self) -> _control_pb2.DeploymentSettings:
+        """The settings that it runs with."""
+
+    def __init__(
+        self,
+        *,
+        application: _builtins.str = ...,
+        deployment: _builtins.str = ...,
+        code_version: _builtins.str = ...,
+        settings: _control_pb2.DeploymentSettings | None = ...,
+        address: _builtins.str = ...,
+        draining: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["settings", b"settings"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "application", b"application", "code_version", b"code_version", "deployment", b"deployment", "draining", b"draining", "settings", b"settings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReplicaRunning: _TypeAlias = ReplicaRunning  # noqa: Y015
 
 @_typing.final
 class ReplicaReady(_message.Message):
@@ -277,12 +327,15 @@ class ReplicaAssignment(_message.Message):
     ENVIRONMENT_FIELD_NUMBER: _builtins.int
     GATEWAY_ADDRESSES_FIELD_NUMBER: _builtins.int
     SOCKET_PATH_FIELD_NUMBER: _builtins.int
+    CODE_VERSION_FIELD_NUMBER: _builtins.int
     application: _builtins.str
     """The application's name."""
     route_prefix: _builtins.str
     """The application's route prefix; absent: none."""
     socket_path: _builtins.str
     """The path of the Unix socket that the replica shall take sessions on."""
+    code_version: _builtins.str
+    """Equal for replicas that need no restart to become one another. The replica repeats it when it registers again."""
     @_builtins.property
     def deployment(self) -> _control_pb2.DeploymentSpec:
         """The deployment, code and settings."""
@@ -304,10 +357,11 @@ class ReplicaAssignment(_message.Message):
         environment: _control_pb2.CodeEnvironment | None = ...,
         gateway_addresses: _abc.Iterable[_builtins.str] | None = ...,
         socket_path: _builtins.str = ...,
+        code_version: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_route_prefix", b"_route_prefix", "deployment", b"deployment", "environment", b"environment", "route_prefix", b"route_prefix"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_route_prefix", b"_route_prefix", "application", b"application", "deployment", b"deployment", "environment", b"environment", "gateway_addresses", b"gateway_addresses", "route_prefix", b"route_prefix", "socket_path", b"socket_path"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_route_prefix", b"_route_prefix", "application", b"application", "code_version", b"code_version", "deployment", b"deployment", "environment", b"environment", "gateway_addresses", b"gateway_addresses", "route_prefix", b"route_prefix", "socket_path", b"socket_path"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__route_prefix: _TypeAlias = _typing.Literal["route_prefix"]  # noqa: Y015
     _WhichOneofArgType__route_prefix: _TypeAlias = _typing.Literal["_route_prefix", b"_route_prefix"]  # noqa: Y015
