@@ -813,6 +813,7 @@ class DeploymentInterface(_message.Message):
     TYPED_SERVICES_FIELD_NUMBER: _builtins.int
     DESCRIPTOR_SET_FIELD_NUMBER: _builtins.int
     ASGI_FIELD_NUMBER: _builtins.int
+    MESSAGE_MODULES_FIELD_NUMBER: _builtins.int
     descriptor_set: _builtins.bytes
     """A serialized google.protobuf.FileDescriptorSet with the files of the typed services and all that they import."""
     asgi: _builtins.bool
@@ -825,6 +826,12 @@ class DeploymentInterface(_message.Message):
     def typed_services(self) -> _containers.RepeatedCompositeFieldContainer[Global___TypedService]:
         """Protobuf services whose methods are the deployment's."""
 
+    @_builtins.property
+    def message_modules(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Python modules that define the messages of the typed services. Replicas import them, if they can, so that methods
+        get the same classes that the user's code imports.
+        """
+
     def __init__(
         self,
         *,
@@ -832,10 +839,11 @@ class DeploymentInterface(_message.Message):
         typed_services: _abc.Iterable[Global___TypedService] | None = ...,
         descriptor_set: _builtins.bytes = ...,
         asgi: _builtins.bool = ...,
+        message_modules: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["asgi", b"asgi", "descriptor_set", b"descriptor_set", "http_routes", b"http_routes", "typed_services", b"typed_services"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asgi", b"asgi", "descriptor_set", b"descriptor_set", "http_routes", b"http_routes", "message_modules", b"message_modules", "typed_services", b"typed_services"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -332,20 +332,30 @@ Global___Metadata: _TypeAlias = Metadata  # noqa: Y015
 
 @_typing.final
 class Outcome(_message.Message):
-    """Why a call or a session did not succeed."""
+    """Why a call or a session did not succeed; or, with the status code OK, that a call did and has metadata for its caller."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     STATUS_FIELD_NUMBER: _builtins.int
     EXCEPTION_FIELD_NUMBER: _builtins.int
     TRACEBACK_FIELD_NUMBER: _builtins.int
+    TRAILING_METADATA_FIELD_NUMBER: _builtins.int
+    INITIAL_METADATA_FIELD_NUMBER: _builtins.int
     exception: _builtins.bytes
     """The exception, made by cloudpickle; only between trusted peers."""
     traceback: _builtins.str
     """The remote traceback as text; only between trusted peers."""
     @_builtins.property
     def status(self) -> _status_pb2.Status:
-        """The status, with a google.rpc.ErrorInfo among its details."""
+        """The status, with a google.rpc.ErrorInfo among its details where the error is Fairlead's own."""
+
+    @_builtins.property
+    def trailing_metadata(self) -> _containers.RepeatedCompositeFieldContainer[Global___Metadata]:
+        """Trailing metadata of a typed service's method."""
+
+    @_builtins.property
+    def initial_metadata(self) -> _containers.RepeatedCompositeFieldContainer[Global___Metadata]:
+        """Initial metadata of a typed service's method."""
 
     def __init__(
         self,
@@ -353,10 +363,12 @@ class Outcome(_message.Message):
         status: _status_pb2.Status | None = ...,
         exception: _builtins.bytes = ...,
         traceback: _builtins.str = ...,
+        trailing_metadata: _abc.Iterable[Global___Metadata] | None = ...,
+        initial_metadata: _abc.Iterable[Global___Metadata] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["exception", b"exception", "status", b"status", "traceback", b"traceback"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["exception", b"exception", "initial_metadata", b"initial_metadata", "status", b"status", "traceback", b"traceback", "trailing_metadata", b"trailing_metadata"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
