@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import contextvars
 import inspect
 import logging
 from collections.abc import Callable
 from typing import Any
 
+from fairlead.serve.multiplexing.unloading import spent
 from fairlead.wire.errors import FairleadError
 from fairlead_replica.callable import UserCallable
 from fairlead_replica.pool import Mailbox, ThreadPool
@@ -87,11 +90,9 @@ class Hooks:
             await self._call(hook, target)
         except Exception as error:
             logger.warning("__del__ failed\n%s", user_traceback(error))
-        try:
+        with contextlib.suppress(TypeError):  # an extension type
             # It must not run a second time when the interpreter ends.
-            type(target).__del__ = _nothing
-        except TypeError:  # an extension type
-            pass
+            object.__setattr__(target, "__class__", spent(type(target)))
 
     async def _call(self, hook: Callable[..., Any], *args: Any) -> None:
         try:
@@ -104,10 +105,11 @@ class Hooks:
     async def _in_thread(self, hook: Callable[..., Any], *args: Any) -> Any:
         finished = asyncio.Event()
         outcome: list[Any] = [None, None]
+        context = contextvars.copy_context()
 
         def work() -> None:
             try:
-                outcome[0] = hook(*args)
+                outcome[0] = context.run(hook, *args)
             except BaseException as error:
                 outcome[1] = error
 
@@ -116,7 +118,3 @@ class Hooks:
         if outcome[1] is not None:
             raise outcome[1]
         return outcome[0]
-
-
-def _nothing(target: Any) -> None:
-    """Stands in for a ``__del__`` that has been called."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import inspect
 import logging
 import os
 import threading
@@ -15,24 +14,20 @@ from typing import Any
 from fairlead.lifetime import process_ended
 from fairlead.serve import connection
 from fairlead.serve.context import ReplicaContext, set_replica_context
-from fairlead.serve.multiplexing.decorator import announce
 from fairlead.serve.multiplexing.registry import registry
 from fairlead.v1 import control_pb2, replica_pb2
-from fairlead.wire.errors import FairleadError
 from fairlead.wire.link import Link
 from fairlead.wire.local import LocalListener, listen_local
 from fairlead.wire.trust import Trust
 from fairlead_replica import assignment
-from fairlead_replica.callable import UserCallable
 from fairlead_replica.hooks import Hooks
+from fairlead_replica.hosting import Hosted, host
 from fairlead_replica.lease import Lease
 from fairlead_replica.runtime import Runtime
 from fairlead_replica.tracebacks import one_line, user_traceback
 
 logger = logging.getLogger(__name__)
 
-_LAST_MOMENT_S = 1.0
-"""How much of the time to drain is kept for interrupting what still runs and for ``__del__``."""
 _FAREWELL_S = 0.3
 """How long sessions may still carry the last answers."""
 _OWNER_GRACE_S = 3.0
@@ -73,6 +68,7 @@ class Replica:
         self._listener: LocalListener | None = None
         self._runtime: Runtime | None = None
         self._hooks: Hooks | None = None
+        self._hosted: Hosted | None = None
         self._links: set[Link] = set()
         self._checks: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -117,19 +113,19 @@ class Replica:
         """From the assignment to ready. What went wrong; SystemExit too, which must not end the loop."""
         try:
             assigned = await self._assigned
-            runtime, hooks = await self._build(assigned)
+            hosted = await self._build(assigned)
             listener = await listen_local(
-                assigned.socket_path, runtime.acceptor, links=self._links, on_link=runtime.opened
+                assigned.socket_path, hosted.runtime.acceptor, links=self._links, on_link=hosted.runtime.opened
             )
             self._listener = listener
         except BaseException as error:
             return error
-        self._runtime, self._hooks = runtime, hooks
+        self._hosted, self._runtime, self._hooks = hosted, hosted.runtime, hosted.hooks
         self._restart_checks()
         self._lease.ready(listener.address)
         return None
 
-    async def _build(self, assigned: replica_pb2.ReplicaAssignment) -> tuple[Runtime, Hooks]:
+    async def _build(self, assigned: replica_pb2.ReplicaAssignment) -> Hosted:
         """The user's class or function, ready to be called. Raises whatever the user's code raises."""
         spec = assigned.deployment
         self._settings = settings = spec.settings
@@ -144,34 +140,17 @@ class Replica:
         self._use_gateways(assigned)
         assignment.apply_environment(assigned.environment)
         code = assignment.load_code(spec)
-        if isinstance(code, type):
-            args, kwargs = assignment.load_arguments(spec)
-            target = UserCallable(await _construct(code, args, kwargs), is_function=False)
-        else:
-            target = UserCallable(code, is_function=True)
-        set_replica_context(
-            ReplicaContext(
-                app_name=context.app_name,
-                deployment=context.deployment,
-                replica_id=context.replica_id,
-                world_size=context.world_size,
-                servable_object=target.target,
-            )
-        )
-        hooks = Hooks(target)
-        await hooks.reconfigure(assignment.user_config(settings))
-        await hooks.check_health(settings.health_check_timeout_s or 30.0)
-        if hooks.failed_checks:
-            raise FairleadError(f"the first health check failed: {hooks.health_message}")
-        runtime = Runtime(
-            target,
-            application=assigned.application,
-            max_ongoing_requests=max(1, settings.max_ongoing_requests),
+        args, kwargs = assignment.load_arguments(spec) if isinstance(code, type) else ((), {})
+        return await host(
+            code,
+            args,
+            kwargs,
+            settings=settings,
+            context=context,
+            set_context=set_replica_context,
+            registry=registry,
             links=self._links,
         )
-        announce(target.target)
-        runtime.use_models(registry)
-        return runtime, hooks
 
     def _use_gateways(self, assigned: replica_pb2.ReplicaAssignment) -> None:
         if assigned.gateway_addresses:
@@ -181,29 +160,17 @@ class Replica:
 
     async def _end(self, stop: _Stop) -> None:
         """Refuses new calls, finishes those under way, unloads models, destroys what the user built, and hangs up."""
-        runtime, hooks, listener = self._runtime, self._hooks, self._listener
-        assert runtime is not None
-        assert hooks is not None
+        hosted, listener = self._hosted, self._listener
+        assert hosted is not None
         assert listener is not None
         timeout = self._settings.graceful_shutdown_timeout_s if stop.timeout_s is None else stop.timeout_s
         logger.debug("draining within %.1f s: %s", timeout, stop.reason)
-        until = time.monotonic() + timeout
         if self._checks is not None:
             self._checks.cancel()
-        runtime.drain()
+        hosted.runtime.drain()
         for link in list(self._links):
             link.goodbye()
-        try:
-            await asyncio.wait_for(runtime.wait_idle(), max(0.0, timeout - _LAST_MOMENT_S))
-        except TimeoutError:
-            logger.warning("%d calls did not end in time and are cancelled", runtime.statistics().ongoing)
-            runtime.cancel_all()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(runtime.wait_idle(), _LAST_MOMENT_S / 2)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(registry.unload_all(), max(_LAST_MOMENT_S / 2, until - time.monotonic()))
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(hooks.destroy(), max(_LAST_MOMENT_S / 2, until - time.monotonic()))
+        await hosted.end(timeout)
         drained = replica_pb2.RegisterRequest(drained=replica_pb2.ReplicaDrained())
         await asyncio.to_thread(self._lease.close, drained)
         await self._hang_up(listener)
@@ -295,16 +262,6 @@ class Replica:
         self._checks = self._loop.create_task(
             self._hooks.check_forever(settings.health_check_period_s or 10.0, settings.health_check_timeout_s or 30.0)
         )
-
-
-async def _construct(code: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """An instance of the user's class, on the main thread, with the loop running; ``__init__`` may be a coroutine."""
-    initialize: Any = code.__init__  # type: ignore[misc]  # of this very class
-    if not inspect.iscoroutinefunction(initialize):
-        return code(*args, **kwargs)
-    instance = code.__new__(code, *args, **kwargs)
-    await initialize(instance, *args, **kwargs)
-    return instance
 
 
 def _unlink(path: str) -> None:

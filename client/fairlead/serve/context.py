@@ -214,6 +214,9 @@ _request_context: ContextVar[RequestContext | None] = ContextVar("fairlead_reque
 _batch_contexts: ContextVar[tuple[RequestContext, ...]] = ContextVar("fairlead_batch_contexts", default=())
 _replica_context: ReplicaContext | None = None
 _background: Context | None = None
+# Where several replicas share a process, each has its own; they take precedence over the process's.
+_own_replica_context: ContextVar[ReplicaContext | None] = ContextVar("fairlead_replica_context", default=None)
+_own_background: ContextVar[Context | None] = ContextVar("fairlead_background_context", default=None)
 
 current_request_context = _request_context.get
 """The context of the call that is being handled, or None outside of one. For hot paths."""
@@ -259,11 +262,14 @@ def set_background_context(context: Context | None) -> None:
     """Says what the calls of this replica start from. For the replica host; None: nothing is known."""
     global _background
     _background = context
+    if context is not None:
+        context.run(_own_background.set, context)
 
 
 def background_context() -> Context:
     """A context for work that is no one's call: in a replica what its calls start from, else a copy of the current."""
-    return copy_context() if _background is None else _background.copy()
+    background = _own_background.get() or _background
+    return copy_context() if background is None else background.copy()
 
 
 def get_multiplexed_model_id() -> str:
@@ -278,13 +284,24 @@ def set_replica_context(context: ReplicaContext | None) -> None:
     _replica_context = context
 
 
+def enter_replica_context(context: ReplicaContext) -> None:
+    """Says which replica runs in this context and those copied from it, for hosts of several replicas in a process."""
+    _own_replica_context.set(context)
+
+
 def is_replica() -> bool:
-    """Whether this process is a replica."""
-    return _replica_context is not None
+    """Whether this code runs in a replica."""
+    return (_own_replica_context.get() or _replica_context) is not None
 
 
 def get_replica_context() -> ReplicaContext:
     """The replica that this code runs in. Raises FairleadError (``RayServeException``) outside of one."""
-    if _replica_context is None:
+    context = _own_replica_context.get() or _replica_context
+    if context is None:
         raise FairleadError("`serve.get_replica_context()` may only be called from within a deployment's replica.")
-    return _replica_context
+    return context
+
+
+def _get_internal_replica_context() -> ReplicaContext | None:
+    """Ray Serve's private name, commonly used anyway: as :func:`get_replica_context`, None outside of a replica."""
+    return _own_replica_context.get() or _replica_context

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar, overload
 
 from fairlead.serve.multiplexing.cache import ModelCache
-from fairlead.serve.multiplexing.registry import registry
+from fairlead.serve.multiplexing.registry import Registry, own_registry, registry
 
 F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
 
@@ -70,14 +70,15 @@ def _decorate(func: Any, *, capacity: int | None) -> Any:
     names = list(_parameters(func))
     is_method = len(names) == 2
     key = f"_fairlead_models_{func.__qualname__}"
-    shared: list[ModelCache] = []
+    shared: dict[Registry, ModelCache] = {}
 
     def cache_of(owner: Any) -> ModelCache:
         """The cache of a method's object, or of the function."""
         if not is_method:
-            if not shared:
-                shared.append(_new_cache(func, capacity, func))
-            return shared[0]
+            own = _registry_here()
+            if own not in shared:
+                shared[own] = _new_cache(func, capacity, func)
+            return shared[own]
         try:
             attributes = vars(owner)
         except TypeError:
@@ -98,8 +99,12 @@ def _decorate(func: Any, *, capacity: int | None) -> Any:
 
 
 def _new_cache(load: Callable[[str], Awaitable[Any]], capacity: int | None, func: Any) -> ModelCache:
-    """A cache of this process: a function of the module, so that code sent to a replica by value finds that one's."""
-    return ModelCache(load, capacity, registry, func.__qualname__)
+    return ModelCache(load, capacity, _registry_here(), func.__qualname__)
+
+
+def _registry_here() -> Registry:
+    """This replica's: a function of the module, so that code sent to a replica by value finds that one's."""
+    return own_registry.get() or registry
 
 
 def _parameters(func: Any) -> dict[str, inspect.Parameter]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -82,3 +83,6 @@ class Registry:
 
 registry = Registry()
 """This process's."""
+
+own_registry: ContextVar[Registry | None] = ContextVar("fairlead_model_registry", default=None)
+"""The one of this context, where several replicas share a process; None: the process's."""

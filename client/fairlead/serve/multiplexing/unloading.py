@@ -31,12 +31,12 @@ async def unload(model: Any) -> None:
     finally:
         if hasattr(kind, "__del__"):
             with contextlib.suppress(TypeError, AttributeError):  # an extension type
-                object.__setattr__(model, "__class__", _spent(kind))  # type: ignore[arg-type]
+                object.__setattr__(model, "__class__", spent(kind))  # type: ignore[arg-type]
 
 
 @functools.lru_cache(maxsize=256)
-def _spent(kind: type) -> type:
-    """The same class, with a ``__del__`` that does nothing."""
+def spent(kind: type) -> type:
+    """The same class, with a ``__del__`` that does nothing: for objects whose own has been called."""
     return type(kind)(kind.__name__, (kind,), {"__del__": _nothing, "__slots__": (), "__module__": kind.__module__})
 
 

@@ -1,0 +1,107 @@
+"""The user's class or function, from its constructor to its destructor: what every host of one does."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from fairlead.serve.context import ReplicaContext
+from fairlead.serve.multiplexing.decorator import announce
+from fairlead.serve.multiplexing.registry import Registry
+from fairlead.v1 import control_pb2
+from fairlead.wire.errors import FairleadError
+from fairlead.wire.link import Link
+from fairlead_replica import assignment
+from fairlead_replica.callable import UserCallable
+from fairlead_replica.hooks import Hooks
+from fairlead_replica.runtime import Runtime
+
+logger = logging.getLogger(__name__)
+
+LAST_MOMENT_S = 1.0
+"""How much of the time to drain is kept for interrupting what still runs and for ``__del__``."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Hosted:
+    """What the user's code has become: it can be called until :meth:`end`."""
+
+    runtime: Runtime
+    """Its calls."""
+    hooks: Hooks
+    """What the host calls."""
+    registry: Registry
+    """Its models."""
+
+    async def end(self, timeout_s: float) -> None:
+        """Finishes what runs, unloads models, destroys what the user built; cuts short what takes too long.
+
+        New calls are refused from now on.
+        """
+        runtime = self.runtime
+        until = time.monotonic() + timeout_s
+        runtime.drain()
+        try:
+            await asyncio.wait_for(runtime.wait_idle(), max(0.0, timeout_s - LAST_MOMENT_S))
+        except TimeoutError:
+            logger.warning("%d calls did not end in time and are cancelled", runtime.statistics().ongoing)
+            runtime.cancel_all()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(runtime.wait_idle(), LAST_MOMENT_S / 2)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.registry.unload_all(), max(LAST_MOMENT_S / 2, until - time.monotonic()))
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.hooks.destroy(), max(LAST_MOMENT_S / 2, until - time.monotonic()))
+
+
+async def host(
+    code: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    *,
+    settings: control_pb2.DeploymentSettings,
+    context: ReplicaContext,
+    set_context: Callable[[ReplicaContext], None],
+    registry: Registry,
+    links: set[Link],
+) -> Hosted:
+    """Makes the user's class or function ready to be called: constructed, configured, checked.
+
+    ``set_context`` tells the user's code which replica it is. Raises whatever the user's code raises.
+    """
+    set_context(context)
+    if isinstance(code, type):
+        target = UserCallable(await _construct(code, args, kwargs), is_function=False)
+    else:
+        target = UserCallable(code, is_function=True)
+    set_context(replace(context, servable_object=target.target))
+    hooks = Hooks(target)
+    await hooks.reconfigure(assignment.user_config(settings))
+    await hooks.check_health(settings.health_check_timeout_s or 30.0)
+    if hooks.failed_checks:
+        raise FairleadError(f"the first health check failed: {hooks.health_message}")
+    runtime = Runtime(
+        target,
+        application=context.app_name,
+        max_ongoing_requests=max(1, settings.max_ongoing_requests),
+        links=links,
+    )
+    announce(target.target)
+    runtime.use_models(registry)
+    return Hosted(runtime=runtime, hooks=hooks, registry=registry)
+
+
+async def _construct(code: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """An instance of the user's class, on the loop's thread, with the loop running; ``__init__`` may be a coroutine."""
+    initialize: Any = code.__init__  # type: ignore[misc]  # of this very class
+    if not inspect.iscoroutinefunction(initialize):
+        return code(*args, **kwargs)
+    instance = code.__new__(code, *args, **kwargs)
+    await initialize(instance, *args, **kwargs)
+    return instance
