@@ -14,6 +14,8 @@ from grpc_tools import protoc
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "client" / "fairlead" / "v1"
+PACKAGED = ["fairlead/v1/tensor.proto"]
+"""What protos derived from users' classes import: `fairlead build --proto --output` puts them beside those."""
 
 
 def generate(into: Path) -> None:
@@ -33,6 +35,8 @@ def generate(into: Path) -> None:
     ]
     if protoc.main(arguments) != 0:
         sys.exit("protoc failed: see above")
+    for name in PACKAGED:
+        shutil.copy(ROOT / "protos" / name, into / name)
 
 
 def main() -> None:

@@ -814,10 +814,14 @@ class DeploymentInterface(_message.Message):
     DESCRIPTOR_SET_FIELD_NUMBER: _builtins.int
     ASGI_FIELD_NUMBER: _builtins.int
     MESSAGE_MODULES_FIELD_NUMBER: _builtins.int
+    DERIVED_SERVICES_FIELD_NUMBER: _builtins.int
+    HANDLES_REQUESTS_FIELD_NUMBER: _builtins.int
     descriptor_set: _builtins.bytes
     """A serialized google.protobuf.FileDescriptorSet with the files of the typed services and all that they import."""
     asgi: _builtins.bool
     """Whether every HTTP request under the route prefix goes to the deployment's own ASGI application, WebSockets included."""
+    handles_requests: _builtins.bool
+    """Whether requests that match nothing of the above go to the method __call__; without any of the above they always do."""
     @_builtins.property
     def http_routes(self) -> _containers.RepeatedCompositeFieldContainer[Global___HttpRoute]:
         """Methods that are bound to HTTP paths, in the order in which they were declared."""
@@ -832,6 +836,12 @@ class DeploymentInterface(_message.Message):
         get the same classes that the user's code imports.
         """
 
+    @_builtins.property
+    def derived_services(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of those typed services that were derived from the class's type hints: replicas turn their messages into the
+        values that the hints ask for.
+        """
+
     def __init__(
         self,
         *,
@@ -840,10 +850,12 @@ class DeploymentInterface(_message.Message):
         descriptor_set: _builtins.bytes = ...,
         asgi: _builtins.bool = ...,
         message_modules: _abc.Iterable[_builtins.str] | None = ...,
+        derived_services: _abc.Iterable[_builtins.str] | None = ...,
+        handles_requests: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["asgi", b"asgi", "descriptor_set", b"descriptor_set", "http_routes", b"http_routes", "message_modules", b"message_modules", "typed_services", b"typed_services"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asgi", b"asgi", "derived_services", b"derived_services", "descriptor_set", b"descriptor_set", "handles_requests", b"handles_requests", "http_routes", b"http_routes", "message_modules", b"message_modules", "typed_services", b"typed_services"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -855,12 +867,34 @@ class HttpRoute(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class ConvertersEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     PATH_FIELD_NUMBER: _builtins.int
     HTTP_METHODS_FIELD_NUMBER: _builtins.int
     METHOD_FIELD_NUMBER: _builtins.int
     STREAM_FIELD_NUMBER: _builtins.int
     OPENAPI_OPERATION_FIELD_NUMBER: _builtins.int
     OPENAPI_SCHEMAS_FIELD_NUMBER: _builtins.int
+    CONVERTERS_FIELD_NUMBER: _builtins.int
+    HANDLER_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     """The path below the route prefix, in Starlette's notation: "/users/{user_id:int}"."""
     method: _builtins.str
@@ -871,9 +905,15 @@ class HttpRoute(_message.Message):
     """An OpenAPI 3.1 operation object for it, in JSON; empty: it is not described."""
     openapi_schemas: _builtins.bytes
     """The JSON schemas that the operation refers to as "#/components/schemas/...", in JSON: an object by name."""
+    handler: _builtins.bool
+    """Whether the method is a request handler: it takes the request itself, and its errors are told as Ray Serve does."""
     @_builtins.property
     def http_methods(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The HTTP methods that it answers, upper case."""
+
+    @_builtins.property
+    def converters(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """What the parameters of the user's own converters take: regular expressions by the converter's name."""
 
     def __init__(
         self,
@@ -884,10 +924,12 @@ class HttpRoute(_message.Message):
         stream: _builtins.bool = ...,
         openapi_operation: _builtins.bytes = ...,
         openapi_schemas: _builtins.bytes = ...,
+        converters: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        handler: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["http_methods", b"http_methods", "method", b"method", "openapi_operation", b"openapi_operation", "openapi_schemas", b"openapi_schemas", "path", b"path", "stream", b"stream"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["converters", b"converters", "handler", b"handler", "http_methods", b"http_methods", "method", b"method", "openapi_operation", b"openapi_operation", "openapi_schemas", b"openapi_schemas", "path", b"path", "stream", b"stream"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -24,17 +24,21 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x66\x61irlead/v1/http.proto\x12\x0b\x66\x61irlead.v1\"\x98\x02\n\x0bHttpRequest\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\x0e\n\x06scheme\x18\x02 \x01(\t\x12\x0c\n\x04path\x18\x03 \x01(\t\x12\x10\n\x08raw_path\x18\x04 \x01(\x0c\x12\x14\n\x0cquery_string\x18\x05 \x01(\x0c\x12\x11\n\troot_path\x18\x06 \x01(\t\x12(\n\x07headers\x18\x07 \x03(\x0b\x32\x17.fairlead.v1.HttpHeader\x12\x0c\n\x04\x62ody\x18\x08 \x01(\x0c\x12\x14\n\x0chttp_version\x18\t \x01(\t\x12\x13\n\x0b\x63lient_host\x18\n \x01(\t\x12\x13\n\x0b\x63lient_port\x18\x0b \x01(\r\x12\x13\n\x0bserver_host\x18\x0c \x01(\t\x12\x13\n\x0bserver_port\x18\r \x01(\r\"V\n\x0cHttpResponse\x12\x0e\n\x06status\x18\x01 \x01(\r\x12(\n\x07headers\x18\x02 \x03(\x0b\x32\x17.fairlead.v1.HttpHeader\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\")\n\nHttpHeader\x12\x0c\n\x04name\x18\x01 \x01(\x0c\x12\r\n\x05value\x18\x02 \x01(\x0c\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x66\x61irlead/v1/http.proto\x12\x0b\x66\x61irlead.v1\"\x99\x03\n\x0bHttpRequest\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\x0e\n\x06scheme\x18\x02 \x01(\t\x12\x0c\n\x04path\x18\x03 \x01(\t\x12\x10\n\x08raw_path\x18\x04 \x01(\x0c\x12\x14\n\x0cquery_string\x18\x05 \x01(\x0c\x12\x11\n\troot_path\x18\x06 \x01(\t\x12(\n\x07headers\x18\x07 \x03(\x0b\x32\x17.fairlead.v1.HttpHeader\x12\x0c\n\x04\x62ody\x18\x08 \x01(\x0c\x12\x14\n\x0chttp_version\x18\t \x01(\t\x12\x13\n\x0b\x63lient_host\x18\n \x01(\t\x12\x13\n\x0b\x63lient_port\x18\x0b \x01(\r\x12\x13\n\x0bserver_host\x18\x0c \x01(\t\x12\x13\n\x0bserver_port\x18\r \x01(\r\x12\r\n\x05route\x18\x0e \x01(\t\x12=\n\x0bpath_params\x18\x0f \x03(\x0b\x32(.fairlead.v1.HttpRequest.PathParamsEntry\x1a\x31\n\x0fPathParamsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"V\n\x0cHttpResponse\x12\x0e\n\x06status\x18\x01 \x01(\r\x12(\n\x07headers\x18\x02 \x03(\x0b\x32\x17.fairlead.v1.HttpHeader\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\")\n\nHttpHeader\x12\x0c\n\x04name\x18\x01 \x01(\x0c\x12\r\n\x05value\x18\x02 \x01(\x0c\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'fairlead.v1.http_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_HTTPREQUEST_PATHPARAMSENTRY']._loaded_options = None
+  _globals['_HTTPREQUEST_PATHPARAMSENTRY']._serialized_options = b'8\001'
   _globals['_HTTPREQUEST']._serialized_start=40
-  _globals['_HTTPREQUEST']._serialized_end=320
-  _globals['_HTTPRESPONSE']._serialized_start=322
-  _globals['_HTTPRESPONSE']._serialized_end=408
-  _globals['_HTTPHEADER']._serialized_start=410
-  _globals['_HTTPHEADER']._serialized_end=451
+  _globals['_HTTPREQUEST']._serialized_end=449
+  _globals['_HTTPREQUEST_PATHPARAMSENTRY']._serialized_start=400
+  _globals['_HTTPREQUEST_PATHPARAMSENTRY']._serialized_end=449
+  _globals['_HTTPRESPONSE']._serialized_start=451
+  _globals['_HTTPRESPONSE']._serialized_end=537
+  _globals['_HTTPHEADER']._serialized_start=539
+  _globals['_HTTPHEADER']._serialized_end=580
 # @@protoc_insertion_point(module_scope)

@@ -24,6 +24,26 @@ class HttpRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class PathParamsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     METHOD_FIELD_NUMBER: _builtins.int
     SCHEME_FIELD_NUMBER: _builtins.int
     PATH_FIELD_NUMBER: _builtins.int
@@ -37,6 +57,8 @@ class HttpRequest(_message.Message):
     CLIENT_PORT_FIELD_NUMBER: _builtins.int
     SERVER_HOST_FIELD_NUMBER: _builtins.int
     SERVER_PORT_FIELD_NUMBER: _builtins.int
+    ROUTE_FIELD_NUMBER: _builtins.int
+    PATH_PARAMS_FIELD_NUMBER: _builtins.int
     method: _builtins.str
     """The method, upper case."""
     scheme: _builtins.str
@@ -61,9 +83,15 @@ class HttpRequest(_message.Message):
     """The address that the request came in at."""
     server_port: _builtins.int
     """The port that the request came in at."""
+    route: _builtins.str
+    """The path of the route that it matched, as the deployment declared it; empty: it matched none."""
     @_builtins.property
     def headers(self) -> _containers.RepeatedCompositeFieldContainer[Global___HttpHeader]:
         """The header fields, names in lower case, in the order they came in."""
+
+    @_builtins.property
+    def path_params(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """The parameters of that path, decoded, as text, by name."""
 
     def __init__(
         self,
@@ -81,10 +109,12 @@ class HttpRequest(_message.Message):
         client_port: _builtins.int = ...,
         server_host: _builtins.str = ...,
         server_port: _builtins.int = ...,
+        route: _builtins.str = ...,
+        path_params: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "client_host", b"client_host", "client_port", b"client_port", "headers", b"headers", "http_version", b"http_version", "method", b"method", "path", b"path", "query_string", b"query_string", "raw_path", b"raw_path", "root_path", b"root_path", "scheme", b"scheme", "server_host", b"server_host", "server_port", b"server_port"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "client_host", b"client_host", "client_port", b"client_port", "headers", b"headers", "http_version", b"http_version", "method", b"method", "path", b"path", "path_params", b"path_params", "query_string", b"query_string", "raw_path", b"raw_path", "root_path", b"root_path", "route", b"route", "scheme", b"scheme", "server_host", b"server_host", "server_port", b"server_port"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
