@@ -21,6 +21,34 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _LoadAggregation:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _LoadAggregationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LoadAggregation.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    LOAD_AGGREGATION_UNSPECIFIED: _LoadAggregation.ValueType  # 0
+    """Not set: as MEAN."""
+    LOAD_AGGREGATION_MEAN: _LoadAggregation.ValueType  # 1
+    """The mean over time."""
+    LOAD_AGGREGATION_MAX: _LoadAggregation.ValueType  # 2
+    """The most that there were."""
+    LOAD_AGGREGATION_MIN: _LoadAggregation.ValueType  # 3
+    """The fewest that there were."""
+
+class LoadAggregation(_LoadAggregation, metaclass=_LoadAggregationEnumTypeWrapper):
+    """How a deployment's calls over some time become one number."""
+
+LOAD_AGGREGATION_UNSPECIFIED: LoadAggregation.ValueType  # 0
+"""Not set: as MEAN."""
+LOAD_AGGREGATION_MEAN: LoadAggregation.ValueType  # 1
+"""The mean over time."""
+LOAD_AGGREGATION_MAX: LoadAggregation.ValueType  # 2
+"""The most that there were."""
+LOAD_AGGREGATION_MIN: LoadAggregation.ValueType  # 3
+"""The fewest that there were."""
+Global___LoadAggregation: _TypeAlias = LoadAggregation  # noqa: Y015
+
 class _ApplicationState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -101,6 +129,50 @@ DEPLOYMENT_STATE_DOWNSCALING: DeploymentState.ValueType  # 6
 """Losing replicas."""
 Global___DeploymentState: _TypeAlias = DeploymentState  # noqa: Y015
 
+class _DeploymentTrigger:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DeploymentTriggerEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DeploymentTrigger.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DEPLOYMENT_TRIGGER_UNSPECIFIED: _DeploymentTrigger.ValueType  # 0
+    """Not set."""
+    DEPLOYMENT_TRIGGER_CONFIG_UPDATE_STARTED: _DeploymentTrigger.ValueType  # 1
+    """A deploy asks for something else than before."""
+    DEPLOYMENT_TRIGGER_CONFIG_UPDATE_COMPLETED: _DeploymentTrigger.ValueType  # 2
+    """What the deploy asked for is reached."""
+    DEPLOYMENT_TRIGGER_UPSCALE_COMPLETED: _DeploymentTrigger.ValueType  # 3
+    """Replicas were added as asked."""
+    DEPLOYMENT_TRIGGER_DOWNSCALE_COMPLETED: _DeploymentTrigger.ValueType  # 4
+    """Replicas were removed as asked."""
+    DEPLOYMENT_TRIGGER_AUTOSCALING: _DeploymentTrigger.ValueType  # 5
+    """The number of replicas follows the calls."""
+    DEPLOYMENT_TRIGGER_HEALTH_CHECK_FAILED: _DeploymentTrigger.ValueType  # 6
+    """A replica failed its health checks, froze, or died."""
+    DEPLOYMENT_TRIGGER_REPLICA_STARTUP_FAILED: _DeploymentTrigger.ValueType  # 7
+    """A replica could not start, or could not be reconfigured."""
+
+class DeploymentTrigger(_DeploymentTrigger, metaclass=_DeploymentTriggerEnumTypeWrapper):
+    """What brought a deployment into its state."""
+
+DEPLOYMENT_TRIGGER_UNSPECIFIED: DeploymentTrigger.ValueType  # 0
+"""Not set."""
+DEPLOYMENT_TRIGGER_CONFIG_UPDATE_STARTED: DeploymentTrigger.ValueType  # 1
+"""A deploy asks for something else than before."""
+DEPLOYMENT_TRIGGER_CONFIG_UPDATE_COMPLETED: DeploymentTrigger.ValueType  # 2
+"""What the deploy asked for is reached."""
+DEPLOYMENT_TRIGGER_UPSCALE_COMPLETED: DeploymentTrigger.ValueType  # 3
+"""Replicas were added as asked."""
+DEPLOYMENT_TRIGGER_DOWNSCALE_COMPLETED: DeploymentTrigger.ValueType  # 4
+"""Replicas were removed as asked."""
+DEPLOYMENT_TRIGGER_AUTOSCALING: DeploymentTrigger.ValueType  # 5
+"""The number of replicas follows the calls."""
+DEPLOYMENT_TRIGGER_HEALTH_CHECK_FAILED: DeploymentTrigger.ValueType  # 6
+"""A replica failed its health checks, froze, or died."""
+DEPLOYMENT_TRIGGER_REPLICA_STARTUP_FAILED: DeploymentTrigger.ValueType  # 7
+"""A replica could not start, or could not be reconfigured."""
+Global___DeploymentTrigger: _TypeAlias = DeploymentTrigger  # noqa: Y015
+
 class _ReplicaState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -128,6 +200,117 @@ REPLICA_STATE_RUNNING: ReplicaState.ValueType  # 2
 REPLICA_STATE_STOPPING: ReplicaState.ValueType  # 3
 """Draining or ending."""
 Global___ReplicaState: _TypeAlias = ReplicaState  # noqa: Y015
+
+@_typing.final
+class SetTrafficRequest(_message.Message):
+    """The request of SetTraffic."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    APPLICATION_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
+    application: _builtins.str
+    """The application that the endpoint belongs to. With it the policy goes."""
+    @_builtins.property
+    def policy(self) -> Global___TrafficPolicy:
+        """The whole of the endpoint's policy; without backends: there is none any more."""
+
+    def __init__(
+        self,
+        *,
+        application: _builtins.str = ...,
+        policy: Global___TrafficPolicy | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["application", b"application", "policy", b"policy"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetTrafficRequest: _TypeAlias = SetTrafficRequest  # noqa: Y015
+
+@_typing.final
+class SetTrafficResponse(_message.Message):
+    """The answer of SetTraffic."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetTrafficResponse: _TypeAlias = SetTrafficResponse  # noqa: Y015
+
+@_typing.final
+class TrafficPolicy(_message.Message):
+    """How calls to an endpoint are spread. An endpoint is called by application and name, as a deployment is. Its name may be
+    that of a deployment, whose calls are then spread, or one of its own.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    BACKENDS_FIELD_NUMBER: _builtins.int
+    SHADOWS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The endpoint's name."""
+    @_builtins.property
+    def backends(self) -> _containers.RepeatedCompositeFieldContainer[Global___TrafficShare]:
+        """Where calls go: shares between 0 and 1 that sum up to 1."""
+
+    @_builtins.property
+    def shadows(self) -> _containers.RepeatedCompositeFieldContainer[Global___TrafficShare]:
+        """Where copies of calls go, whose answers nobody gets: shares between 0 and 1 of all calls."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        backends: _abc.Iterable[Global___TrafficShare] | None = ...,
+        shadows: _abc.Iterable[Global___TrafficShare] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backends", b"backends", "name", b"name", "shadows", b"shadows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TrafficPolicy: _TypeAlias = TrafficPolicy  # noqa: Y015
+
+@_typing.final
+class TrafficShare(_message.Message):
+    """A deployment's part of an endpoint's calls."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    APPLICATION_FIELD_NUMBER: _builtins.int
+    DEPLOYMENT_FIELD_NUMBER: _builtins.int
+    SHARE_FIELD_NUMBER: _builtins.int
+    application: _builtins.str
+    """The application; empty: the endpoint's."""
+    deployment: _builtins.str
+    """The deployment; empty: the application's ingress deployment."""
+    share: _builtins.float
+    """How many of the calls: between 0 and 1."""
+    def __init__(
+        self,
+        *,
+        application: _builtins.str = ...,
+        deployment: _builtins.str = ...,
+        share: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["application", b"application", "deployment", b"deployment", "share", b"share"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TrafficShare: _TypeAlias = TrafficShare  # noqa: Y015
 
 @_typing.final
 class ScaleRequest(_message.Message):
@@ -462,6 +645,7 @@ class WatchRequest(_message.Message):
     GRPC_ADDRESS_FIELD_NUMBER: _builtins.int
     HTTP_ADDRESS_FIELD_NUMBER: _builtins.int
     SESSION_ADDRESS_FIELD_NUMBER: _builtins.int
+    LOADS_FIELD_NUMBER: _builtins.int
     gateway_id: _builtins.str
     """The worker's id."""
     pid: _builtins.int
@@ -476,6 +660,12 @@ class WatchRequest(_message.Message):
     """The address of its HTTP port, "host:port"; empty: none."""
     session_address: _builtins.str
     """Where it takes sessions of trusted callers over a plain Unix socket: "wire:/path". See session.proto."""
+    @_builtins.property
+    def loads(self) -> _containers.RepeatedCompositeFieldContainer[Global___DeploymentLoad]:
+        """The calls of each deployment that scales by itself, those left out that have none. At most a few times a second;
+        at once when a deployment without replicas gets its first call.
+        """
+
     def __init__(
         self,
         *,
@@ -486,14 +676,49 @@ class WatchRequest(_message.Message):
         grpc_address: _builtins.str = ...,
         http_address: _builtins.str = ...,
         session_address: _builtins.str = ...,
+        loads: _abc.Iterable[Global___DeploymentLoad] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied_version", b"applied_version", "gateway_id", b"gateway_id", "grpc_address", b"grpc_address", "http_address", b"http_address", "pid", b"pid", "session_address", b"session_address", "trusted_address", b"trusted_address"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied_version", b"applied_version", "gateway_id", b"gateway_id", "grpc_address", b"grpc_address", "http_address", b"http_address", "loads", b"loads", "pid", b"pid", "session_address", b"session_address", "trusted_address", b"trusted_address"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WatchRequest: _TypeAlias = WatchRequest  # noqa: Y015
+
+@_typing.final
+class DeploymentLoad(_message.Message):
+    """The calls that a gateway worker has for a deployment."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    APPLICATION_FIELD_NUMBER: _builtins.int
+    DEPLOYMENT_FIELD_NUMBER: _builtins.int
+    ONGOING_FIELD_NUMBER: _builtins.int
+    QUEUED_FIELD_NUMBER: _builtins.int
+    application: _builtins.str
+    """The application's name."""
+    deployment: _builtins.str
+    """The deployment's name."""
+    ongoing: _builtins.int
+    """Calls that replicas run, slots reserved among them."""
+    queued: _builtins.int
+    """Calls that wait for a replica."""
+    def __init__(
+        self,
+        *,
+        application: _builtins.str = ...,
+        deployment: _builtins.str = ...,
+        ongoing: _builtins.int = ...,
+        queued: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["application", b"application", "deployment", b"deployment", "ongoing", b"ongoing", "queued", b"queued"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeploymentLoad: _TypeAlias = DeploymentLoad  # noqa: Y015
 
 @_typing.final
 class WatchResponse(_message.Message):
@@ -538,6 +763,7 @@ class ApplicationRoutes(_message.Message):
     INGRESS_DEPLOYMENT_FIELD_NUMBER: _builtins.int
     DEPLOYMENTS_FIELD_NUMBER: _builtins.int
     SERVING_FIELD_NUMBER: _builtins.int
+    TRAFFIC_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name."""
     route_prefix: _builtins.str
@@ -550,6 +776,10 @@ class ApplicationRoutes(_message.Message):
     def deployments(self) -> _containers.RepeatedCompositeFieldContainer[Global___DeploymentRoutes]:
         """Its deployments."""
 
+    @_builtins.property
+    def traffic(self) -> _containers.RepeatedCompositeFieldContainer[Global___TrafficPolicy]:
+        """How calls to its endpoints are spread; calls to all other names go to the deployment of that name."""
+
     def __init__(
         self,
         *,
@@ -558,10 +788,11 @@ class ApplicationRoutes(_message.Message):
         ingress_deployment: _builtins.str = ...,
         deployments: _abc.Iterable[Global___DeploymentRoutes] | None = ...,
         serving: _builtins.bool = ...,
+        traffic: _abc.Iterable[Global___TrafficPolicy] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_route_prefix", b"_route_prefix", "route_prefix", b"route_prefix"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_route_prefix", b"_route_prefix", "deployments", b"deployments", "ingress_deployment", b"ingress_deployment", "name", b"name", "route_prefix", b"route_prefix", "serving", b"serving"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_route_prefix", b"_route_prefix", "deployments", b"deployments", "ingress_deployment", b"ingress_deployment", "name", b"name", "route_prefix", b"route_prefix", "serving", b"serving", "traffic", b"traffic"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__route_prefix: _TypeAlias = _typing.Literal["route_prefix"]  # noqa: Y015
     _WhichOneofArgType__route_prefix: _TypeAlias = _typing.Literal["_route_prefix", b"_route_prefix"]  # noqa: Y015
@@ -583,6 +814,7 @@ class DeploymentRoutes(_message.Message):
     BACKPRESSURE_STATUS_CODE_FIELD_NUMBER: _builtins.int
     BACKPRESSURE_RETRY_AFTER_S_FIELD_NUMBER: _builtins.int
     INTERFACE_FIELD_NUMBER: _builtins.int
+    AUTOSCALED_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name."""
     max_ongoing_requests: _builtins.int
@@ -595,6 +827,8 @@ class DeploymentRoutes(_message.Message):
     """The HTTP status of a response to a call that found the queue full: 503 or 429."""
     backpressure_retry_after_s: _builtins.float
     """Seconds for the Retry-After header of that response; absent: no header."""
+    autoscaled: _builtins.bool
+    """Whether the worker shall tell the calls that it has for the deployment, because the number of replicas follows them."""
     @_builtins.property
     def replicas(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReplicaRoute]:
         """The replicas that may be called."""
@@ -614,10 +848,11 @@ class DeploymentRoutes(_message.Message):
         backpressure_status_code: _builtins.int = ...,
         backpressure_retry_after_s: _builtins.float | None = ...,
         interface: Global___DeploymentInterface | None = ...,
+        autoscaled: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_backpressure_retry_after_s", b"_backpressure_retry_after_s", "backpressure_retry_after_s", b"backpressure_retry_after_s", "interface", b"interface"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_backpressure_retry_after_s", b"_backpressure_retry_after_s", "backpressure_retry_after_s", b"backpressure_retry_after_s", "backpressure_status_code", b"backpressure_status_code", "interface", b"interface", "max_ongoing_requests", b"max_ongoing_requests", "max_queued_requests", b"max_queued_requests", "name", b"name", "replicas", b"replicas", "unavailable_message", b"unavailable_message"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_backpressure_retry_after_s", b"_backpressure_retry_after_s", "autoscaled", b"autoscaled", "backpressure_retry_after_s", b"backpressure_retry_after_s", "backpressure_status_code", b"backpressure_status_code", "interface", b"interface", "max_ongoing_requests", b"max_ongoing_requests", "max_queued_requests", b"max_queued_requests", "name", b"name", "replicas", b"replicas", "unavailable_message", b"unavailable_message"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__backpressure_retry_after_s: _TypeAlias = _typing.Literal["backpressure_retry_after_s"]  # noqa: Y015
     _WhichOneofArgType__backpressure_retry_after_s: _TypeAlias = _typing.Literal["_backpressure_retry_after_s", b"_backpressure_retry_after_s"]  # noqa: Y015
@@ -1046,6 +1281,9 @@ class DeploymentSettings(_message.Message):
     MAX_CONSTRUCTOR_RETRY_COUNT_FIELD_NUMBER: _builtins.int
     BACKPRESSURE_STATUS_CODE_FIELD_NUMBER: _builtins.int
     BACKPRESSURE_RETRY_AFTER_S_FIELD_NUMBER: _builtins.int
+    AUTOSCALING_FIELD_NUMBER: _builtins.int
+    ROLLING_UPDATE_PERCENTAGE_FIELD_NUMBER: _builtins.int
+    MAX_SURGE_PERCENT_FIELD_NUMBER: _builtins.int
     num_replicas: _builtins.int
     """How many replicas; at least 1."""
     max_ongoing_requests: _builtins.int
@@ -1068,6 +1306,16 @@ class DeploymentSettings(_message.Message):
     """The HTTP status of a response to a call that found the queue full: 503 or 429; 0: 503."""
     backpressure_retry_after_s: _builtins.float
     """Seconds for the Retry-After header of that response; absent: no header."""
+    rolling_update_percentage: _builtins.float
+    """The fraction of the replicas that an update replaces at a time; 0: as 0.2."""
+    max_surge_percent: _builtins.float
+    """How many replicas more than wanted an update may run, in per cent of those wanted."""
+    @_builtins.property
+    def autoscaling(self) -> Global___AutoscalingSettings:
+        """How the number of replicas follows the calls; absent: it is num_replicas. num_replicas, which may then be 0, is how
+        many at first.
+        """
+
     def __init__(
         self,
         *,
@@ -1082,16 +1330,91 @@ class DeploymentSettings(_message.Message):
         max_constructor_retry_count: _builtins.int = ...,
         backpressure_status_code: _builtins.int = ...,
         backpressure_retry_after_s: _builtins.float | None = ...,
+        autoscaling: Global___AutoscalingSettings | None = ...,
+        rolling_update_percentage: _builtins.float = ...,
+        max_surge_percent: _builtins.float = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_backpressure_retry_after_s", b"_backpressure_retry_after_s", "backpressure_retry_after_s", b"backpressure_retry_after_s"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_backpressure_retry_after_s", b"_backpressure_retry_after_s", "autoscaling", b"autoscaling", "backpressure_retry_after_s", b"backpressure_retry_after_s"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_backpressure_retry_after_s", b"_backpressure_retry_after_s", "backpressure_retry_after_s", b"backpressure_retry_after_s", "backpressure_status_code", b"backpressure_status_code", "graceful_shutdown_timeout_s", b"graceful_shutdown_timeout_s", "graceful_shutdown_wait_loop_s", b"graceful_shutdown_wait_loop_s", "health_check_period_s", b"health_check_period_s", "health_check_timeout_s", b"health_check_timeout_s", "max_constructor_retry_count", b"max_constructor_retry_count", "max_ongoing_requests", b"max_ongoing_requests", "max_queued_requests", b"max_queued_requests", "num_replicas", b"num_replicas", "user_config", b"user_config"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_backpressure_retry_after_s", b"_backpressure_retry_after_s", "autoscaling", b"autoscaling", "backpressure_retry_after_s", b"backpressure_retry_after_s", "backpressure_status_code", b"backpressure_status_code", "graceful_shutdown_timeout_s", b"graceful_shutdown_timeout_s", "graceful_shutdown_wait_loop_s", b"graceful_shutdown_wait_loop_s", "health_check_period_s", b"health_check_period_s", "health_check_timeout_s", b"health_check_timeout_s", "max_constructor_retry_count", b"max_constructor_retry_count", "max_ongoing_requests", b"max_ongoing_requests", "max_queued_requests", b"max_queued_requests", "max_surge_percent", b"max_surge_percent", "num_replicas", b"num_replicas", "rolling_update_percentage", b"rolling_update_percentage", "user_config", b"user_config"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__backpressure_retry_after_s: _TypeAlias = _typing.Literal["backpressure_retry_after_s"]  # noqa: Y015
     _WhichOneofArgType__backpressure_retry_after_s: _TypeAlias = _typing.Literal["_backpressure_retry_after_s", b"_backpressure_retry_after_s"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__backpressure_retry_after_s) -> _WhichOneofReturnType__backpressure_retry_after_s | None: ...
 
 Global___DeploymentSettings: _TypeAlias = DeploymentSettings  # noqa: Y015
+
+@_typing.final
+class AutoscalingSettings(_message.Message):
+    """How the number of replicas follows the calls. Values are complete."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MIN_REPLICAS_FIELD_NUMBER: _builtins.int
+    MAX_REPLICAS_FIELD_NUMBER: _builtins.int
+    TARGET_ONGOING_REQUESTS_FIELD_NUMBER: _builtins.int
+    LOOK_BACK_PERIOD_S_FIELD_NUMBER: _builtins.int
+    UPSCALING_FACTOR_FIELD_NUMBER: _builtins.int
+    DOWNSCALING_FACTOR_FIELD_NUMBER: _builtins.int
+    UPSCALE_DELAY_S_FIELD_NUMBER: _builtins.int
+    DOWNSCALE_DELAY_S_FIELD_NUMBER: _builtins.int
+    DOWNSCALE_TO_ZERO_DELAY_S_FIELD_NUMBER: _builtins.int
+    AGGREGATION_FIELD_NUMBER: _builtins.int
+    POLICY_IMPORT_PATH_FIELD_NUMBER: _builtins.int
+    PICKLED_POLICY_FIELD_NUMBER: _builtins.int
+    POLICY_ARGUMENTS_FIELD_NUMBER: _builtins.int
+    min_replicas: _builtins.int
+    """The fewest replicas; 0: none while nobody calls."""
+    max_replicas: _builtins.int
+    """The most replicas."""
+    target_ongoing_requests: _builtins.float
+    """How many calls, running and waiting, there shall be for each replica."""
+    look_back_period_s: _builtins.float
+    """Seconds of the past that a decision looks at."""
+    upscaling_factor: _builtins.float
+    """Multiplies growth."""
+    downscaling_factor: _builtins.float
+    """Multiplies decline."""
+    upscale_delay_s: _builtins.float
+    """Seconds that more replicas must be wanted before they are started."""
+    downscale_delay_s: _builtins.float
+    """Seconds that fewer replicas must be wanted before some are stopped."""
+    downscale_to_zero_delay_s: _builtins.float
+    """The same for the last replica."""
+    aggregation: Global___LoadAggregation.ValueType
+    """How the calls of those seconds become one number."""
+    policy_import_path: _builtins.str
+    """A function, "package.module:name"."""
+    pickled_policy: _builtins.bytes
+    """A function, made by cloudpickle."""
+    policy_arguments: _builtins.bytes
+    """Keyword arguments of that function, made by cloudpickle; empty: none."""
+    def __init__(
+        self,
+        *,
+        min_replicas: _builtins.int = ...,
+        max_replicas: _builtins.int = ...,
+        target_ongoing_requests: _builtins.float = ...,
+        look_back_period_s: _builtins.float = ...,
+        upscaling_factor: _builtins.float = ...,
+        downscaling_factor: _builtins.float = ...,
+        upscale_delay_s: _builtins.float = ...,
+        downscale_delay_s: _builtins.float = ...,
+        downscale_to_zero_delay_s: _builtins.float = ...,
+        aggregation: Global___LoadAggregation.ValueType = ...,
+        policy_import_path: _builtins.str = ...,
+        pickled_policy: _builtins.bytes = ...,
+        policy_arguments: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["pickled_policy", b"pickled_policy", "policy", b"policy", "policy_import_path", b"policy_import_path"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregation", b"aggregation", "downscale_delay_s", b"downscale_delay_s", "downscale_to_zero_delay_s", b"downscale_to_zero_delay_s", "downscaling_factor", b"downscaling_factor", "look_back_period_s", b"look_back_period_s", "max_replicas", b"max_replicas", "min_replicas", b"min_replicas", "pickled_policy", b"pickled_policy", "policy", b"policy", "policy_arguments", b"policy_arguments", "policy_import_path", b"policy_import_path", "target_ongoing_requests", b"target_ongoing_requests", "upscale_delay_s", b"upscale_delay_s", "upscaling_factor", b"upscaling_factor"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_policy: _TypeAlias = _typing.Literal["policy_import_path", "pickled_policy"]  # noqa: Y015
+    _WhichOneofArgType_policy: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_policy) -> _WhichOneofReturnType_policy | None: ...
+
+Global___AutoscalingSettings: _TypeAlias = AutoscalingSettings  # noqa: Y015
 
 @_typing.final
 class InstanceStatus(_message.Message):
@@ -1177,6 +1500,7 @@ class ApplicationStatus(_message.Message):
     ROUTE_PREFIX_FIELD_NUMBER: _builtins.int
     INGRESS_DEPLOYMENT_FIELD_NUMBER: _builtins.int
     GENERATION_FIELD_NUMBER: _builtins.int
+    TRAFFIC_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name."""
     state: Global___ApplicationState.ValueType
@@ -1195,6 +1519,10 @@ class ApplicationStatus(_message.Message):
     def deployments(self) -> _containers.RepeatedCompositeFieldContainer[Global___DeploymentStatus]:
         """Its deployments."""
 
+    @_builtins.property
+    def traffic(self) -> _containers.RepeatedCompositeFieldContainer[Global___TrafficPolicy]:
+        """How calls to its endpoints are spread."""
+
     def __init__(
         self,
         *,
@@ -1206,10 +1534,11 @@ class ApplicationStatus(_message.Message):
         route_prefix: _builtins.str | None = ...,
         ingress_deployment: _builtins.str = ...,
         generation: _builtins.int = ...,
+        traffic: _abc.Iterable[Global___TrafficPolicy] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_route_prefix", b"_route_prefix", "route_prefix", b"route_prefix"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_route_prefix", b"_route_prefix", "deployments", b"deployments", "generation", b"generation", "ingress_deployment", b"ingress_deployment", "last_deployed_time_s", b"last_deployed_time_s", "message", b"message", "name", b"name", "route_prefix", b"route_prefix", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_route_prefix", b"_route_prefix", "deployments", b"deployments", "generation", b"generation", "ingress_deployment", b"ingress_deployment", "last_deployed_time_s", b"last_deployed_time_s", "message", b"message", "name", b"name", "route_prefix", b"route_prefix", "state", b"state", "traffic", b"traffic"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__route_prefix: _TypeAlias = _typing.Literal["route_prefix"]  # noqa: Y015
     _WhichOneofArgType__route_prefix: _TypeAlias = _typing.Literal["_route_prefix", b"_route_prefix"]  # noqa: Y015
@@ -1228,6 +1557,8 @@ class DeploymentStatus(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     TARGET_REPLICAS_FIELD_NUMBER: _builtins.int
     REPLICAS_FIELD_NUMBER: _builtins.int
+    TRIGGER_FIELD_NUMBER: _builtins.int
+    CALLS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name."""
     state: Global___DeploymentState.ValueType
@@ -1236,6 +1567,10 @@ class DeploymentStatus(_message.Message):
     """Why; empty if there is nothing to say."""
     target_replicas: _builtins.int
     """How many replicas are wanted."""
+    trigger: Global___DeploymentTrigger.ValueType
+    """What brought it into its state."""
+    calls: _builtins.int
+    """Calls that run or wait, by what gateway workers last told; only of a deployment that scales by itself."""
     @_builtins.property
     def replicas(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReplicaStatus]:
         """Its replicas."""
@@ -1248,10 +1583,12 @@ class DeploymentStatus(_message.Message):
         message: _builtins.str = ...,
         target_replicas: _builtins.int = ...,
         replicas: _abc.Iterable[Global___ReplicaStatus] | None = ...,
+        trigger: Global___DeploymentTrigger.ValueType = ...,
+        calls: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "name", b"name", "replicas", b"replicas", "state", b"state", "target_replicas", b"target_replicas"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls", "message", b"message", "name", b"name", "replicas", b"replicas", "state", b"state", "target_replicas", b"target_replicas", "trigger", b"trigger"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -75,6 +75,11 @@ class ControlServiceStub:
                 request_serializer=fairlead_dot_v1_dot_control__pb2.GetConfigRequest.SerializeToString,
                 response_deserializer=fairlead_dot_v1_dot_control__pb2.GetConfigResponse.FromString,
                 _registered_method=True)
+        self.SetTraffic = channel.unary_unary(
+                '/fairlead.v1.ControlService/SetTraffic',
+                request_serializer=fairlead_dot_v1_dot_control__pb2.SetTrafficRequest.SerializeToString,
+                response_deserializer=fairlead_dot_v1_dot_control__pb2.SetTrafficResponse.FromString,
+                _registered_method=True)
 
 
 class ControlServiceServicer:
@@ -139,6 +144,13 @@ class ControlServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SetTraffic(self, request, context):
+        """Sets how calls to one endpoint are spread over deployments. Answers when all gateway workers do so.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ControlServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -181,6 +193,11 @@ def add_ControlServiceServicer_to_server(servicer, server):
                     servicer.GetConfig,
                     request_deserializer=fairlead_dot_v1_dot_control__pb2.GetConfigRequest.FromString,
                     response_serializer=fairlead_dot_v1_dot_control__pb2.GetConfigResponse.SerializeToString,
+            ),
+            'SetTraffic': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetTraffic,
+                    request_deserializer=fairlead_dot_v1_dot_control__pb2.SetTrafficRequest.FromString,
+                    response_serializer=fairlead_dot_v1_dot_control__pb2.SetTrafficResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -400,6 +417,33 @@ class ControlService:
             '/fairlead.v1.ControlService/GetConfig',
             fairlead_dot_v1_dot_control__pb2.GetConfigRequest.SerializeToString,
             fairlead_dot_v1_dot_control__pb2.GetConfigResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetTraffic(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fairlead.v1.ControlService/SetTraffic',
+            fairlead_dot_v1_dot_control__pb2.SetTrafficRequest.SerializeToString,
+            fairlead_dot_v1_dot_control__pb2.SetTrafficResponse.FromString,
             options,
             channel_credentials,
             insecure,

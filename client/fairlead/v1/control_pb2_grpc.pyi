@@ -55,6 +55,8 @@ class ControlServiceStub:
     """Changes how many replicas a deployment has, and nothing else. Answers when the request is accepted, as Deploy does."""
     GetConfig: _grpc.UnaryUnaryMultiCallable[_control_pb2.GetConfigRequest, _control_pb2.GetConfigResponse]
     """Tells the configuration that applications were deployed with."""
+    SetTraffic: _grpc.UnaryUnaryMultiCallable[_control_pb2.SetTrafficRequest, _control_pb2.SetTrafficResponse]
+    """Sets how calls to one endpoint are spread over deployments. Answers when all gateway workers do so."""
 
 @_typing.type_check_only
 class ControlServiceAsyncStub(ControlServiceStub):
@@ -81,6 +83,8 @@ class ControlServiceAsyncStub(ControlServiceStub):
     """Changes how many replicas a deployment has, and nothing else. Answers when the request is accepted, as Deploy does."""
     GetConfig: _aio.UnaryUnaryMultiCallable[_control_pb2.GetConfigRequest, _control_pb2.GetConfigResponse]  # type: ignore[assignment]
     """Tells the configuration that applications were deployed with."""
+    SetTraffic: _aio.UnaryUnaryMultiCallable[_control_pb2.SetTrafficRequest, _control_pb2.SetTrafficResponse]  # type: ignore[assignment]
+    """Sets how calls to one endpoint are spread over deployments. Answers when all gateway workers do so."""
 
 class ControlServiceServicer(metaclass=_abc_1.ABCMeta):
     """Deploys, observes and ends applications. `Watch` is for gateway workers."""
@@ -152,5 +156,13 @@ class ControlServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_control_pb2.GetConfigResponse, _abc.Awaitable[_control_pb2.GetConfigResponse]]:
         """Tells the configuration that applications were deployed with."""
+
+    @_abc_1.abstractmethod
+    def SetTraffic(
+        self,
+        request: _control_pb2.SetTrafficRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_control_pb2.SetTrafficResponse, _abc.Awaitable[_control_pb2.SetTrafficResponse]]:
+        """Sets how calls to one endpoint are spread over deployments. Answers when all gateway workers do so."""
 
 def add_ControlServiceServicer_to_server(servicer: ControlServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

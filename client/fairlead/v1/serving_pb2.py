@@ -28,7 +28,7 @@ from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x66\x61irlead/v1/serving.proto\x12\x0b\x66\x61irlead.v1\x1a\x19\x66\x61irlead/v1/session.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a\x17google/rpc/status.proto\"\xab\x01\n\x06Target\x12\x13\n\x0b\x61pplication\x18\x01 \x01(\t\x12\x12\n\ndeployment\x18\x02 \x01(\t\x12\x0e\n\x06method\x18\x03 \x01(\t\x12\x1c\n\x14multiplexed_model_id\x18\x04 \x01(\t\x12\x12\n\nsession_id\x18\x05 \x01(\t\x12\x12\n\nrequest_id\x18\x06 \x01(\t\x12\x0e\n\x06\x61\x63\x63\x65pt\x18\x07 \x01(\t\x12\x12\n\nidempotent\x18\x08 \x01(\x08\"Y\n\x0b\x43\x61llRequest\x12#\n\x06target\x18\x01 \x01(\x0b\x32\x13.fairlead.v1.Target\x12%\n\x07payload\x18\x02 \x01(\x0b\x32\x14.google.api.HttpBody\"5\n\x0c\x43\x61llResponse\x12%\n\x07payload\x18\x01 \x01(\x0b\x32\x14.google.api.HttpBody\"_\n\x11\x43\x61llStreamRequest\x12#\n\x06target\x18\x01 \x01(\x0b\x32\x13.fairlead.v1.Target\x12%\n\x07payload\x18\x02 \x01(\x0b\x32\x14.google.api.HttpBody\";\n\x12\x43\x61llStreamResponse\x12%\n\x07payload\x18\x01 \x01(\x0b\x32\x14.google.api.HttpBody\"]\n\x0f\x43\x61llBidiRequest\x12#\n\x06target\x18\x01 \x01(\x0b\x32\x13.fairlead.v1.Target\x12%\n\x07payload\x18\x02 \x01(\x0b\x32\x14.google.api.HttpBody\"9\n\x10\x43\x61llBidiResponse\x12%\n\x07payload\x18\x01 \x01(\x0b\x32\x14.google.api.HttpBody\"^\n\x10\x42roadcastRequest\x12#\n\x06target\x18\x01 \x01(\x0b\x32\x13.fairlead.v1.Target\x12%\n\x07payload\x18\x02 \x01(\x0b\x32\x14.google.api.HttpBody\"x\n\x11\x42roadcastResponse\x12+\n\x08replicas\x18\x01 \x01(\x0b\x32\x17.fairlead.v1.ReplicaSetH\x00\x12,\n\x06result\x18\x02 \x01(\x0b\x32\x1a.fairlead.v1.ReplicaResultH\x00\x42\x08\n\x06\x61nswer\"!\n\nReplicaSet\x12\x13\n\x0breplica_ids\x18\x01 \x03(\t\"\x94\x01\n\rReplicaResult\x12\x12\n\nreplica_id\x18\x01 \x01(\t\x12%\n\x07payload\x18\x02 \x01(\x0b\x32\x14.google.api.HttpBody\x12\"\n\x06status\x18\x03 \x01(\x0b\x32\x12.google.rpc.Status\x12\x11\n\texception\x18\x04 \x01(\x0c\x12\x11\n\ttraceback\x18\x05 \x01(\t\"U\n\x0eSessionRequest\x12\"\n\x06\x66rames\x18\x01 \x03(\x0b\x32\x12.fairlead.v1.Frame\x12\x1f\n\x04load\x18\x02 \x01(\x0b\x32\x11.fairlead.v1.Load\"V\n\x0fSessionResponse\x12\"\n\x06\x66rames\x18\x01 \x03(\x0b\x32\x12.fairlead.v1.Frame\x12\x1f\n\x04load\x18\x02 \x01(\x0b\x32\x11.fairlead.v1.Load2\xfe\x05\n\x0eServingService\x12\xb9\x01\n\x04\x43\x61ll\x12\x18.fairlead.v1.CallRequest\x1a\x19.fairlead.v1.CallResponse\"|\x82\xd3\xe4\x93\x02v\"b/v1/applications/{target.application}/deployments/{target.deployment}/methods/{target.method}:call:\x07payloadb\x07payload\x12\xcf\x01\n\nCallStream\x12\x1e.fairlead.v1.CallStreamRequest\x1a\x1f.fairlead.v1.CallStreamResponse\"~\x82\xd3\xe4\x93\x02x\"d/v1/applications/{target.application}/deployments/{target.deployment}/methods/{target.method}:stream:\x07payloadb\x07payload0\x01\x12K\n\x08\x43\x61llBidi\x12\x1c.fairlead.v1.CallBidiRequest\x1a\x1d.fairlead.v1.CallBidiResponse(\x01\x30\x01\x12\xc6\x01\n\tBroadcast\x12\x1d.fairlead.v1.BroadcastRequest\x1a\x1e.fairlead.v1.BroadcastResponse\"x\x82\xd3\xe4\x93\x02r\"g/v1/applications/{target.application}/deployments/{target.deployment}/methods/{target.method}:broadcast:\x07payload0\x01\x12H\n\x07Session\x12\x1b.fairlead.v1.SessionRequest\x1a\x1c.fairlead.v1.SessionResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x66\x61irlead/v1/serving.proto\x12\x0b\x66\x61irlead.v1\x1a\x19\x66\x61irlead/v1/session.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a\x17google/rpc/status.proto\"\xbe\x01\n\x06Target\x12\x13\n\x0b\x61pplication\x18\x01 \x01(\t\x12\x12\n\ndeployment\x18\x02 \x01(\t\x12\x0e\n\x06method\x18\x03 \x01(\t\x12\x1c\n\x14multiplexed_model_id\x18\x04 \x01(\t\x12\x12\n\nsession_id\x18\x05 \x01(\t\x12\x12\n\nrequest_id\x18\x06 \x01(\t\x12\x0e\n\x06\x61\x63\x63\x65pt\x18\x07 \x01(\t\x12\x12\n\nidempotent\x18\x08 \x01(\x08\x12\x11\n\tshard_key\x18\x0c \x01(\t\"Y\n\x0b\x43\x61llRequest\x12#\n\x06target\x18\x01 \x01(\x0b\x32\x13.fairlead.v1.Target\x12%\n\x07payload\x18\x02 \x01(\x0b\x32\x14.google.api.HttpBody\"5\n\x0c\x43\x61llResponse\x12%\n\x07payload\x18\x01 \x01(\x0b\x32\x14.google.api.HttpBody\"_\n\x11\x43\x61llStreamRequest\x12#\n\x06target\x18\x01 \x01(\x0b\x32\x13.fairlead.v1.Target\x12%\n\x07payload\x18\x02 \x01(\x0b\x32\x14.google.api.HttpBody\";\n\x12\x43\x61llStreamResponse\x12%\n\x07payload\x18\x01 \x01(\x0b\x32\x14.google.api.HttpBody\"]\n\x0f\x43\x61llBidiRequest\x12#\n\x06target\x18\x01 \x01(\x0b\x32\x13.fairlead.v1.Target\x12%\n\x07payload\x18\x02 \x01(\x0b\x32\x14.google.api.HttpBody\"9\n\x10\x43\x61llBidiResponse\x12%\n\x07payload\x18\x01 \x01(\x0b\x32\x14.google.api.HttpBody\"^\n\x10\x42roadcastRequest\x12#\n\x06target\x18\x01 \x01(\x0b\x32\x13.fairlead.v1.Target\x12%\n\x07payload\x18\x02 \x01(\x0b\x32\x14.google.api.HttpBody\"x\n\x11\x42roadcastResponse\x12+\n\x08replicas\x18\x01 \x01(\x0b\x32\x17.fairlead.v1.ReplicaSetH\x00\x12,\n\x06result\x18\x02 \x01(\x0b\x32\x1a.fairlead.v1.ReplicaResultH\x00\x42\x08\n\x06\x61nswer\"!\n\nReplicaSet\x12\x13\n\x0breplica_ids\x18\x01 \x03(\t\"\x94\x01\n\rReplicaResult\x12\x12\n\nreplica_id\x18\x01 \x01(\t\x12%\n\x07payload\x18\x02 \x01(\x0b\x32\x14.google.api.HttpBody\x12\"\n\x06status\x18\x03 \x01(\x0b\x32\x12.google.rpc.Status\x12\x11\n\texception\x18\x04 \x01(\x0c\x12\x11\n\ttraceback\x18\x05 \x01(\t\"U\n\x0eSessionRequest\x12\"\n\x06\x66rames\x18\x01 \x03(\x0b\x32\x12.fairlead.v1.Frame\x12\x1f\n\x04load\x18\x02 \x01(\x0b\x32\x11.fairlead.v1.Load\"V\n\x0fSessionResponse\x12\"\n\x06\x66rames\x18\x01 \x03(\x0b\x32\x12.fairlead.v1.Frame\x12\x1f\n\x04load\x18\x02 \x01(\x0b\x32\x11.fairlead.v1.Load2\xfe\x05\n\x0eServingService\x12\xb9\x01\n\x04\x43\x61ll\x12\x18.fairlead.v1.CallRequest\x1a\x19.fairlead.v1.CallResponse\"|\x82\xd3\xe4\x93\x02v\"b/v1/applications/{target.application}/deployments/{target.deployment}/methods/{target.method}:call:\x07payloadb\x07payload\x12\xcf\x01\n\nCallStream\x12\x1e.fairlead.v1.CallStreamRequest\x1a\x1f.fairlead.v1.CallStreamResponse\"~\x82\xd3\xe4\x93\x02x\"d/v1/applications/{target.application}/deployments/{target.deployment}/methods/{target.method}:stream:\x07payloadb\x07payload0\x01\x12K\n\x08\x43\x61llBidi\x12\x1c.fairlead.v1.CallBidiRequest\x1a\x1d.fairlead.v1.CallBidiResponse(\x01\x30\x01\x12\xc6\x01\n\tBroadcast\x12\x1d.fairlead.v1.BroadcastRequest\x1a\x1e.fairlead.v1.BroadcastResponse\"x\x82\xd3\xe4\x93\x02r\"g/v1/applications/{target.application}/deployments/{target.deployment}/methods/{target.method}:broadcast:\x07payload0\x01\x12H\n\x07Session\x12\x1b.fairlead.v1.SessionRequest\x1a\x1c.fairlead.v1.SessionResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,31 +42,31 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SERVINGSERVICE'].methods_by_name['Broadcast']._loaded_options = None
   _globals['_SERVINGSERVICE'].methods_by_name['Broadcast']._serialized_options = b'\202\323\344\223\002r\"g/v1/applications/{target.application}/deployments/{target.deployment}/methods/{target.method}:broadcast:\007payload'
   _globals['_TARGET']._serialized_start=152
-  _globals['_TARGET']._serialized_end=323
-  _globals['_CALLREQUEST']._serialized_start=325
-  _globals['_CALLREQUEST']._serialized_end=414
-  _globals['_CALLRESPONSE']._serialized_start=416
-  _globals['_CALLRESPONSE']._serialized_end=469
-  _globals['_CALLSTREAMREQUEST']._serialized_start=471
-  _globals['_CALLSTREAMREQUEST']._serialized_end=566
-  _globals['_CALLSTREAMRESPONSE']._serialized_start=568
-  _globals['_CALLSTREAMRESPONSE']._serialized_end=627
-  _globals['_CALLBIDIREQUEST']._serialized_start=629
-  _globals['_CALLBIDIREQUEST']._serialized_end=722
-  _globals['_CALLBIDIRESPONSE']._serialized_start=724
-  _globals['_CALLBIDIRESPONSE']._serialized_end=781
-  _globals['_BROADCASTREQUEST']._serialized_start=783
-  _globals['_BROADCASTREQUEST']._serialized_end=877
-  _globals['_BROADCASTRESPONSE']._serialized_start=879
-  _globals['_BROADCASTRESPONSE']._serialized_end=999
-  _globals['_REPLICASET']._serialized_start=1001
-  _globals['_REPLICASET']._serialized_end=1034
-  _globals['_REPLICARESULT']._serialized_start=1037
-  _globals['_REPLICARESULT']._serialized_end=1185
-  _globals['_SESSIONREQUEST']._serialized_start=1187
-  _globals['_SESSIONREQUEST']._serialized_end=1272
-  _globals['_SESSIONRESPONSE']._serialized_start=1274
-  _globals['_SESSIONRESPONSE']._serialized_end=1360
-  _globals['_SERVINGSERVICE']._serialized_start=1363
-  _globals['_SERVINGSERVICE']._serialized_end=2129
+  _globals['_TARGET']._serialized_end=342
+  _globals['_CALLREQUEST']._serialized_start=344
+  _globals['_CALLREQUEST']._serialized_end=433
+  _globals['_CALLRESPONSE']._serialized_start=435
+  _globals['_CALLRESPONSE']._serialized_end=488
+  _globals['_CALLSTREAMREQUEST']._serialized_start=490
+  _globals['_CALLSTREAMREQUEST']._serialized_end=585
+  _globals['_CALLSTREAMRESPONSE']._serialized_start=587
+  _globals['_CALLSTREAMRESPONSE']._serialized_end=646
+  _globals['_CALLBIDIREQUEST']._serialized_start=648
+  _globals['_CALLBIDIREQUEST']._serialized_end=741
+  _globals['_CALLBIDIRESPONSE']._serialized_start=743
+  _globals['_CALLBIDIRESPONSE']._serialized_end=800
+  _globals['_BROADCASTREQUEST']._serialized_start=802
+  _globals['_BROADCASTREQUEST']._serialized_end=896
+  _globals['_BROADCASTRESPONSE']._serialized_start=898
+  _globals['_BROADCASTRESPONSE']._serialized_end=1018
+  _globals['_REPLICASET']._serialized_start=1020
+  _globals['_REPLICASET']._serialized_end=1053
+  _globals['_REPLICARESULT']._serialized_start=1056
+  _globals['_REPLICARESULT']._serialized_end=1204
+  _globals['_SESSIONREQUEST']._serialized_start=1206
+  _globals['_SESSIONREQUEST']._serialized_end=1291
+  _globals['_SESSIONRESPONSE']._serialized_start=1293
+  _globals['_SESSIONRESPONSE']._serialized_end=1379
+  _globals['_SERVINGSERVICE']._serialized_start=1382
+  _globals['_SERVINGSERVICE']._serialized_end=2148
 # @@protoc_insertion_point(module_scope)

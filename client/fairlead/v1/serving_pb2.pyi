@@ -45,6 +45,7 @@ class Target(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     ACCEPT_FIELD_NUMBER: _builtins.int
     IDEMPOTENT_FIELD_NUMBER: _builtins.int
+    SHARD_KEY_FIELD_NUMBER: _builtins.int
     application: _builtins.str
     """The application; empty: the one that is deployed, if it is the only one."""
     deployment: _builtins.str
@@ -61,6 +62,8 @@ class Target(_message.Message):
     """The media type that the results shall have; empty: that of the request's payload."""
     idempotent: _builtins.bool
     """Whether the call may be executed twice, so that it can be sent again when a replica is lost."""
+    shard_key: _builtins.str
+    """Calls with one key go to one backend of an endpoint whose calls are spread over several; empty: by session_id."""
     def __init__(
         self,
         *,
@@ -72,10 +75,11 @@ class Target(_message.Message):
         request_id: _builtins.str = ...,
         accept: _builtins.str = ...,
         idempotent: _builtins.bool = ...,
+        shard_key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept", b"accept", "application", b"application", "deployment", b"deployment", "idempotent", b"idempotent", "method", b"method", "multiplexed_model_id", b"multiplexed_model_id", "request_id", b"request_id", "session_id", b"session_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept", b"accept", "application", b"application", "deployment", b"deployment", "idempotent", b"idempotent", "method", b"method", "multiplexed_model_id", b"multiplexed_model_id", "request_id", b"request_id", "session_id", b"session_id", "shard_key", b"shard_key"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

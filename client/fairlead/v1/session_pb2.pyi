@@ -205,6 +205,7 @@ class CallHeader(_message.Message):
     METADATA_FIELD_NUMBER: _builtins.int
     RESERVE_FIELD_NUMBER: _builtins.int
     RESERVATION_ID_FIELD_NUMBER: _builtins.int
+    SHARD_KEY_FIELD_NUMBER: _builtins.int
     application: _builtins.str
     """The application; empty: the one that is deployed, if it is the only one."""
     deployment: _builtins.str
@@ -240,6 +241,8 @@ class CallHeader(_message.Message):
     """The reservation_id of a ReplicaSelection: the call runs on that replica, in that slot, or fails. The first call
     that names it uses the reservation up, whatever becomes of the call. It must be for the same deployment.
     """
+    shard_key: _builtins.str
+    """Calls with one key go to one backend of an endpoint whose calls are spread over several; empty: by session_id."""
     @_builtins.property
     def metadata(self) -> _containers.RepeatedCompositeFieldContainer[Global___Metadata]:
         """Further metadata for the callee."""
@@ -263,10 +266,11 @@ class CallHeader(_message.Message):
         metadata: _abc.Iterable[Global___Metadata] | None = ...,
         reserve: _builtins.bool = ...,
         reservation_id: _builtins.str = ...,
+        shard_key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["reservation", b"reservation", "reservation_id", b"reservation_id", "reserve", b"reserve"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["application", b"application", "broadcast", b"broadcast", "deployment", b"deployment", "idempotent", b"idempotent", "metadata", b"metadata", "method", b"method", "multiplexed_model_id", b"multiplexed_model_id", "request_id", b"request_id", "request_serialization", b"request_serialization", "reservation", b"reservation", "reservation_id", b"reservation_id", "reserve", b"reserve", "response_serialization", b"response_serialization", "route", b"route", "session_id", b"session_id", "stream", b"stream", "timeout_us", b"timeout_us"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["application", b"application", "broadcast", b"broadcast", "deployment", b"deployment", "idempotent", b"idempotent", "metadata", b"metadata", "method", b"method", "multiplexed_model_id", b"multiplexed_model_id", "request_id", b"request_id", "request_serialization", b"request_serialization", "reservation", b"reservation", "reservation_id", b"reservation_id", "reserve", b"reserve", "response_serialization", b"response_serialization", "route", b"route", "session_id", b"session_id", "shard_key", b"shard_key", "stream", b"stream", "timeout_us", b"timeout_us"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_reservation: _TypeAlias = _typing.Literal["reserve", "reservation_id"]  # noqa: Y015
     _WhichOneofArgType_reservation: _TypeAlias = _typing.Literal["reservation", b"reservation"]  # noqa: Y015

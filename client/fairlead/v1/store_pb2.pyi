@@ -27,10 +27,32 @@ class ApplicationRecord(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class ScaledEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     SPEC_FIELD_NUMBER: _builtins.int
     GENERATION_FIELD_NUMBER: _builtins.int
     DEPLOYED_TIME_S_FIELD_NUMBER: _builtins.int
     DELETING_FIELD_NUMBER: _builtins.int
+    TRAFFIC_FIELD_NUMBER: _builtins.int
+    SCALED_FIELD_NUMBER: _builtins.int
     generation: _builtins.int
     """Its generation."""
     deployed_time_s: _builtins.float
@@ -41,6 +63,14 @@ class ApplicationRecord(_message.Message):
     def spec(self) -> _control_pb2.ApplicationSpec:
         """What was deployed."""
 
+    @_builtins.property
+    def traffic(self) -> _containers.RepeatedCompositeFieldContainer[_control_pb2.TrafficPolicy]:
+        """How calls to its endpoints are spread."""
+
+    @_builtins.property
+    def scaled(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """How many replicas its deployments have that scale by themselves, by name."""
+
     def __init__(
         self,
         *,
@@ -48,10 +78,12 @@ class ApplicationRecord(_message.Message):
         generation: _builtins.int = ...,
         deployed_time_s: _builtins.float = ...,
         deleting: _builtins.bool = ...,
+        traffic: _abc.Iterable[_control_pb2.TrafficPolicy] | None = ...,
+        scaled: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deleting", b"deleting", "deployed_time_s", b"deployed_time_s", "generation", b"generation", "spec", b"spec"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deleting", b"deleting", "deployed_time_s", b"deployed_time_s", "generation", b"generation", "scaled", b"scaled", "spec", b"spec", "traffic", b"traffic"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
