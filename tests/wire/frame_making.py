@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fairlead.v1 import session_pb2
-from fairlead.wire.frames import decode_packet
+from fairlead.wire.large_frames import Received, decode_packet
 from fairlead.wire.session import Event, Session, Stream
 
 HEADER = session_pb2.CallHeader(application="app", method="echo")
@@ -27,11 +27,21 @@ def opening(call_id: int = 1, payload: bytes = b"", **fields: Any) -> session_pb
     return frame("OPEN", call_id, payload=payload, **fields)
 
 
+def as_frame(received: Received) -> session_pb2.Frame:
+    """A frame that came in, large or not, as the message that it stands for."""
+    if isinstance(received, session_pb2.Frame):
+        return received
+    whole = session_pb2.Frame()
+    whole.CopyFrom(received.frame)
+    whole.payload = received.payload
+    return whole
+
+
 def sent(session: Session) -> list[session_pb2.Frame]:
     """Everything that the session wants to write, as frames."""
     frames: list[session_pb2.Frame] = []
     while packet := session.take():
-        frames.extend(decode_packet(packet)[0])
+        frames.extend(map(as_frame, decode_packet(packet)[0]))
     return frames
 
 

@@ -6,8 +6,9 @@ import pytest
 
 from fairlead.v1 import serving_pb2, session_pb2
 from fairlead.wire.errors import ProtocolViolationError
-from fairlead.wire.frames import MAX_PIECE, decode_packet, encode_frame, encode_load
-from tests.wire.frame_making import frame, opening, outcome
+from fairlead.wire.frames import MAX_PIECE, encode_frame, encode_load
+from fairlead.wire.large_frames import decode_packet
+from tests.wire.frame_making import as_frame, frame, opening, outcome
 
 FRAMES = [
     frame("DATA"),
@@ -27,7 +28,7 @@ def test_an_encoded_frame_is_a_packet(each: session_pb2.Frame):
     packet = encode_frame(each)
     assert packet == serving_pb2.SessionRequest(frames=[each]).SerializeToString()
     frames, load = decode_packet(packet)
-    assert list(frames) == [each]
+    assert list(map(as_frame, frames)) == [each]
     assert load is None
 
 
@@ -36,7 +37,7 @@ def test_joined_frames_and_a_load_report_are_a_packet():
     packet = b"".join(map(encode_frame, FRAMES)) + encode_load(report)
     assert packet == serving_pb2.SessionResponse(frames=FRAMES, load=report).SerializeToString()
     frames, load = decode_packet(packet)
-    assert list(frames) == FRAMES
+    assert list(map(as_frame, frames)) == FRAMES
     assert load == report
 
 

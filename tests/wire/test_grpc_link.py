@@ -16,8 +16,8 @@ import pytest
 
 from fairlead.wire import grpc_link as grpc_module
 from fairlead.wire.errors import ConnectionLostError, ProtocolViolationError
-from fairlead.wire.frames import decode_packet
 from fairlead.wire.grpc_link import REPLICA_SESSION, SERVING_SESSION, connect, session_handler
+from fairlead.wire.large_frames import decode_packet
 from fairlead.wire.outcomes import error_of, outcome_of
 from tests.wire.calls import PATIENCE, Caller, until
 from tests.wire.conftest import Grpc

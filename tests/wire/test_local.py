@@ -11,12 +11,16 @@ from pathlib import Path
 
 import pytest
 
+from fairlead.v1 import session_pb2
 from fairlead.wire import local as local_module
 from fairlead.wire.dial import dial
 from fairlead.wire.errors import ConnectionLostError
 from fairlead.wire.grpc_link import SERVING_SESSION
+from fairlead.wire.large_frames import decode_packet
 from fairlead.wire.local import GREETING, LONGEST_PACKET, LocalListener, connect_local, listen_local
-from tests.wire.calls import PATIENCE, Caller, Service, until
+from fairlead.wire.session import Session
+from tests.wire.calls import PATIENCE, Caller, Service, header, until
+from tests.wire.frame_making import OWNER
 
 
 @pytest.fixture
@@ -107,6 +111,32 @@ async def test_packets_may_come_in_pieces_of_any_size(listener: LocalListener, s
     writer.close()
     caller.stream.link.cancel(caller.stream)
     await link.close()
+
+
+@pytest.mark.parametrize("chunk", [1021, 65536, 10**6])
+async def test_packets_small_and_large_in_chunks_of_any_size(listener: LocalListener, chunk: int):
+    """What comes is read into memory that connections share: nothing of one read may end up in another."""
+    session = Session(opener=True)
+    messages = [bytes([number + 1]) * size for number, size in enumerate((10, 120_000, 3, 20_000, 130_000, 0, 5000))]
+    stream = bytearray(GREETING)
+    for message in messages:
+        session.open(header(), message, OWNER)
+        if len(message) != 120_000:  # that one shares a packet with the next
+            packet = session.take()
+            stream += struct.pack(">I", len(packet)) + packet
+    reader, writer = await asyncio.open_unix_connection(listener.path)
+    for start in range(0, len(stream), chunk):
+        writer.write(stream[start : start + chunk])
+        await writer.drain()
+    assert await asyncio.wait_for(reader.readexactly(len(GREETING)), PATIENCE) == GREETING
+    answers: dict[int, bytes] = {}
+    while len(answers) < len(messages):
+        (size,) = struct.unpack(">I", await asyncio.wait_for(reader.readexactly(4), PATIENCE))
+        for frame in decode_packet(await asyncio.wait_for(reader.readexactly(size), PATIENCE))[0]:
+            assert frame.kind in (session_pb2.FRAME_KIND_DATA, session_pb2.FRAME_KIND_END)
+            answers[frame.call_id] = answers.get(frame.call_id, b"") + frame.payload
+    assert answers == dict(enumerate(messages, 1))
+    writer.close()
 
 
 async def test_a_peer_that_vanishes_in_the_middle_of_a_packet(listener: LocalListener, service: Service):

@@ -6,7 +6,8 @@ import pytest
 
 from fairlead.v1 import session_pb2
 from fairlead.wire.errors import GatewayDrainingError, InvalidCallError, ProtocolViolationError
-from fairlead.wire.frames import MAX_FRAME_PAYLOAD, MAX_PACKET, MAX_PIECE, decode_packet
+from fairlead.wire.frames import MAX_FRAME_PAYLOAD, MAX_PACKET, MAX_PIECE
+from fairlead.wire.large_frames import decode_packet
 from fairlead.wire.session import FRAME_COST, INITIAL_CREDIT, MAX_CREDIT, EventKind, Session, cost
 from tests.wire.frame_making import HEADER, OWNER, accepted, frame, kinds, opening, outcome, received, sent
 

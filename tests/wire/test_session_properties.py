@@ -13,7 +13,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from fairlead.v1 import session_pb2
 from fairlead.wire.errors import GatewayDrainingError, ProtocolViolationError
-from fairlead.wire.frames import MAX_FRAME_PAYLOAD, MAX_PIECE, decode_packet
+from fairlead.wire.frames import MAX_FRAME_PAYLOAD, MAX_PIECE
+from fairlead.wire.large_frames import decode_packet
 from fairlead.wire.messages import WITHHELD, MessageAssembler
 from fairlead.wire.session import FRAME_COST, INITIAL_CREDIT, EventKind, Session, Stream, cost
 from tests.wire.frame_making import HEADER, OWNER, accepted, outcome, sent

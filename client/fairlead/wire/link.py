@@ -21,7 +21,8 @@ from fairlead.wire.errors import (
     ProtocolViolationError,
     TooManyCallsError,
 )
-from fairlead.wire.frames import decode_packet, encode_load
+from fairlead.wire.frames import encode_load
+from fairlead.wire.large_frames import Received, decode_packet
 from fairlead.wire.outcomes import error_of, outcome_of
 from fairlead.wire.session import CallOwner, EventKind, Session, Stream
 
@@ -296,8 +297,11 @@ class Link:
                 self._relief = self._loop.create_future()
             await asyncio.shield(self._relief)
 
-    def receive(self, packet: bytes) -> None:
-        """Takes in a packet from the peer and tells the calls' owners. A violation ends the session."""
+    def receive(self, packet: bytes | memoryview) -> None:
+        """Takes in a packet from the peer and tells the calls' owners. A violation ends the session.
+
+        The packet's memory may be used for something else afterwards.
+        """
         if self._lost is not None:
             return
         self._keep_headers = len(packet) <= SMALL_PACKET
@@ -321,7 +325,7 @@ class Link:
         if self.on_packet is not None:
             self._tell(self.on_packet)
 
-    def _dispatch(self, kind: EventKind, stream: Stream | None, frame: session_pb2.Frame) -> None:
+    def _dispatch(self, kind: EventKind, stream: Stream | None, frame: Received) -> None:
         try:
             if stream is None:
                 self._peer_goodbye()
@@ -355,7 +359,7 @@ class Link:
                 self._tell(owner.on_cancel, stream)
         self._wake()
 
-    def _accept(self, stream: Stream, frame: session_pb2.Frame) -> None:
+    def _accept(self, stream: Stream, frame: Received) -> None:
         stream.link = self
         if len(self.session.streams) > self.session.max_calls:
             error = TooManyCallsError(f"the session carries {self.session.max_calls} calls already")

@@ -17,13 +17,15 @@ import os
 import socket
 import struct
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
 
 from fairlead.v1 import session_pb2
 from fairlead.wire.errors import ConnectionLostError, ProtocolViolationError
-from fairlead.wire.frames import LARGE_PAYLOAD, MAX_FRAME_PAYLOAD, MAX_PACKET
+from fairlead.wire.frames import MAX_FRAME_PAYLOAD, MAX_PACKET
+from fairlead.wire.large_frames import LARGE_PAYLOAD
 from fairlead.wire.link import FAREWELL, Acceptor, Link
 
 logger = logging.getLogger(__name__)
@@ -34,6 +36,9 @@ LONGEST_PACKET = 2 * (MAX_PACKET + MAX_FRAME_PAYLOAD)
 """Bytes of the longest packet that a peer may send."""
 BUFFER = 1024 * 1024
 """Bytes that the kernel is asked to hold in each direction: a large payload then takes fewer turns of the loop."""
+
+READ_AT_ONCE = 256 * 1024
+"""Bytes that are read from a connection at once."""
 
 ENOUGH_CALLS = 16
 """Calls opened or ended that are written at once. What is less waits for the end of the loop's turn, so that one packet
@@ -57,7 +62,17 @@ def same_user(peer: socket.socket) -> bool:
     return uid in (os.getuid(), 0)
 
 
-class _Pump(asyncio.Protocol):
+class _Scratch(threading.local):
+    """Where the connections of a thread read to: what comes is dealt with before anything else is read."""
+
+    def __init__(self) -> None:
+        self.view = memoryview(bytearray(READ_AT_ONCE))
+
+
+_scratch = _Scratch()
+
+
+class _Pump(asyncio.BufferedProtocol):
     """Between a link and a socket: writes once per turn of the loop what the link has, gives it what comes."""
 
     def __init__(
@@ -75,7 +90,9 @@ class _Pump(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._leaving: deque[bytes | memoryview] = deque()
-        self._parts: list[bytes] = []
+        self._scratch = _scratch.view
+        self._kept: memoryview | None = None
+        """Set while a part of a packet is here: its memory, with room for the rest."""
         self._have = 0
         self._need = len(GREETING)
         self._scheduled = False
@@ -117,28 +134,30 @@ class _Pump(asyncio.Protocol):
         self._paused = False
         self._flush()
 
-    def data_received(self, data: bytes) -> None:
-        have = self._have + len(data)
-        if have < self._need:
-            self._parts.append(data)
-            self._have = have
-            return
-        if self._parts:
-            self._parts.append(data)
-            data = b"".join(self._parts)
-            self._parts.clear()
-        start = 0
-        if self.link is None:
-            if not self._greet(data):
-                return
-            start = len(GREETING)
-        start = self._packets(data, start, have)
-        rest = have - start
-        if rest:
-            self._parts.append(data[start:] if start else data)
-        self._have = rest
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._scratch if self._kept is None else self._kept[self._have :]
 
-    def _packets(self, data: bytes, start: int, end: int) -> int:
+    def buffer_updated(self, nbytes: int) -> None:
+        data = self._scratch if self._kept is None else self._kept
+        have = self._have + nbytes
+        start = 0
+        if have >= self._need:
+            if self.link is None:
+                if not self._greet(bytes(data[: len(GREETING)])):
+                    return
+                start = len(GREETING)
+            start = self._packets(data, start, have)
+        self._have = rest = have - start
+        if not rest:
+            self._kept = None
+        elif self._kept is None or len(self._kept) < self._need:
+            kept = memoryview(bytearray(max(self._need, READ_AT_ONCE)))
+            kept[:rest] = data[start:have]
+            self._kept = kept
+        elif start:
+            data[:rest] = data[start:have]
+
+    def _packets(self, data: memoryview, start: int, end: int) -> int:
         """Gives the link all whole packets; where the next one starts. Sets how much is needed for it."""
         link = self.link
         assert link is not None

@@ -13,17 +13,8 @@ from typing import Any, NamedTuple, Protocol
 
 from fairlead.v1 import session_pb2
 from fairlead.wire.errors import GatewayDrainingError, InvalidCallError, ProtocolViolationError
-from fairlead.wire.frames import (
-    LARGE_PAYLOAD,
-    MAX_FRAME_PAYLOAD,
-    MAX_PACKET,
-    MAX_PIECE,
-    Encoded,
-    LargeFrame,
-    encode_frame,
-    encode_large_frame,
-    flat,
-)
+from fairlead.wire.frames import MAX_FRAME_PAYLOAD, MAX_PACKET, MAX_PIECE, encode_frame
+from fairlead.wire.large_frames import LARGE_PAYLOAD, Encoded, LargeFrame, Received, encode_large_frame, flat
 
 INITIAL_CREDIT = 256 * 1024
 """Bytes of DATA that each end of a call may send before the other returns credit."""
@@ -347,7 +338,7 @@ class Session:
 
     # -- incoming
 
-    def receive(self, frame: session_pb2.Frame) -> Event | None:
+    def receive(self, frame: Received) -> Event | None:
         """Takes in a frame and says what it meant; None: nothing for anybody. Raises ProtocolViolationError."""
         kind = frame.kind
         call_id = frame.call_id
@@ -372,7 +363,7 @@ class Session:
             return self._cancel(stream)
         raise ProtocolViolationError(f"a frame of unknown kind {kind} for call {call_id}")
 
-    def _opened(self, frame: session_pb2.Frame, call_id: int) -> Event | None:
+    def _opened(self, frame: Received, call_id: int) -> Event | None:
         if self.opener:
             raise ProtocolViolationError("OPEN from the acceptor of a session")
         if call_id != self.highest + 1:
@@ -391,7 +382,7 @@ class Session:
         self.streams[call_id] = stream
         return Event(_OPENED, stream)
 
-    def _data(self, frame: session_pb2.Frame, stream: Stream) -> Event | None:
+    def _data(self, frame: Received, stream: Stream) -> Event | None:
         if stream.received_last:
             raise ProtocolViolationError(f"DATA for call {stream.call_id} after its last message")
         if stream.receive_credit <= 0:
@@ -402,7 +393,7 @@ class Session:
         stream.received_last = frame.last
         return None if stream.cancelled or stream.end_waiting is not None else Event(_MESSAGE, stream)
 
-    def _end(self, frame: session_pb2.Frame, stream: Stream) -> Event:
+    def _end(self, frame: Received, stream: Stream) -> Event:
         if not self.opener:
             raise ProtocolViolationError("END from the opener of a session")
         if len(frame.payload) > MAX_FRAME_PAYLOAD:
@@ -416,7 +407,7 @@ class Session:
         del self.streams[stream.call_id]
         return Event(_ENDED, stream)
 
-    def _credit(self, frame: session_pb2.Frame, stream: Stream) -> Event | None:
+    def _credit(self, frame: Received, stream: Stream) -> Event | None:
         if not 0 < frame.credit <= MAX_CREDIT or stream.send_credit + frame.credit > MAX_CREDIT:
             raise ProtocolViolationError(f"CREDIT of {frame.credit} for call {stream.call_id}")
         stream.send_credit += frame.credit
@@ -436,7 +427,7 @@ class Session:
             return None
         return Event(_CANCELLED, stream)
 
-    def _goodbye(self, frame: session_pb2.Frame, call_id: int) -> Event:
+    def _goodbye(self, frame: Received, call_id: int) -> Event:
         if frame.HasField("outcome"):
             self.ended = frame.outcome
         elif call_id > self.highest:
@@ -448,7 +439,7 @@ class Session:
         return Event(EventKind.GOODBYE, None)
 
     @staticmethod
-    def _check_piece(frame: session_pb2.Frame, size: int) -> None:
+    def _check_piece(frame: Received, size: int) -> None:
         if size > MAX_FRAME_PAYLOAD:
             raise ProtocolViolationError(f"a frame with {size} bytes of payload; the limit is {MAX_FRAME_PAYLOAD}")
         if frame.more and frame.last:
