@@ -1,0 +1,1 @@
+"""Typed protobuf services at the gateway's doors: which there are, and calls of their methods by gRPC and HTTP."""

@@ -1,0 +1,270 @@
+"""The methods of typed services that can be called through this gateway, by their full names.
+
+One :class:`RpcMethods` serves all doors of a worker: gRPC registers what it lists, HTTP transcodes it, gRPC-Web and
+Connect find it by path. It follows the route table and is rebuilt where an interface has changed, so that a call costs
+a look-up. ``fairlead.v1.ServingService`` is among them: its methods belong to no application, since each call's first
+message names one.
+
+How a call is made of a method, whatever door it came by::
+
+    method = methods.find("/library.v1.LibraryService/GetBook", application)   # None: UNIMPLEMENTED
+    header = session_pb2.CallHeader(timeout_us=..., request_id=..., metadata=...)
+    payload = method.begin(header, first_message)      # also fills in whom the call is for
+    router.start(header, payload, answer, trust=..., last=not method.client_streaming)
+    ...                                                # call.send(method.further(message)) for each further message
+    message = method.result(item, header)              # for each item of the answer
+
+Messages are bytes of ``method.descriptor.input_type`` and ``output_type``; ``method.json`` converts them from and to
+JSON. Half-closing a client stream is ``call.send(b"", last=True)``, never ``last`` on a message: messages may be empty.
+:mod:`fairlead_gateway.edge.typed.calls` does all that for messages that come from an asynchronous iterator.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple, Protocol
+
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.descriptor_pool import DescriptorPool
+
+from fairlead.v1 import control_pb2, session_pb2
+from fairlead.wire.errors import ApplicationNotFoundError
+from fairlead_gateway.edge.protojson import Options, ProtoJson
+from fairlead_gateway.edge.typed.descriptors import DescriptorError, pool_of
+from fairlead_gateway.edge.typed.serving_methods import serving_methods
+from fairlead_gateway.routing.deployment import Deployment
+from fairlead_gateway.routing.table import Application, RouteTable
+
+logger = logging.getLogger(__name__)
+
+_PROTOBUF = session_pb2.SERIALIZATION_PROTOBUF
+
+
+class RpcMethod(Protocol):
+    """One method of a service, as the doors see it."""
+
+    path: str
+    """``/package.Service/Method``."""
+    descriptor: MethodDescriptor
+    client_streaming: bool
+    server_streaming: bool
+    application: str
+    """The application that serves it; empty: each call names its own."""
+    deployment: str
+    """The deployment that serves it; empty: each call names its own."""
+    json: ProtoJson
+    """Converts its messages from and to JSON, by ``options``."""
+    options: control_pb2.JsonOptions
+    starts_empty: bool
+    """Whether a client stream opens its call with nothing, so that the first message is one to send like the others."""
+
+    def begin(self, header: session_pb2.CallHeader, first: bytes) -> bytes:
+        """Fills in whom a call is for and how it is encoded; the payload that it starts with.
+
+        ``first``: the first message; where ``starts_empty``, it does not matter. Raises FairleadError.
+        """
+
+    def further(self, message: bytes) -> bytes:
+        """The payload for a message of a client stream. Raises FairleadError."""
+
+    def result(self, payload: bytes, header: session_pb2.CallHeader) -> bytes:
+        """The message for an item of the answer."""
+
+
+class TypedMethod:
+    """A method that a deployment implements: its messages cross the gateway as they are."""
+
+    __slots__ = (
+        "application",
+        "client_streaming",
+        "deployment",
+        "descriptor",
+        "json",
+        "options",
+        "path",
+        "server_streaming",
+        "starts_empty",
+    )
+
+    def __init__(
+        self,
+        descriptor: MethodDescriptor,
+        application: str,
+        deployment: str,
+        json: ProtoJson,
+        options: control_pb2.JsonOptions,
+    ) -> None:
+        self.path = path_of(descriptor)
+        self.descriptor = descriptor
+        self.client_streaming: bool = descriptor.client_streaming
+        self.server_streaming: bool = descriptor.server_streaming
+        self.application = application
+        self.deployment = deployment
+        self.json = json
+        self.options = options
+        self.starts_empty = self.client_streaming
+
+    def __repr__(self) -> str:
+        return f"<TypedMethod {self.path} of {self.application}/{self.deployment}>"
+
+    def begin(self, header: session_pb2.CallHeader, first: bytes) -> bytes:
+        """See RpcMethod."""
+        header.application = self.application
+        header.deployment = self.deployment
+        header.method = self.path
+        header.request_serialization = header.response_serialization = _PROTOBUF
+        header.stream = self.server_streaming
+        return b"" if self.client_streaming else first
+
+    def further(self, message: bytes) -> bytes:
+        """See RpcMethod."""
+        return message
+
+    def result(self, payload: bytes, header: session_pb2.CallHeader) -> bytes:
+        """See RpcMethod."""
+        return payload
+
+
+class ServiceKey(NamedTuple):
+    """A service of an application."""
+
+    application: str
+    service: str
+
+
+class RpcMethods:
+    """All methods, kept up to date with a route table. Belongs to the table's event loop.
+
+    Make it before what reads it in ``table.on_change``, or listen to its own ``on_change``.
+    """
+
+    def __init__(self, table: RouteTable) -> None:
+        self.on_change: list[Callable[[], None]] = []
+        """Called after services have come, gone or changed; not for each change of the table."""
+        self.own: tuple[RpcMethod, ...] = serving_methods()
+        """The methods of ServingService, but Session, which is for gRPC only."""
+        self._table = table
+        self._interfaces: dict[tuple[str, str], control_pb2.DeploymentInterface] = {}
+        self._pools: dict[bytes, DescriptorPool] = {}
+        self._services: dict[ServiceKey, ServiceDescriptor] = {}
+        self._methods: dict[str, dict[str, RpcMethod]] = {}
+        self._sole: dict[str, RpcMethod] = {}
+        self._index()
+        table.on_change.append(self._refresh)
+        if table.populated:
+            self._refresh()
+
+    def __repr__(self) -> str:
+        return f"<RpcMethods {sorted(self._methods)}>"
+
+    # -- what doors ask
+
+    def find(self, path: str, application: str = "") -> RpcMethod | None:
+        """The method of that full name; None: there is no such one.
+
+        ``application``: who shall serve it; needed where several offer it. Raises ApplicationNotFoundError.
+        """
+        if not application:
+            sole = self._sole.get(path)
+            if sole is not None:
+                return sole
+        offered = self._methods.get(path)
+        if offered is None:
+            return None
+        found = offered.get(application) or offered.get("")
+        if found is not None:
+            return found
+        known = ", ".join(repr(name) for name in sorted(offered))
+        service = path[1:].partition("/")[0]
+        if not application:
+            raise ApplicationNotFoundError(
+                f"Application metadata not set, and several applications offer {service}: {known}."
+            )
+        raise ApplicationNotFoundError(
+            f"Application '{application}' not found among those that offer {service}: {known}."
+        )
+
+    def of_application(self, application: str) -> list[RpcMethod]:
+        """The methods that an application offers."""
+        return [offered[application] for offered in self._methods.values() if application in offered]
+
+    @property
+    def services(self) -> Mapping[ServiceKey, ServiceDescriptor]:
+        """The services of the applications."""
+        return self._services
+
+    def statuses(self) -> dict[str, bool]:
+        """Each service's full name, and whether an application that offers it serves."""
+        found: dict[str, bool] = {}
+        for application, service in self._services:
+            app = self._table.applications.get(application)
+            found[service] = found.get(service, False) or (app is not None and app.serving)
+        return found
+
+    # -- following the table
+
+    def _refresh(self) -> None:
+        interfaces = {
+            (app.name, deployment.name): deployment.interface
+            for app in self._table.applications.values()
+            for deployment in _ingress_first(app)
+            if deployment.interface.typed_services
+        }
+        if list(interfaces) == list(self._interfaces) and interfaces == self._interfaces:
+            return
+        self._interfaces = interfaces
+        pools, self._pools = self._pools, {}
+        self._services = {}
+        self._methods = {}
+        for (application, deployment), interface in interfaces.items():
+            try:
+                pool = self._pools.get(interface.descriptor_set) or pools.get(interface.descriptor_set)
+                if pool is None:
+                    pool = pool_of(interface.descriptor_set)
+                self._pools[interface.descriptor_set] = pool
+                self._add(application, deployment, interface.typed_services, pool)
+            except (DescriptorError, KeyError) as error:
+                logger.warning("typed services of %s/%s are not served: %s", application, deployment, error)
+        self._index()
+        for listener in self.on_change:
+            listener()
+
+    def _add(
+        self, application: str, deployment: str, services: Iterable[control_pb2.TypedService], pool: DescriptorPool
+    ) -> None:
+        for service in services:
+            key = ServiceKey(application, service.name)
+            if key in self._services:
+                continue  # the ingress deployment's comes first
+            descriptor = self._services[key] = pool.FindServiceByName(service.name)
+            json = ProtoJson(pool, json_options(service.json))
+            for method in descriptor.methods:
+                typed = TypedMethod(method, application, deployment, json, service.json)
+                self._methods.setdefault(typed.path, {})[application] = typed
+
+    def _index(self) -> None:
+        for method in self.own:
+            self._methods[method.path] = {"": method}
+        self._sole = {
+            path: next(iter(offered.values())) for path, offered in self._methods.items() if len(offered) == 1
+        }
+
+
+def path_of(descriptor: MethodDescriptor) -> str:
+    """``/package.Service/Method``."""
+    return f"/{descriptor.containing_service.full_name}/{descriptor.name}"
+
+
+def json_options(options: control_pb2.JsonOptions) -> Options:
+    """A service's choices, as ProtoJSON has them."""
+    return Options(
+        ignore_unknown_fields=options.ignore_unknown_fields,
+        emit_defaults=options.always_print_primitive_fields,
+        proto_names=options.preserve_proto_field_names,
+        enum_numbers=options.always_print_enums_as_ints,
+    )
+
+
+def _ingress_first(app: Application) -> list[Deployment]:
+    return sorted(app.deployments.values(), key=lambda deployment: (deployment.name != app.ingress, deployment.name))
