@@ -7,6 +7,7 @@ import textwrap
 import psutil
 import pytest
 
+from fairlead.lifetime import recorded_processes
 from fairlead_gateway.control.launcher import Program
 from fairlead_gateway.control.local_launcher import LocalLauncher
 
@@ -117,13 +118,13 @@ async def test_what_runs_is_recorded(tmp_path):
     launcher = LocalLauncher(logging.getLogger("output"), record)
     program = Program(name="p", module="http.server", arguments=("0",))
     one, two = launcher.start(program, lambda _: None), launcher.start(program, lambda _: None)
-    assert record.read_text().split() == [str(one.pid), str(two.pid)]
+    assert recorded_processes(record) == {one.pid: "p", two.pid: "p"}
     assert record.stat().st_mode & 0o777 == 0o600
     one.kill()
     async with asyncio.timeout(30):
-        while str(one.pid) in record.read_text().split():
+        while one.pid in recorded_processes(record):
             await asyncio.sleep(0.01)
-    assert record.read_text().split() == [str(two.pid)]
+    assert recorded_processes(record) == {two.pid: "p"}
     await launcher.close()
     assert record.read_text() == ""
     assert list(tmp_path.iterdir()) == [record]

@@ -28,14 +28,16 @@ class Program:
 class Ending:
     """How a process ended."""
 
-    status: int
-    """The exit status; negative: the signal that ended it."""
+    status: int | None
+    """The exit status; negative: the signal that ended it; None: unknown, another controller had started it."""
     last_lines: tuple[str, ...]
     """The last lines that it wrote."""
 
     @property
     def how(self) -> str:
         """The status in words."""
+        if self.status is None:
+            return "an exit status that is not known"
         return f"exit status {self.status}" if self.status >= 0 else f"signal {-self.status} ({_name(-self.status)})"
 
     @property
@@ -64,6 +66,13 @@ class Launcher(Protocol):
         """Starts a process. ``on_end`` is called on the loop, once, when it has ended and its output was read.
 
         Raises OSError if it cannot be started.
+        """
+        ...
+
+    def adopt(self, name: str, pid: int, on_end: Callable[[Ending], None]) -> Process | None:
+        """Takes over a process that an earlier controller of this instance has started; ``on_end`` as in :meth:`start`.
+
+        None if there is no such process.
         """
         ...
 

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
-from fairlead.lifetime import process_ended
+from fairlead.lifetime import process_ended, write_processes
 from fairlead_gateway.control import allocation
 from fairlead_gateway.control.launcher import Ending, Process, Program
 from fairlead_gateway.control.lines import LineSplitter
@@ -59,6 +59,10 @@ class LocalLauncher:
         self._write_record()
         return process
 
+    def adopt(self, name: str, pid: int, on_end: Callable[[Ending], None]) -> Process | None:
+        """None: these processes end with their driver, and so does the instance."""
+        return None
+
     async def close(self) -> None:
         """See :class:`fairlead_gateway.control.launcher.Launcher`."""
         for process in self._supervisors:
@@ -85,10 +89,7 @@ class LocalLauncher:
     def _write_record(self) -> None:
         if self._record is None:
             return
-        written = self._record.with_suffix(".new")
-        with open(os.open(written, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            file.writelines(f"{process.pid}\n" for process in self._supervisors)
-        written.replace(self._record)  # whole, also if this process is killed in the midst of it
+        write_processes(self._record, {process.pid: process.name for process in self._supervisors})
 
 
 class _LocalProcess(asyncio.Protocol):
