@@ -72,6 +72,12 @@ def decode(raw: bytes) -> tuple[str, bool]:
     return text, len(pieces) > 1
 
 
+def separated(raw: bytes) -> str:
+    """The decoded path, in which only those slashes are slashes that separate segments. Raises PathError."""
+    text, escaped = decode(raw)
+    return text.replace(_COLON, ":") if escaped else text
+
+
 def decode_wholly(raw: bytes) -> str:
     """The text of one segment without placeholders. Raises PathError."""
     return decode(raw)[0].translate(_WHOLLY)

@@ -17,8 +17,7 @@ from fairlead_gateway.edge.status import code_of
 TEXT = b"text/plain; charset=utf-8"
 JSON = b"application/json"
 
-# grpc-gateway's table (runtime/errors.go), for statuses that carry no reason of ours.
-_HTTP_STATUS = {
+HTTP_STATUS = {
     grpc.StatusCode.CANCELLED: 499,
     grpc.StatusCode.INVALID_ARGUMENT: 400,
     grpc.StatusCode.FAILED_PRECONDITION: 400,
@@ -33,6 +32,7 @@ _HTTP_STATUS = {
     grpc.StatusCode.UNIMPLEMENTED: 501,
     grpc.StatusCode.UNAVAILABLE: 503,
 }
+"""grpc-gateway's table (runtime/errors.go), for statuses that carry no reason of ours."""
 
 
 class Reply(NamedTuple):
@@ -77,7 +77,7 @@ def outcome_reply(outcome: session_pb2.Outcome, request_id: str, timeout_s: floa
         after = "" if timeout_s is None else f" after {timeout_s}s"
         return text(408, f"Request {request_id} timed out{after}.")
     known = BY_REASON.get(reason)
-    code = known.http_status if known is not None else _HTTP_STATUS.get(code_of(status), 500)
+    code = known.http_status if known is not None else HTTP_STATUS.get(code_of(status), 500)
     return json(code, _status_as_json(status, reason, metadata))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import Any, TypeAlias
 from urllib.parse import quote
 
@@ -81,8 +81,19 @@ def _read_names(header: session_pb2.CallHeader, noticed: dict[str, str]) -> None
         pass  # a request is not refused for its id: it gets a new one
 
 
-def encode(scope: Scope, mount: Mount, body: bytes, removed: str = "") -> bytes:
-    """The request as an encoded ``HttpRequest``. ``removed``: the prefix that a proxy has taken off the path."""
+def encode(
+    scope: Scope,
+    mount: Mount,
+    body: bytes,
+    removed: str = "",
+    *,
+    route: str = "",
+    params: Mapping[str, str] | None = None,
+) -> bytes:
+    """The request as an encoded ``HttpRequest``. ``removed``: the prefix that a proxy has taken off the path.
+
+    ``route`` and ``params``: the route that it matched, and what that captured.
+    """
     client = scope.get("client") or ("", 0)
     server = scope.get("server") or ("", 0)
     return http_pb2.HttpRequest(
@@ -99,6 +110,8 @@ def encode(scope: Scope, mount: Mount, body: bytes, removed: str = "") -> bytes:
         client_port=client[1],
         server_host=server[0],
         server_port=server[1] or 0,
+        route=route,
+        path_params=params,
     ).SerializeToString()
 
 

@@ -1,0 +1,122 @@
+"""A call's answer, or a reply of the door's own, sent as an ASGI response."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, Protocol, TypeAlias
+
+from google.protobuf.message import DecodeError
+
+from fairlead.v1 import http_pb2, session_pb2
+from fairlead.wire.errors import InternalError
+from fairlead.wire.outcomes import outcome_of
+from fairlead_gateway.edge import http_reply, http_status
+from fairlead_gateway.edge.answers import Answer
+from fairlead_gateway.edge.http_reply import Reply
+
+logger = logging.getLogger(__name__)
+
+Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+CONNECTION = "fairlead.connection"
+"""The key in an ASGI scope under which the server puts the request's :class:`HttpConnection`."""
+
+_HttpResponse = http_pb2.HttpResponse
+
+
+class HttpConnection(Protocol):
+    """What the server lends the application of a client's connection: things that ASGI has no words for."""
+
+    running: Answer | None
+    """The call that ends with the connection: set here, so that no task has to wait for the client to leave."""
+
+    def hold(self) -> None:
+        """Keeps the next write back, to go out with the one after it."""
+
+    def flush(self) -> None:
+        """Writes what is kept back, if anything is."""
+
+
+async def send_reply(send: Send, reply: Reply) -> None:
+    """Sends a whole response."""
+    await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
+    await send({"type": "http.response.body", "body": reply.body})
+
+
+async def respond(
+    answer: Answer,
+    header: session_pb2.CallHeader,
+    timeout_s: float | None,
+    send: Send,
+    connection: HttpConnection | None,
+    *,
+    plain: bool = True,
+) -> None:
+    """Sends the answer of a call whose messages are ``HttpResponse``s.
+
+    ``plain``: errors are told as Ray Serve tells them, and a response that fails after its first piece breaks the
+    connection off; otherwise they are a google.rpc.Status in JSON, and in the stream where its format has a place.
+    """
+    entry = await answer.next()
+    if entry is None:
+        outcome = answer.outcome or outcome_of(InternalError("the call ended without a response"), trusted=False)
+        make = http_reply.outcome_reply if plain else http_status.outcome_reply
+        reply = make(outcome, header.request_id, timeout_s)
+        identify(reply.headers, header.request_id)
+        return await send_reply(send, reply)
+    response, status = _parse(entry[0])
+    whole = answer.drained and answer.outcome is None
+    body = b"" if status in (204, 304) else response.body
+    headers = [(field.name, field.value) for field in response.headers]
+    identify(headers, header.request_id)
+    if whole and status not in (204, 304) and not any(name == b"content-length" for name, _ in headers):
+        headers.append((b"content-length", str(len(body)).encode()))
+    if connection is not None:
+        connection.hold()
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": not whole})
+    if whole:
+        return None
+    if connection is not None:
+        connection.flush()
+    return await _stream(answer, entry[1], send, b"" if plain else _content_type(headers))
+
+
+async def _stream(answer: Answer, taken: int, send: Send, media_type: bytes) -> None:
+    """The rest of a response. ``media_type``: of a stream that may say in itself how it failed."""
+    while True:
+        answer.consumed(taken)
+        entry = await answer.next()
+        if entry is None:
+            break
+        taken = entry[1]
+        await send({"type": "http.response.body", "body": _HttpResponse.FromString(entry[0]).body, "more_body": True})
+    record = b""
+    if answer.outcome is not None:
+        logger.info("a response broke off: %s", answer.outcome.status.message)
+        record = http_status.error_record(media_type, answer.outcome)
+    if answer.outcome is None or record:
+        await send({"type": "http.response.body", "body": record})
+
+
+def _content_type(headers: list[tuple[bytes, bytes]]) -> bytes:
+    return next((value for name, value in headers if name == b"content-type"), b"")
+
+
+def _parse(message: bytes) -> tuple[http_pb2.HttpResponse, int]:
+    """A response's first message and its status; what is not a response is answered with 500."""
+    try:
+        response = _HttpResponse.FromString(message)
+    except DecodeError:
+        response = _HttpResponse()
+    if 200 <= response.status <= 599:
+        return response, response.status
+    logger.error("a replica answered a HTTP request with status %s", response.status)
+    return _HttpResponse(body=b"Internal Server Error"), 500
+
+
+def identify(headers: list[tuple[bytes, bytes]], request_id: str) -> None:
+    """Echoes the request id, unless the handler has set one."""
+    if request_id and not any(name == b"x-request-id" for name, _ in headers):
+        headers.append((b"x-request-id", request_id.encode()))

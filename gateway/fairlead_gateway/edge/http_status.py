@@ -1,0 +1,99 @@
+"""Errors as google.rpc.Status in JSON: what routes and typed services answer with, before a stream and within one."""
+
+from __future__ import annotations
+
+import base64
+import math
+from typing import Any
+
+import grpc
+import orjson
+from google.protobuf import json_format
+from google.protobuf.message import DecodeError
+
+# Imported so that their messages are known by name.
+from google.rpc import error_details_pb2 as error_details_pb2
+from google.rpc import status_pb2
+
+from fairlead.v1 import session_pb2
+from fairlead.wire.errors import BY_REASON
+from fairlead.wire.outcomes import error_info
+from fairlead_gateway.edge.http_reply import HTTP_STATUS, Reply, json
+from fairlead_gateway.edge.status import code_of
+
+NDJSON = b"application/x-ndjson"
+EVENTS = b"text/event-stream"
+
+_HIDDEN = "Internal Server Error"
+"""The message for what the user's code raised: only logs and trusted peers see more."""
+
+
+def reply(http_status: int, code: grpc.StatusCode, message: str, *headers: tuple[bytes, bytes]) -> Reply:
+    """A reply of the door's own, with a Status as its body."""
+    return json(http_status, {"code": code.value[0], "message": message, "details": []}, *headers)
+
+
+def outcome_reply(outcome: session_pb2.Outcome, request_id: str, timeout_s: float | None) -> Reply:
+    """The reply for a failed call: the HTTP status by the reason or the code, the Status as its body."""
+    value = status_value(outcome)
+    info = error_info(outcome.status)
+    reason = "" if info is None else info.reason
+    known = BY_REASON.get(reason)
+    status = known.http_status if known is not None else HTTP_STATUS.get(code_of(outcome.status), 500)
+    headers = []
+    if reason == "QUEUE_FULL" and info is not None:
+        status = 429 if info.metadata.get("status_code") == "429" else 503
+        try:
+            headers.append((b"retry-after", b"%d" % max(0, math.ceil(float(info.metadata["retry_after_s"])))))
+        except (KeyError, ValueError, OverflowError):
+            pass
+    if reason == "DEADLINE_EXCEEDED":
+        after = "" if timeout_s is None else f" after {timeout_s}s"
+        value["message"] = f"Request {request_id} timed out{after}."
+    return json(status, value, *headers)
+
+
+def error_record(media_type: bytes, outcome: session_pb2.Outcome) -> bytes:
+    """What a stream that has begun ends with when its call fails: ``{"error": Status}`` as a line or an event.
+
+    Empty where the format has no place for it. Then the connection must be broken off: whoever reads it would else take
+    what it has for the whole.
+    """
+    record = orjson.dumps({"error": status_value(outcome)})
+    if media_type.startswith(NDJSON):
+        return record + b"\n"
+    if media_type.startswith(EVENTS):
+        return b"event: error\ndata: " + record + b"\n\n"
+    return b""
+
+
+def status_value(outcome: session_pb2.Outcome) -> dict[str, Any]:
+    """The outcome's Status as JSON's values. What the user's code raised is not shown."""
+    status = outcome.status
+    info = error_info(status)
+    if info is not None and info.reason == "USER_EXCEPTION":
+        return {"code": grpc.StatusCode.INTERNAL.value[0], "message": _HIDDEN, "details": []}
+    details = [_detail(status.details[index]) for index in range(len(status.details))]
+    return {"code": code_of(status).value[0], "message": status.message, "details": details}
+
+
+def _detail(detail: Any) -> dict[str, Any]:
+    # Its type may not be known here, or its bytes may be none of the type.
+    try:
+        value: dict[str, Any] = json_format.MessageToDict(detail)
+    except (
+        TypeError,
+        ValueError,
+        DecodeError,
+        json_format.Error,
+    ):
+        value = {"@type": detail.type_url, "value": base64.b64encode(detail.value).decode()}
+    return value
+
+
+def with_details(code: grpc.StatusCode, message: str, *details: Any) -> session_pb2.Outcome:
+    """An outcome of the door's own, for example with a ``BadRequest``."""
+    status = status_pb2.Status(code=code.value[0], message=message)
+    for detail in details:
+        status.details.add().Pack(detail)
+    return session_pb2.Outcome(status=status)
