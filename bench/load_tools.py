@@ -6,9 +6,10 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import NamedTuple
 
 from bench.side import SideError
-from bench.sides import UnavailableError
+from bench.unavailable import UnavailableError
 
 SLACK_S = 30
 PACKAGES = {"h2load": "nghttp2-client", "wrk": "wrk"}
@@ -33,12 +34,25 @@ def h2load(url: str, body: Path, *, least_answer: int, seconds: float) -> float:
     return rate
 
 
-def wrk(url: str, script: Path, *, seconds: float) -> float:
-    """Requests per second of 32 connections that run a script."""
+class HttpLoad(NamedTuple):
+    """What wrk did."""
+
+    per_second: float
+    requests: float
+
+
+def wrk_script(path: Path, body: str) -> Path:
+    """Writes a script that posts JSON."""
+    path.write_text(f'wrk.method = "POST"\nwrk.headers["Content-Type"] = "application/json"\nwrk.body = \'{body}\'\n')
+    return path
+
+
+def wrk(url: str, script: Path, *, seconds: float) -> HttpLoad:
+    """The load of 32 connections that run a script."""
     printed = _run(["wrk", "-t1", "-c32", f"-d{max(1, round(seconds))}s", "-s", str(script), url], seconds)
     if "Non-2xx" in printed or "Socket errors" in printed:
         raise SideError(f"the server did not answer well:\n{printed}")
-    return _find(r"Requests/sec:\s+([\d.]+)", printed)
+    return HttpLoad(_find(r"Requests/sec:\s+([\d.]+)", printed), _find(r"(\d+) requests in", printed))
 
 
 def _run(command: list[str], seconds: float) -> str:

@@ -3,19 +3,50 @@
 from __future__ import annotations
 
 import json
+import socket
+import sys
 from pathlib import Path
 
 import pytest
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
-from bench import load_tools, report
+from bench import environments, load_tools, report, schema
+from bench.environments import Environment
+from bench.foreign import ForeignServer, free_port
+from bench.others import envoy
 from bench.result import Row, Target
 from bench.side import SideError
-from bench.sides import Sides, UnavailableError
+from bench.sides import Sides
+from bench.unavailable import UnavailableError
 
 H2LOAD = """\
 finished in 3.00s, 5498.00 req/s, 1.02MB/s
 requests: 16494 total, 16526 started, 16494 done, 16494 succeeded, {failed} failed, 0 errored, 0 timeout
 traffic: 3.06MB (3207280) total, 1.10MB (1150000) headers (space savings 94%), 1.65MB ({data}) data
+"""
+
+WRK = """\
+Running 3s test @ http://127.0.0.1:8000/
+  1 threads and 32 connections
+  12038 requests in 3.02s, 2.10MB read
+Requests/sec:   3979.96
+Transfer/sec:    712.65KB
+"""
+
+SERVER = """\
+import sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+class Handler(BaseHTTPRequestHandler):
+    asked = 0
+
+    def do_POST(self):
+        Handler.asked += 1
+        self.rfile.read(int(self.headers["content-length"]))
+        self.send_response(503 if Handler.asked == 1 else 200)
+        self.end_headers()
+
+HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 """
 
 
@@ -74,3 +105,67 @@ def test_a_missing_load_tool_says_how_to_get_it(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UnavailableError, match="apt install nghttp2-client"):
         load_tools.h2load("http://x", tmp_path, least_answer=1, seconds=1)
+
+
+def test_an_environment_that_cannot_be_made_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environments, "CACHE", tmp_path)
+    broken = Environment(name="Nothing", requirements=(f"{tmp_path}/no-such-package.whl",))
+    with pytest.raises(UnavailableError, match=r"Nothing cannot be installed: .*no-such-package"):
+        broken.program("python")
+    assert not (tmp_path / "Nothing" / "installed").exists()
+
+
+def test_an_environment_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environments, "CACHE", tmp_path)
+    made: list[Environment] = []
+    monkeypatch.setattr(
+        Environment, "_make", lambda self: ((self.folder / "bin").mkdir(parents=True), made.append(self))
+    )
+    environment = Environment(name="Empty", requirements=("something",))
+    for _ in range(2):
+        with pytest.raises(UnavailableError, match="has no program 'serve'"):
+            environment.program("serve")
+    assert made == [environment]
+
+
+def test_a_foreign_server_that_ends_shows_what_it_said() -> None:
+    command = [sys.executable, "-c", "import sys; sys.exit('no such model')"]
+    with pytest.raises(SideError, match=r"Thing ended\n    no such model"):
+        ForeignServer("Thing", command, f"http://127.0.0.1:{free_port()}/", b"{}")
+
+
+def test_a_foreign_server_is_ready_when_it_answers(tmp_path: Path) -> None:
+    program = tmp_path / "server.py"
+    program.write_text(SERVER)
+    port = free_port()
+    with ForeignServer(
+        "Thing", [sys.executable, str(program), str(port)], f"http://127.0.0.1:{port}/", b"{}"
+    ) as server:
+        assert server.cpu_s() > 0
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port))
+
+
+def test_wrk_is_read_for_rate_and_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load_tools, "_run", lambda command, seconds: WRK)
+    assert load_tools.wrk("http://x", tmp_path, seconds=3) == (3979.96, 12038.0)
+    monkeypatch.setattr(load_tools, "_run", lambda command, seconds: WRK + "  Non-2xx or 3xx responses: 12038\n")
+    with pytest.raises(SideError, match="did not answer well"):
+        load_tools.wrk("http://x", tmp_path, seconds=3)
+
+
+def test_the_typed_service_compiles(tmp_path: Path) -> None:
+    schema.compile_into(tmp_path)
+    files = FileDescriptorSet.FromString((tmp_path / schema.DESCRIPTORS).read_bytes())
+    services = [f"{file.package}.{service.name}" for file in files.file for service in file.service]
+    assert services == [schema.SERVICE]
+
+
+def test_envoys_configuration_names_both_ends(tmp_path: Path) -> None:
+    path = tmp_path / "envoy.json"
+    envoy.write_configuration(
+        path, port=1234, upstream="127.0.0.1:5678", descriptors=tmp_path / "echo.binpb", service=schema.SERVICE
+    )
+    written = path.read_text()
+    assert isinstance(json.loads(written), dict)
+    assert all(part in written for part in ('"port_value": 1234', '"port_value": 5678', schema.SERVICE, "echo.binpb"))

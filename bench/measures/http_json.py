@@ -1,32 +1,40 @@
-"""JSON over HTTP, posted by wrk and echoed, against a bare application on uvicorn."""
+"""JSON over HTTP, posted by wrk and echoed: beside a bare application on uvicorn, and beside LitServe and BentoML."""
 
 from __future__ import annotations
 
-from bench.load_tools import wrk
-from bench.result import Row, Target
-from bench.sides import Sides
+from collections.abc import Callable
 
-SCRIPT = """\
-wrk.method = "POST"
-wrk.headers["Content-Type"] = "application/json"
-wrk.body = '{"message": "%s"}'
-""" % ("x" * 85)
+from bench.load_tools import wrk_script
+from bench.measures.http_load import Loaded, compared
+from bench.result import Row, Target
+from bench.sides import ECHO_BODY, Sides
+
+TITLE = "HTTP JSON echo, 32 connections"
 
 
 def run(sides: Sides) -> list[Row]:
-    script = sides.scratch / "post.lua"
-    script.write_text(SCRIPT)
+    script = wrk_script(sides.scratch / "post.lua", ECHO_BODY.decode())
 
-    def fairlead() -> float:
-        return wrk(f"http://{sides.fairlead().facts['http']}/", script, seconds=sides.seconds)
+    def fairlead() -> Loaded:
+        return Loaded(f"http://{sides.fairlead().facts['http']}/", [sides.fairlead()])
 
-    def bare() -> float:
-        return wrk(f"http://{sides.bare_http_server().facts['address']}/", script, seconds=sides.seconds)
+    def bare() -> Loaded:
+        server = sides.bare_http_server()
+        return Loaded(f"http://{server.facts['address']}/", [server])
 
-    row = Row(
-        title="HTTP JSON echo, 32 connections",
-        unit="requests/s",
-        reference_name="bare uvicorn",
-        target=Target(text="≥ 0.3× bare", at_least_ratio=0.3),
-    )
-    return [sides.sample(row, fairlead=fairlead, reference=bare)]
+    def litserve() -> Loaded:
+        return Loaded(sides.litserve().url, [sides.litserve()])
+
+    def bentoml() -> Loaded:
+        return Loaded(sides.bentoml().url, [sides.bentoml()])
+
+    references: list[tuple[str, Callable[[], Loaded], Target | None]] = [
+        ("bare uvicorn", bare, Target(text="≥ 0.3× bare", at_least_ratio=0.3)),
+        ("LitServe", litserve, Target(text="≥ 8× LitServe", at_least_ratio=8.0)),
+        ("BentoML", bentoml, None),
+    ]
+    return [
+        row
+        for name, reference, target in references
+        for row in compared(sides, TITLE, script, fairlead, (name, reference), target)
+    ]
