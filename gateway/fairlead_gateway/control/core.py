@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import random
 import string
+from collections.abc import Mapping, Sequence
 
-from fairlead.v1 import control_pb2, replica_pb2
+from fairlead.v1 import control_pb2, replica_pb2, store_pb2
 from fairlead.wire.errors import FairleadError
 from fairlead_gateway.control.actions import (
     Action,
@@ -17,6 +18,7 @@ from fairlead_gateway.control.actions import (
     ReconfigureReplica,
     StartReplica,
 )
+from fairlead_gateway.control.adoption import adopted_replica, application_of, progress_of, standing_of
 from fairlead_gateway.control.backoff import CALM_S
 from fairlead_gateway.control.desired import ApplicationGoal, DeploymentGoal, DesiredState
 from fairlead_gateway.control.observed import GatewayView, ObservedState, Phase, Progress, Replica
@@ -43,6 +45,44 @@ class Core:
         self._random = randomness
         self._gateways = gateways
         self._draining_gateways = False
+
+    # What an earlier controller has left.
+
+    def restore(
+        self,
+        applications: Sequence[ApplicationGoal],
+        standings: Mapping[str, store_pb2.StandingRecord],
+        *,
+        generation: int,
+        version: int,
+    ) -> None:
+        """Takes in what was written down; ``version``: snapshots begin above it. Before anything else."""
+        self.desired.generation = generation
+        self.snapshot.version = version
+        for goal in applications:
+            record = standings.get(goal.name)
+            self.desired.applications[goal.name] = goal
+            self.standings[goal.name] = standing_of(goal, record)
+            failures = {} if record is None else dict(record.failures)
+            for deployment in goal.deployments.values():
+                self.observed.progress[goal.name, deployment.name] = progress_of(goal, deployment, failures)
+
+    def adopt(self, hello: replica_pb2.ReplicaHello, now: float) -> bool:
+        """A replica that is not known has registered; whether it can be one of this instance's.
+
+        One that nobody wants any more is drained, as if it had always been known.
+        """
+        goal = self.desired.applications.get(application_of(hello))
+        replica = adopted_replica(hello, goal, now)
+        if replica is None:
+            return False
+        self.observed.replicas[replica.replica_id] = replica
+        known = {} if goal is None else {**self.standings[goal.name].retired, **goal.deployments}
+        if replica.deployment not in known:
+            begin_stop(replica, now, "it is not deployed any more")
+        elif replica.phase is Phase.RUNNING and (progress := self._progress_of(replica)):
+            progress.started_once = True
+        return True
 
     # What users ask for.
 
@@ -89,6 +129,7 @@ class Core:
             deployment=goal.deployments[replica.deployment].spec,
             environment=goal.spec.environment,
             socket_path=socket_path,
+            code_version=replica.code_version,
         )
         if goal.route_prefix is not None:
             assignment.route_prefix = goal.route_prefix

@@ -78,27 +78,22 @@ class DesiredState:
     """The last generation given out."""
 
     def deploy(self, spec: control_pb2.ApplicationSpec, now: float) -> ApplicationGoal:
-        """Makes an application what the specification says; ``now`` in seconds since the epoch.
+        """Makes an application what the specification says; raises as :meth:`prepare`."""
+        goal = self.prepare(spec, now)
+        self.generation = goal.generation
+        self.applications[spec.name] = goal
+        return goal
+
+    def prepare(self, spec: control_pb2.ApplicationSpec, now: float) -> ApplicationGoal:
+        """What :meth:`deploy` would make of a specification; ``now`` in seconds since the epoch. Changes nothing.
 
         Raises InvalidCallError for a specification that makes no sense, DeployFailedError if its route prefix is taken.
-        Nothing has changed then.
         """
         _check(spec)
         self._check_prefix(spec)
-        self.generation += 1
-        goal = ApplicationGoal(
-            spec=spec,
-            generation=self.generation,
-            deployed_at=now,
-            deployments={
-                deployment.name: DeploymentGoal(
-                    application=spec.name, spec=deployment, code_version=_code_version(deployment, spec.environment)
-                )
-                for deployment in spec.deployments
-            },
+        return ApplicationGoal(
+            spec=spec, generation=self.generation + 1, deployed_at=now, deployments=deployment_goals(spec)
         )
-        self.applications[spec.name] = goal
-        return goal
 
     def delete(self, name: str) -> bool:
         """Says that an application shall go away; whether there is one."""
@@ -126,6 +121,16 @@ class DesiredState:
                     f'Prefix {spec.route_prefix} is being used by application "{other.name}". '
                     f'Failed to deploy application "{spec.name}".'
                 )
+
+
+def deployment_goals(spec: control_pb2.ApplicationSpec) -> dict[str, DeploymentGoal]:
+    """The deployments of an application by name."""
+    return {
+        deployment.name: DeploymentGoal(
+            application=spec.name, spec=deployment, code_version=_code_version(deployment, spec.environment)
+        )
+        for deployment in spec.deployments
+    }
 
 
 def _check(spec: control_pb2.ApplicationSpec) -> None:

@@ -1,0 +1,112 @@
+"""Between the controller's mind and its store: what is written when, and what is read at the start."""
+
+from __future__ import annotations
+
+import logging
+
+from fairlead.v1 import control_pb2, store_pb2
+from fairlead.wire.errors import DeployFailedError
+from fairlead_gateway.control.adoption import VERSIONS_PER_START, application_goal, application_record, standing_record
+from fairlead_gateway.control.core import Core
+from fairlead_gateway.control.desired import ApplicationGoal
+from fairlead_gateway.control.store import Entry, Store, StoreError
+
+logger = logging.getLogger("fairlead.controller")
+
+APPLICATION = "application"
+"""The kind of applications by name: ApplicationRecord."""
+STANDING = "standing"
+"""The kind of how applications stand, by name: StandingRecord."""
+COUNTER = "counter"
+"""The kind of counters: decimal numbers."""
+
+
+class Persistence:
+    """Writes down what a controller needs to go on where another one stopped.
+
+    What users ask for is written before it counts; what follows from it when it has happened.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._standings: dict[str, store_pb2.StandingRecord] = {}
+        self._failing = False
+        self._frozen = False
+
+    def restore(self, core: Core) -> None:
+        """Has a new core know what was written down. Raises StoreError."""
+        counters = {key: int(value) for key, value in self.store.read(COUNTER).items()}
+        starts = counters.get("starts", 0) + 1
+        self.store.write(_counter("starts", starts))
+        applications = [
+            application_goal(store_pb2.ApplicationRecord.FromString(value))
+            for value in self.store.read(APPLICATION).values()
+        ]
+        self._standings = {
+            name: store_pb2.StandingRecord.FromString(value) for name, value in self.store.read(STANDING).items()
+        }
+        core.restore(
+            sorted(applications, key=lambda goal: goal.generation),
+            self._standings,
+            generation=counters.get("generation", 0),
+            version=starts * VERSIONS_PER_START,
+        )
+
+    def deploying(self, goal: ApplicationGoal) -> None:
+        """Writes down an application that is about to be deployed. Raises DeployFailedError if that cannot be."""
+        self._write_request(
+            Entry(APPLICATION, goal.name, application_record(goal).SerializeToString()),
+            _counter("generation", goal.generation),
+        )
+
+    def deleting(self, goal: ApplicationGoal) -> None:
+        """Writes down that an application is about to be deleted. Raises DeployFailedError if that cannot be."""
+        record = application_record(goal)
+        record.deleting = True
+        self._write_request(Entry(APPLICATION, goal.name, record.SerializeToString()))
+
+    def freeze(self) -> None:
+        """Nothing is written any more: the instance ends, and shall come up again as it is."""
+        self._frozen = True
+
+    def follow(self, core: Core) -> None:
+        """Writes down what has become of the applications. A disk that is full is tried again the next time."""
+        if self._frozen:
+            return
+        now = {
+            goal.name: standing_record(goal, core.standings[goal.name], core.observed)
+            for goal in core.desired.applications.values()
+        }
+        entries = [
+            Entry(STANDING, name, record.SerializeToString())
+            for name, record in now.items()
+            if self._standings.get(name) != record
+        ]
+        for name in self._standings.keys() - now.keys():
+            entries += [Entry(STANDING, name, None), Entry(APPLICATION, name, None)]
+        if not entries:
+            return
+        try:
+            self.store.write(*entries)
+        except StoreError as error:
+            if not self._failing:
+                logger.error("%s", error)  # noqa: TRY400 - one clear line
+            self._failing = True
+            return
+        self._failing = False
+        self._standings = now
+
+    def _write_request(self, *entries: Entry) -> None:
+        try:
+            self.store.write(*entries)
+        except StoreError as error:
+            raise DeployFailedError(f"Nothing was changed: {error}") from error
+
+
+def _counter(name: str, value: int) -> Entry:
+    return Entry(COUNTER, name, str(value).encode())
+
+
+def config_of(goal: ApplicationGoal) -> control_pb2.ApplicationConfig:
+    """The configuration that an application was deployed with."""
+    return control_pb2.ApplicationConfig(application=goal.name, config=goal.spec.config)
