@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from fairlead.v1 import control_pb2, replica_pb2
-from fairlead.wire.errors import DeployFailedError
+from fairlead.version import __version__
+from fairlead.wire.errors import DeployFailedError, FairleadError, InvalidCallError
 from fairlead_gateway.control.actions import (
     Action,
     DrainReplica,
@@ -22,13 +24,16 @@ from fairlead_gateway.control.actions import (
     StartGateway,
     StartReplica,
 )
-from fairlead_gateway.control.core import Core
+from fairlead_gateway.control.adoption import Recovery
+from fairlead_gateway.control.core import LEASE_GRACE_S, Core
 from fairlead_gateway.control.gateways import Doors, GatewaySupervisor
 from fairlead_gateway.control.latest import Latest
 from fairlead_gateway.control.launcher import Ending, Launcher, Process, Program
 from fairlead_gateway.control.leases import Lease, Leases
 from fairlead_gateway.control.observed import GatewayView
+from fairlead_gateway.control.persistence import Persistence
 from fairlead_gateway.control.statuses import instance_status
+from fairlead_gateway.control.store import MemoryStore, Store
 
 logger = logging.getLogger("fairlead.controller")
 
@@ -52,6 +57,8 @@ class ControllerSettings:
     """The process that the instance ends with; None: it belongs to nobody."""
     gateways: int = 1
     """How many gateway workers."""
+    patience_s: float | None = None
+    """How long gateway workers and replicas serve without a controller; None: as long as they do by themselves."""
     gateway_module: str = "fairlead_gateway"
     """What a gateway worker runs."""
     replica_module: str = "fairlead_replica"
@@ -70,13 +77,22 @@ class ControllerSettings:
 class Controller:
     """One instance: its applications, replicas and gateway workers. Used on one event loop."""
 
-    def __init__(self, settings: ControllerSettings, launcher: Launcher) -> None:
+    def __init__(self, settings: ControllerSettings, launcher: Launcher, store: Store | None = None) -> None:
+        """``store``: None: the instance ends with its driver. Raises StoreError."""
         self.settings = settings
+        self.persistence = Persistence(store or MemoryStore())
         self.core = Core(randomness=random.Random(), gateways=settings.gateways)  # noqa: S311 - names, not secrets
         self.gateways = GatewaySupervisor(directory=settings.directory, doors=settings.doors, count=settings.gateways)
+        self.persistence.restore(self.core)
         self.leases = Leases()
+        self.recovered = asyncio.Event()
+        """Set when all that an earlier controller has left is known: before that there are no snapshots."""
+        self._recovery = Recovery()
+        self._about = control_pb2.ControllerStatus(
+            pid=os.getpid(), version=__version__, standing=settings.owner_pid is None, started_time_s=time.time()
+        )
         self.snapshots = Latest(self.core.snapshot)
-        self.statuses = Latest(instance_status(self.core, self.gateways.statuses()))
+        self.statuses = Latest(self._status())
         self.fatal: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         """Settled with one line when the instance cannot run, because a gateway worker cannot open its doors."""
         self._launcher = launcher
@@ -86,36 +102,92 @@ class Controller:
         self._stopping = False
         self._killed = False
 
+    def recover(self, found: Mapping[str, int]) -> None:
+        """Takes over processes of an earlier controller: ids by name. Before :meth:`run`."""
+        now = time.monotonic()
+        self._recovery = Recovery(found, now + LEASE_GRACE_S)
+        for name, pid in found.items():
+            is_gateway = self.gateways.knows(name)
+            process = self._launcher.adopt(
+                name, pid, self._gateway_ended_of(name) if is_gateway else self._end_of(name)
+            )
+            if process is None:
+                self._recovery.heard(name)
+                continue
+            self._processes[name] = process
+            if is_gateway:
+                self.gateways.adopted(name, pid, now)
+        if found:
+            logger.warning("taking over %d processes of an earlier controller", len(self._processes))
+
     # Events.
 
     def deploy(self, spec: control_pb2.ApplicationSpec) -> int:
         """Takes a new goal for an application; its generation. Raises FairleadError."""
         if self._stopping:
             raise DeployFailedError("the instance is shutting down")
-        generation = self.core.deploy(spec, time.time())
+        now = time.time()
+        self.persistence.deploying(self.core.desired.prepare(spec, now))
+        generation = self.core.deploy(spec, now)
         logger.info("deploying application %r, generation %d", spec.name, generation)
         self._act()
         return generation
 
     async def delete(self, name: str) -> None:
-        """Deletes an application; returns when it is gone, or was deployed anew."""
+        """Deletes an application; returns when it is gone, or was deployed anew. Raises FairleadError."""
         goal = self.core.desired.applications.get(name)
         if goal is None:
             return
         logger.info("deleting application %r", name)
+        self.persistence.deleting(goal)
         self.core.delete(name)
         self._act()
         async for _ in self.statuses.changes():
             if self.core.desired.applications.get(name) is not goal:
                 return
 
-    def take_lease(self, replica_id: str, pid: int) -> replica_pb2.ReplicaAssignment:
-        """A replica has called; what it shall run. Raises FairleadError for one that is not wanted."""
-        assignment = self.core.assignment(replica_id, str(self._socket_path(replica_id)))
-        assignment.gateway_addresses.extend(self.gateways.session_addresses)
-        self.core.replica_started(replica_id, pid)
+    def scale(self, application: str, deployment: str, num_replicas: int) -> int:
+        """Changes how many replicas a deployment has; the application's new generation. Raises FairleadError."""
+        goal = self.core.desired.applications.get(application)
+        if goal is None or goal.deleting or deployment not in goal.deployments:
+            raise InvalidCallError(f"there is no deployment {deployment!r} in an application {application!r}")
+        spec = control_pb2.ApplicationSpec()
+        spec.CopyFrom(goal.spec)
+        for one in spec.deployments:
+            if one.name == deployment:
+                one.settings.num_replicas = num_replicas
+        return self.deploy(spec)
+
+    def take_lease(self, hello: replica_pb2.ReplicaHello) -> replica_pb2.ReplicaAssignment | None:
+        """A replica has called; what it shall run, None if it runs already and only has to hear what changes.
+
+        Raises FairleadError for one that is not wanted; it is ended.
+        """
+        replica_id = hello.replica_id
+        adopted = replica_id not in self.core.observed.replicas and self.core.adopt(hello, time.monotonic())
+        if adopted and replica_id not in self._processes:
+            process = self._launcher.adopt(replica_id, hello.pid, self._end_of(replica_id))
+            if process is not None:
+                self._processes[replica_id] = process
+        self._recovery.heard(replica_id)
+        assignment = self._assignment(hello)
+        self.core.replica_started(replica_id, hello.pid)
         self.core.lease_taken(replica_id)
         self.wake()
+        return assignment
+
+    def _assignment(self, hello: replica_pb2.ReplicaHello) -> replica_pb2.ReplicaAssignment | None:
+        try:
+            assignment = self.core.assignment(hello.replica_id, str(self._socket_path(hello.replica_id)))
+        except FairleadError:
+            if hello.HasField("running") and hello.replica_id in self.core.observed.replicas:
+                return None
+            if process := self._launcher.adopt(hello.replica_id, hello.pid, lambda _: None):
+                process.kill()
+            raise
+        if hello.HasField("running"):
+            self.core.observed.replicas[hello.replica_id].settings = hello.running.settings
+        assignment.gateway_addresses.extend(self.gateways.session_addresses)
         return assignment
 
     def lease_event(self, replica_id: str, request: replica_pb2.RegisterRequest) -> None:
@@ -148,6 +220,7 @@ class Controller:
 
     def gateway_said(self, view: GatewayView) -> None:
         """A gateway worker has said something on its watch."""
+        self._recovery.heard(view.gateway_id)
         self.core.gateway_said(view)
         self.gateways.said(view)
         self._act()
@@ -171,17 +244,23 @@ class Controller:
         while not self._killed:
             self._wake.clear()
             self._decide()
-            due = [time for time in (self.core.due, self.gateways.due) if time is not None]
+            recovery = None if self.recovered.is_set() else self._recovery.deadline
+            due = [time for time in (self.core.due, self.gateways.due, recovery) if time is not None]
             timeout = max(0.0, min(due) - time.monotonic()) if due else None
             try:
                 await asyncio.wait_for(self._wake.wait(), timeout)
             except TimeoutError:
                 pass
 
-    async def shutdown(self) -> None:
-        """Drains and ends all applications, then the gateway workers. Takes as long as the longest drain may."""
+    async def shutdown(self, *, forget: bool = True) -> None:
+        """Drains and ends all applications, then the gateway workers. Takes as long as the longest drain may.
+
+        ``forget``: whether the applications are deleted; else they come up again with the next controller.
+        """
         logger.info("shutting down")
         self._stopping = True
+        if not forget:
+            self.persistence.freeze()
         self.core.desired.delete_all()
         self._act()
         async for _ in self.statuses.changes():
@@ -209,9 +288,28 @@ class Controller:
         if self._killed:
             return
         now = time.monotonic()
-        for action in (*self.gateways.reconcile(now), *self.core.reconcile(now)):
+        actions = self.gateways.reconcile(now)
+        if self._recovery.is_over(now):
+            self._end_recovery()
+            actions += self.core.reconcile(now)
+        for action in actions:
             self._perform(action)
-        self.statuses.set(instance_status(self.core, self.gateways.statuses()))
+        self.persistence.follow(self.core)
+        self.statuses.set(self._status())
+
+    def _end_recovery(self) -> None:
+        if self.recovered.is_set():
+            return
+        self.recovered.set()
+        for name in self._recovery.awaited:
+            logger.warning("%s runs and has not registered for %.0f s; it is ended", name, LEASE_GRACE_S)
+            if process := self._processes.get(name):
+                process.kill()
+
+    def _status(self) -> control_pb2.InstanceStatus:
+        status = instance_status(self.core, self.gateways.statuses())
+        status.controller.CopyFrom(self._about)
+        return status
 
     def _perform(self, action: Action) -> None:
         match action:
@@ -238,7 +336,7 @@ class Controller:
         program = Program(
             name=replica_id,
             module=self.settings.replica_module,
-            arguments=("--controller", self.settings.address, "--replica-id", replica_id, *self._owner_arguments()),
+            arguments=("--controller", self.settings.address, "--replica-id", replica_id, *self._life_arguments()),
             variables={
                 **self.settings.variables,
                 _ADDRESS_VARIABLE: self.settings.address,
@@ -248,7 +346,7 @@ class Controller:
         )
         logger.info("starting %s", replica_id)
         try:
-            process = self._launcher.start(program, lambda ending: self._replica_ended(replica_id, ending))
+            process = self._launcher.start(program, self._end_of(replica_id))
         except OSError as error:
             # As an event, not as part of this decision.
             ending = Ending(status=-1, last_lines=(f"It could not be started: {error}",))
@@ -257,7 +355,11 @@ class Controller:
         self._processes[replica_id] = process
         self.core.replica_started(replica_id, process.pid)
 
+    def _end_of(self, replica_id: str) -> Callable[[Ending], None]:
+        return lambda ending: self._replica_ended(replica_id, ending)
+
     def _replica_ended(self, replica_id: str, ending: Ending) -> None:
+        self._recovery.heard(replica_id)
         lease = self.leases.find(replica_id)
         if lease is None:
             self._note_end(replica_id, ending)
@@ -292,19 +394,32 @@ class Controller:
                 "--controller",
                 self.settings.address,
                 *self.gateways.arguments(gateway_id),
-                *self._owner_arguments(),
+                *self._life_arguments(),
             ),
             variables={**self.settings.variables, **self.settings.gateway_variables},
         )
-        process = self._launcher.start(program, lambda ending: self._gateway_ended(gateway_id, ending))
+        try:
+            process = self._launcher.start(program, self._gateway_ended_of(gateway_id))
+        except OSError as error:
+            self.gateways.started(gateway_id, 0, time.monotonic())
+            ending = Ending(status=None, last_lines=(f"It could not be started: {error}",))
+            asyncio.get_running_loop().call_soon(self._gateway_ended, gateway_id, ending)
+            return
         self._processes[gateway_id] = process
         self.gateways.started(gateway_id, process.pid, time.monotonic())
 
+    def _gateway_ended_of(self, gateway_id: str) -> Callable[[Ending], None]:
+        return lambda ending: self._gateway_ended(gateway_id, ending)
+
     def _gateway_ended(self, gateway_id: str, ending: Ending) -> None:
         self._processes.pop(gateway_id, None)
-        logger.log(logging.INFO if self._stopping else logging.WARNING, "%s ended with %s", gateway_id, ending.how)
+        self._recovery.heard(gateway_id)
         self.core.gateway_lost(gateway_id)
-        if self.gateways.process_ended(gateway_id, ending.status, time.monotonic()) and not self.fatal.done():
+        fatal = self.gateways.process_ended(gateway_id, ending.status, time.monotonic())
+        # Whoever started the instance says so when it is fatal.
+        level = logging.INFO if self._stopping or fatal else logging.WARNING
+        logger.log(level, "%s ended with %s", gateway_id, ending.how)
+        if fatal and not self.fatal.done():
             self.fatal.set_result(ending.last_lines[-1] if ending.last_lines else "a gateway worker could not start")
         self._act()
 
@@ -312,6 +427,8 @@ class Controller:
         suffix = replica_id.rpartition("#")[2]
         return self.settings.directory / f"r-{suffix}.wire"
 
-    def _owner_arguments(self) -> tuple[str, ...]:
-        owner = self.settings.owner_pid
-        return () if owner is None else ("--owner-pid", str(owner))
+    def _life_arguments(self) -> tuple[str, ...]:
+        """What ends a process beside its controller's orders."""
+        owner, patience = self.settings.owner_pid, self.settings.patience_s
+        arguments = () if owner is None else ("--owner-pid", str(owner))
+        return arguments if patience is None else (*arguments, "--controller-patience", str(patience))

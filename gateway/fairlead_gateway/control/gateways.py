@@ -104,7 +104,16 @@ class GatewaySupervisor:
         if worker := self._workers.get(gateway_id):
             worker.view = None
 
-    def process_ended(self, gateway_id: str, status: int, now: float) -> bool:
+    def knows(self, gateway_id: str) -> bool:
+        """Whether a worker has that name."""
+        return gateway_id in self._workers
+
+    def adopted(self, gateway_id: str, pid: int, now: float) -> None:
+        """The process of an earlier controller's runs, and has its doors open."""
+        self.started(gateway_id, pid, now)
+        self._workers[gateway_id].served = True
+
+    def process_ended(self, gateway_id: str, status: int | None, now: float) -> bool:
         """A worker's process has ended; whether that is for good: it never could open its doors."""
         worker = self._workers[gateway_id]
         worker.alive, worker.killed, worker.pid, worker.view = False, False, 0, None

@@ -16,6 +16,7 @@ from fairlead.wire.outcomes import outcome_of
 from fairlead_gateway.control.controller import Controller
 from fairlead_gateway.control.leases import Lease
 from fairlead_gateway.control.observed import GatewayView
+from fairlead_gateway.control.persistence import config_of
 
 Context = aio.ServicerContext[Any, Any]
 
@@ -42,7 +43,10 @@ class ControlServicer(control_pb2_grpc.ControlServiceServicer):
 
     async def Delete(self, request: control_pb2.DeleteRequest, context: Context) -> control_pb2.DeleteResponse:
         """Answers when the application is gone."""
-        await self._controller.delete(request.application)
+        try:
+            await self._controller.delete(request.application)
+        except FairleadError as error:
+            await _abort(context, error)
         return control_pb2.DeleteResponse()
 
     async def GetStatus(self, request: control_pb2.GetStatusRequest, context: Context) -> control_pb2.GetStatusResponse:
@@ -67,10 +71,24 @@ class ControlServicer(control_pb2_grpc.ControlServiceServicer):
         """A gateway worker's watch."""
         reader = asyncio.create_task(self._read_watch(request_iterator))
         try:
+            await self._controller.recovered.wait()
             async for snapshot in self._controller.snapshots.changes():
                 yield snapshot
         finally:
             reader.cancel()
+
+    async def Scale(self, request: control_pb2.ScaleRequest, context: Context) -> control_pb2.ScaleResponse:
+        """Answers when the request is accepted."""
+        try:
+            generation = self._controller.scale(request.application, request.deployment, request.num_replicas)
+        except FairleadError as error:
+            await _abort(context, error)
+        return control_pb2.ScaleResponse(generation=generation)
+
+    async def GetConfig(self, request: control_pb2.GetConfigRequest, context: Context) -> control_pb2.GetConfigResponse:
+        """Answers with what applications were deployed with."""
+        goals = self._controller.core.desired.applications.values()
+        return control_pb2.GetConfigResponse(applications=[config_of(goal) for goal in goals])
 
     async def _read_watch(self, requests: AsyncIterator[control_pb2.WatchRequest]) -> None:
         request = None
@@ -97,13 +115,14 @@ class LeaseServicer:
             return
         hello = first.hello
         try:
-            assignment = self._controller.take_lease(hello.replica_id, hello.pid)
+            assignment = self._controller.take_lease(hello)
         except FairleadError as error:
             await _abort(context, error)
         lease = self._controller.leases.open(hello.replica_id)
         reader = asyncio.create_task(self._read_lease(hello.replica_id, lease, requests))
         try:
-            yield replica_pb2.RegisterResponse(assignment=assignment)
+            if assignment is not None:
+                yield replica_pb2.RegisterResponse(assignment=assignment)
             async for command in lease.commands():
                 yield command
         finally:
