@@ -299,7 +299,7 @@ def test_targets_commands_and_variables_exist(page: Path) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     targets |= set(re.findall(r"check-[a-z-]+", (ROOT / "Makefile").read_text()))
     assert set(re.findall(r"(?:`|^|\n)make ([a-z-]+)", text)) <= targets
-    known = {environment.ADDRESS, environment.TOKEN, environment.STATE_DIR}
+    known = {environment.ADDRESS, environment.TOKEN, environment.STATE_DIR, environment.LOCAL_TESTING}
     known |= {environment.TLS_CA, environment.TLS_CERTIFICATE, environment.TLS_KEY}
     assert set(re.findall(r"\bFAIRLEAD_[A-Z_]+\b", text)) <= known
 

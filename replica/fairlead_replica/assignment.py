@@ -32,13 +32,20 @@ def load_code(deployment: control_pb2.DeploymentSpec) -> Any:
         code = _import(deployment.import_path)
     else:
         code = pickle.loads(deployment.pickled_code)
+    return resolve(code)
+
+
+def resolve(code: Any) -> Any:
+    """The class or function that is meant: by itself, by its import path, or by the Deployment made of it."""
+    if isinstance(code, str):
+        code = _import(code)
     # A name in a module may be bound to what @serve.deployment made of the class, and that to an import path again.
     while isinstance(code, Deployment):
         code = code.func_or_class
         if isinstance(code, str):
             code = _import(code)
     if not callable(code):
-        raise DeployFailedError(f"deployment {deployment.name!r} is neither a class nor a function: {code!r}")
+        raise DeployFailedError(f"what is deployed is neither a class nor a function: {code!r}")
     return code
 
 

@@ -92,7 +92,7 @@ class Hooks:
             logger.warning("__del__ failed\n%s", user_traceback(error))
         with contextlib.suppress(TypeError):  # an extension type
             # It must not run a second time when the interpreter ends.
-            object.__setattr__(target, "__class__", spent(type(target)))
+            object.__setattr__(target, "__class__", spent(type(target)))  # type: ignore[arg-type]
 
     async def _call(self, hook: Callable[..., Any], *args: Any) -> None:
         try:

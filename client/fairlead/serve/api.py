@@ -23,6 +23,7 @@ from fairlead.serve.deployment import Application
 from fairlead.serve.graph import application_spec, check_application
 from fairlead.serve.handle import DeploymentHandle
 from fairlead.serve.instance import Instance
+from fairlead.serve.local_instance import LocalInstance, refuse_other_instance
 from fairlead.serve.owned_instance import Doors, OwnedInstance, answers
 from fairlead.serve.progress import Progress
 from fairlead.serve.status import ServeStatus, serve_status
@@ -81,12 +82,15 @@ def run(
     place. ``blocking``: then waits as :func:`fairlead.serve.api.wait` does, for Ctrl-C or SIGTERM. Accepted without
     effect: ``logging_config``, ``external_scaler_enabled``, ``controller_options``.
 
+    ``_local_testing_mode``, or ``FAIRLEAD_FORCE_LOCAL_TESTING_MODE=1``: everything runs in this process, in threads and
+    without ports; what a constructor raises is raised here.
+
     Raises TypeError for what ``.bind()`` did not make, ValueError for a bad route prefix, RuntimeError with the
     replica's traceback if the application cannot be deployed, FairleadError (``RayServeException``) for an empty name.
     """
     one = RunTarget(target=target, name=name, route_prefix=route_prefix, logging_config=logging_config)
-    if _local_testing_mode:
-        raise FairleadError("Local testing mode is not available yet.")
+    if _local_testing_mode or environment.local_testing_forced():
+        return _run_locally([one], "serve.run", blocking=blocking)[0]
     return _run_all([one], "serve.run", blocking=blocking, wait=True)[0]
 
 
@@ -103,8 +107,8 @@ def run_many(
     """
     if not targets:
         raise ValueError("No applications provided.")
-    if _local_testing_mode:
-        raise FairleadError("Local testing mode is not available yet.")
+    if _local_testing_mode or environment.local_testing_forced():
+        return _run_locally(targets, "serve.run_many", blocking=blocking)
     return _run_all(targets, "serve.run_many", blocking=blocking, wait=wait_for_applications_running)
 
 
@@ -117,13 +121,32 @@ def _run_all(targets: Sequence[RunTarget], caller: str, *, blocking: bool, wait:
         return handles
 
 
-def _deploy_all(targets: Sequence[RunTarget], caller: str, *, wait: bool) -> list[DeploymentHandle[Any]]:
+def _run_locally(targets: Sequence[RunTarget], caller: str, *, blocking: bool) -> list[DeploymentHandle[Any]]:
+    _check_targets(targets, caller)
+    with _current.lock:
+        refuse_other_instance(_current.instance, local=True)
+        if _current.instance is None:
+            _current.instance = LocalInstance()
+        instance = _current.instance
+    assert isinstance(instance, LocalInstance)
+    handles = [DeploymentHandle[Any](instance.run(one.target, one.name), one.name) for one in targets]
+    if blocking:
+        _block(instance)
+    return handles
+
+
+def _check_targets(targets: Sequence[RunTarget], caller: str) -> None:
+    """Before anything is started; what takes longer is done while the controller starts."""
     for one in targets:
-        # Before anything is started; what takes longer is done while the controller starts.
         check_application(one.target, caller)
         if not isinstance(one.name, str) or not one.name:
             raise FairleadError("Application name must a non-empty string.")
         check_route_prefix(one.route_prefix)
+
+
+def _deploy_all(targets: Sequence[RunTarget], caller: str, *, wait: bool) -> list[DeploymentHandle[Any]]:
+    _check_targets(targets, caller)
+    refuse_other_instance(_current.instance, local=False)
     instance = _found_or_started()
     specs = [
         application_spec(one.target, name=one.name, route_prefix=one.route_prefix, caller=caller) for one in targets

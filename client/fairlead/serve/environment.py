@@ -26,6 +26,8 @@ TLS_KEY = "FAIRLEAD_TLS_KEY"
 """The file of the private key of that certificate."""
 STATE_DIR = "FAIRLEAD_STATE_DIR"
 """The directory of instances and their sockets."""
+LOCAL_TESTING = "FAIRLEAD_FORCE_LOCAL_TESTING_MODE"
+"""Whether ``serve.run`` runs everything in the program's own process: 1, or 0."""
 
 _LONGEST_SOCKET_NAME = "/i-4194304-ffff/r-ffffffff.sock"
 _UNIX_PATH_LIMIT = 107
@@ -44,6 +46,11 @@ def address() -> str | None:
             f"one with TLS"
         )
     return value or None
+
+
+def local_testing_forced() -> bool:
+    """Whether ``FAIRLEAD_FORCE_LOCAL_TESTING_MODE`` asks for local testing mode."""
+    return os.environ.get(LOCAL_TESTING, "").strip() not in ("", "0")
 
 
 def token() -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import pickle
-from typing import Any
+from typing import Any, Protocol
 
 import cloudpickle
 
@@ -13,6 +13,7 @@ from fairlead.serve.code import capture_environment, import_path_of, pickled_cod
 from fairlead.serve.deployment import Application, Deployment
 from fairlead.serve.handle import DeploymentHandle, unbound_handle
 from fairlead.serve.interface import interface_of
+from fairlead.serve.sources import source_digest
 from fairlead.serve.validation import check_route_prefix
 from fairlead.v1 import control_pb2
 from fairlead.wire.errors import FairleadError
@@ -86,7 +87,7 @@ class _Graph:
             arguments = self._pickle(node)
         self._open.pop()
         deployment = node.deployment
-        name = self._names[id(node)] = self._unique(deployment.name)
+        name = self._names[id(node)] = unique_name(deployment.name, self._taken)
         spec = control_pb2.DeploymentSpec(name=name, init_arguments=arguments, settings=deployment.to_settings())
         code = deployment.func_or_class
         path = code if isinstance(code, str) else import_path_of(code)
@@ -94,28 +95,16 @@ class _Graph:
             spec.import_path = path
         else:
             spec.pickled_code = pickled_code(code)
+        spec.source_digest = source_digest(code)
         if (interface := interface_of(code)) is not None:
             spec.interface.CopyFrom(interface)
         self.specs.append(spec)
         return name
 
-    def _unique(self, wanted: str) -> str:
-        name = wanted
-        number = 0
-        while name in self._taken:
-            number += 1
-            name = f"{wanted}_{number}"
-        if number:
-            logger.warning(
-                "There are multiple deployments with the same name '%s'. Renaming one to '%s'.", wanted, name
-            )
-        self._taken.add(name)
-        return name
-
     def _pickle(self, node: Application[Any]) -> bytes:
         buffer = io.BytesIO()
         try:
-            _ArgumentPickler(buffer, self).dump((node.init_args, node.init_kwargs))
+            ArgumentPickler(buffer, self).dump((node.init_args, node.init_kwargs))
         except (FairleadError, ValueError):
             raise
         except Exception as error:
@@ -125,15 +114,40 @@ class _Graph:
         return buffer.getvalue()
 
 
-class _ArgumentPickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
+def unique_name(wanted: str, taken: set[str]) -> str:
+    """A deployment's name, with a number if another one has it; it is taken from now on."""
+    name = wanted
+    number = 0
+    while name in taken:
+        number += 1
+        name = f"{wanted}_{number}"
+    if number:
+        logger.warning("There are multiple deployments with the same name '%s'. Renaming one to '%s'.", wanted, name)
+    taken.add(name)
+    return name
+
+
+class Graph(Protocol):
+    """Deployments that are being collected."""
+
+    application: str
+
+    def add(self, node: Application[Any]) -> str:
+        """Adds an application and those in its arguments; the name of its deployment."""
+
+
+class ArgumentPickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
     """Pickles a constructor's arguments, handles in the place of applications, wherever they stand."""
 
-    def __init__(self, buffer: io.BytesIO, graph: _Graph) -> None:
+    def __init__(self, buffer: io.BytesIO, graph: Graph) -> None:
         super().__init__(buffer, pickle.HIGHEST_PROTOCOL)
         self._graph = graph
+        self.found = False
+        """Whether there was an application."""
 
     def reducer_override(self, obj: Any) -> Any:
         """Called for every object but the plainest."""
         if isinstance(obj, Application):
+            self.found = True
             return unbound_handle(self._graph.add(obj), self._graph.application)
         return super().reducer_override(obj)

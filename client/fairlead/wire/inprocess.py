@@ -52,7 +52,12 @@ class InProcessListener:
         self._on_link(link)
         pump = asyncio.create_task(_pump(link, opener, loop))
         self._pumps.add(pump)
-        pump.add_done_callback(lambda _: (self._pumps.discard(pump), self._links.discard(link)))
+
+        def ended(_: asyncio.Task[None]) -> None:
+            self._pumps.discard(pump)
+            self._links.discard(link)
+
+        pump.add_done_callback(ended)
         return link
 
     async def close(self) -> None:

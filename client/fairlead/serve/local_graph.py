@@ -1,0 +1,88 @@
+"""An application as users bind it, to objects of this process: for local testing mode."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from dataclasses import dataclass
+from operator import is_
+from typing import Any
+
+from fairlead.serve.deployment import Application
+from fairlead.serve.graph import ArgumentPickler, unique_name
+from fairlead.serve.handle import DeploymentHandle
+from fairlead.v1 import control_pb2
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LocalDeployment:
+    """A deployment to run in this process."""
+
+    name: str
+    code: Any
+    """The class or function, or its import path."""
+    args: tuple[Any, ...]
+    """For the constructor; handles in the place of other deployments."""
+    kwargs: dict[str, Any]
+    settings: control_pb2.DeploymentSettings
+
+
+class LocalGraph:
+    """The deployments of one application, each after those that its arguments need.
+
+    An argument in which no other deployment stands is handed over as it is: a fake that a test binds is the object that
+    the constructor gets. One that holds deployments is a copy, with handles in their place.
+    """
+
+    def __init__(self, application: str) -> None:
+        self.application = application
+        self.deployments: list[LocalDeployment] = []
+        self._names: dict[int, str] = {}
+        self._nodes: list[Application[Any]] = []  # keeps the ids above from being used again
+        self._open: list[Application[Any]] = []
+        self._taken: set[str] = set()
+
+    def add(self, node: Application[Any]) -> str:
+        """Adds an application and those in its arguments; the name of its deployment."""
+        known = self._names.get(id(node))
+        if known is not None:
+            return known
+        if any(node is one for one in self._open):
+            raise ValueError(f"{node!r} is bound to itself")
+        self._nodes.append(node)
+        self._open.append(node)
+        args = tuple(self._argument(value) for value in node.init_args)
+        kwargs = {name: self._argument(value) for name, value in node.init_kwargs.items()}
+        self._open.pop()
+        deployment = node.deployment
+        name = self._names[id(node)] = unique_name(deployment.name, self._taken)
+        self.deployments.append(
+            LocalDeployment(
+                name=name,
+                code=deployment.func_or_class,
+                args=args,
+                kwargs=kwargs,
+                settings=deployment.to_settings(),
+            )
+        )
+        return name
+
+    def _argument(self, value: Any) -> Any:
+        if isinstance(value, Application):
+            return DeploymentHandle[Any](self.add(value), self.application)
+        if type(value) in (list, tuple):
+            items = [self._argument(item) for item in value]
+            return value if all(map(is_, items, value)) else type(value)(items)
+        if type(value) is dict:
+            values = [self._argument(item) for item in value.values()]
+            return value if all(map(is_, values, value.values())) else dict(zip(value, values, strict=True))
+        before = len(self._nodes)
+        buffer = io.BytesIO()
+        pickler = ArgumentPickler(buffer, self)
+        try:
+            pickler.dump(value)
+        except Exception:
+            if len(self._nodes) > before or pickler.found:  # there are deployments in it, and no way to replace them
+                raise
+            return value  # a lock, a mock: good enough for a process that it stays in
+        return pickle.loads(buffer.getvalue()) if pickler.found else value
