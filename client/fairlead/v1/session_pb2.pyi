@@ -203,6 +203,7 @@ class CallHeader(_message.Message):
     SESSION_ID_FIELD_NUMBER: _builtins.int
     ROUTE_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
+    PEER_FIELD_NUMBER: _builtins.int
     RESERVE_FIELD_NUMBER: _builtins.int
     RESERVATION_ID_FIELD_NUMBER: _builtins.int
     SHARD_KEY_FIELD_NUMBER: _builtins.int
@@ -232,6 +233,8 @@ class CallHeader(_message.Message):
     """Calls of one session prefer one replica; empty: none."""
     route: _builtins.str
     """The HTTP route that the request came in by; empty where it did not come by HTTP."""
+    peer: _builtins.str
+    """Where the caller of a typed service's method is, as gRPC writes it: "ipv4:127.0.0.1:5555"; empty: not known."""
     reserve: _builtins.bool
     """Always true: reserves a slot. The call waits for one as any other does, within its timeout, and sends nothing to
     the replica. The gateway answers with one ReplicaSelection, a stream, and holds the slot without a time limit
@@ -264,13 +267,14 @@ class CallHeader(_message.Message):
         session_id: _builtins.str = ...,
         route: _builtins.str = ...,
         metadata: _abc.Iterable[Global___Metadata] | None = ...,
+        peer: _builtins.str = ...,
         reserve: _builtins.bool = ...,
         reservation_id: _builtins.str = ...,
         shard_key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["reservation", b"reservation", "reservation_id", b"reservation_id", "reserve", b"reserve"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["application", b"application", "broadcast", b"broadcast", "deployment", b"deployment", "idempotent", b"idempotent", "metadata", b"metadata", "method", b"method", "multiplexed_model_id", b"multiplexed_model_id", "request_id", b"request_id", "request_serialization", b"request_serialization", "reservation", b"reservation", "reservation_id", b"reservation_id", "reserve", b"reserve", "response_serialization", b"response_serialization", "route", b"route", "session_id", b"session_id", "shard_key", b"shard_key", "stream", b"stream", "timeout_us", b"timeout_us"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["application", b"application", "broadcast", b"broadcast", "deployment", b"deployment", "idempotent", b"idempotent", "metadata", b"metadata", "method", b"method", "multiplexed_model_id", b"multiplexed_model_id", "peer", b"peer", "request_id", b"request_id", "request_serialization", b"request_serialization", "reservation", b"reservation", "reservation_id", b"reservation_id", "reserve", b"reserve", "response_serialization", b"response_serialization", "route", b"route", "session_id", b"session_id", "shard_key", b"shard_key", "stream", b"stream", "timeout_us", b"timeout_us"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_reservation: _TypeAlias = _typing.Literal["reserve", "reservation_id"]  # noqa: Y015
     _WhichOneofArgType_reservation: _TypeAlias = _typing.Literal["reservation", b"reservation"]  # noqa: Y015
