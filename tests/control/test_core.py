@@ -331,6 +331,20 @@ def test_new_code_starts_new_replicas_before_old_ones_go(world):
     assert world.state == "RUNNING"
 
 
+def test_other_sources_under_the_same_import_path_are_new_code(world):
+    spec = deployment()
+    spec.source_digest = "before"
+    world.deploy(spec)
+    world.run_all()
+    world.deploy(spec)
+    world.run_all()
+    assert len(world.started) == 1
+    spec.source_digest = "after"
+    world.deploy(spec)
+    world.run_all()
+    assert world.routed() == world.started[1:]
+
+
 def test_a_failing_update_keeps_the_old_replicas_serving(world):
     world.deploy(deployment(code="app:V1"))
     world.run_all()

@@ -16,6 +16,7 @@ from fairlead import serve
 from fairlead.serve.exceptions import RayServeException
 from fairlead.serve.graph import application_spec
 from fairlead.serve.handle import DeploymentHandle
+from fairlead.serve.sources import source_digest
 from tests.serve import bound_module
 
 
@@ -117,6 +118,11 @@ def test_importable_code_travels_by_name():
         (one,) = application_spec(deployment.bind()).deployments
         assert one.import_path == f"{module}:{deployment.name}"
         assert not one.pickled_code
+
+
+def test_the_digest_of_the_sources_travels_along():
+    spec = application_spec(bound_module.Decorated.bind()).deployments[0]
+    assert spec.source_digest == source_digest(bound_module.Plain) != ""
 
 
 def test_strings_are_import_paths():

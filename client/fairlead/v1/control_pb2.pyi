@@ -1000,6 +1000,7 @@ class DeploymentSpec(_message.Message):
     INIT_ARGUMENTS_FIELD_NUMBER: _builtins.int
     SETTINGS_FIELD_NUMBER: _builtins.int
     INTERFACE_FIELD_NUMBER: _builtins.int
+    SOURCE_DIGEST_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name; unique in its application."""
     import_path: _builtins.str
@@ -1010,6 +1011,8 @@ class DeploymentSpec(_message.Message):
     """The constructor's arguments: a pair (args, kwargs) made by cloudpickle, handles to other deployments among them.
     Empty: none.
     """
+    source_digest: _builtins.str
+    """A digest of the source files that the code is made of; empty: not known. Replicas of another one are replaced."""
     @_builtins.property
     def settings(self) -> Global___DeploymentSettings:
         """How it runs."""
@@ -1027,10 +1030,11 @@ class DeploymentSpec(_message.Message):
         init_arguments: _builtins.bytes = ...,
         settings: Global___DeploymentSettings | None = ...,
         interface: Global___DeploymentInterface | None = ...,
+        source_digest: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "import_path", b"import_path", "interface", b"interface", "pickled_code", b"pickled_code", "settings", b"settings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "import_path", b"import_path", "init_arguments", b"init_arguments", "interface", b"interface", "name", b"name", "pickled_code", b"pickled_code", "settings", b"settings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "import_path", b"import_path", "init_arguments", b"init_arguments", "interface", b"interface", "name", b"name", "pickled_code", b"pickled_code", "settings", b"settings", "source_digest", b"source_digest"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_code: _TypeAlias = _typing.Literal["import_path", "pickled_code"]  # noqa: Y015
     _WhichOneofArgType_code: _TypeAlias = _typing.Literal["code", b"code"]  # noqa: Y015

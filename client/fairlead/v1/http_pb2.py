@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x66\x61irlead/v1/http.proto\x12\x0b\x66\x61irlead.v1\"\x99\x03\n\x0bHttpRequest\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\x0e\n\x06scheme\x18\x02 \x01(\t\x12\x0c\n\x04path\x18\x03 \x01(\t\x12\x10\n\x08raw_path\x18\x04 \x01(\x0c\x12\x14\n\x0cquery_string\x18\x05 \x01(\x0c\x12\x11\n\troot_path\x18\x06 \x01(\t\x12(\n\x07headers\x18\x07 \x03(\x0b\x32\x17.fairlead.v1.HttpHeader\x12\x0c\n\x04\x62ody\x18\x08 \x01(\x0c\x12\x14\n\x0chttp_version\x18\t \x01(\t\x12\x13\n\x0b\x63lient_host\x18\n \x01(\t\x12\x13\n\x0b\x63lient_port\x18\x0b \x01(\r\x12\x13\n\x0bserver_host\x18\x0c \x01(\t\x12\x13\n\x0bserver_port\x18\r \x01(\r\x12\r\n\x05route\x18\x0e \x01(\t\x12=\n\x0bpath_params\x18\x0f \x03(\x0b\x32(.fairlead.v1.HttpRequest.PathParamsEntry\x1a\x31\n\x0fPathParamsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"V\n\x0cHttpResponse\x12\x0e\n\x06status\x18\x01 \x01(\r\x12(\n\x07headers\x18\x02 \x03(\x0b\x32\x17.fairlead.v1.HttpHeader\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\")\n\nHttpHeader\x12\x0c\n\x04name\x18\x01 \x01(\x0c\x12\r\n\x05value\x18\x02 \x01(\x0c\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x66\x61irlead/v1/http.proto\x12\x0b\x66\x61irlead.v1\"\xac\x03\n\x0bHttpRequest\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\x0e\n\x06scheme\x18\x02 \x01(\t\x12\x0c\n\x04path\x18\x03 \x01(\t\x12\x10\n\x08raw_path\x18\x04 \x01(\x0c\x12\x14\n\x0cquery_string\x18\x05 \x01(\x0c\x12\x11\n\troot_path\x18\x06 \x01(\t\x12(\n\x07headers\x18\x07 \x03(\x0b\x32\x17.fairlead.v1.HttpHeader\x12\x0c\n\x04\x62ody\x18\x08 \x01(\x0c\x12\x14\n\x0chttp_version\x18\t \x01(\t\x12\x13\n\x0b\x63lient_host\x18\n \x01(\t\x12\x13\n\x0b\x63lient_port\x18\x0b \x01(\r\x12\x13\n\x0bserver_host\x18\x0c \x01(\t\x12\x13\n\x0bserver_port\x18\r \x01(\r\x12\r\n\x05route\x18\x0e \x01(\t\x12=\n\x0bpath_params\x18\x0f \x03(\x0b\x32(.fairlead.v1.HttpRequest.PathParamsEntry\x12\x11\n\twebsocket\x18\x12 \x01(\x08\x1a\x31\n\x0fPathParamsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"h\n\x0cHttpResponse\x12\x0e\n\x06status\x18\x01 \x01(\r\x12(\n\x07headers\x18\x02 \x03(\x0b\x32\x17.fairlead.v1.HttpHeader\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\x12\x10\n\x08\x63omplete\x18\x04 \x01(\x08\"\xc7\x01\n\x10WebSocketMessage\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x12.\n\x06\x61\x63\x63\x65pt\x18\x03 \x01(\x0b\x32\x1c.fairlead.v1.WebSocketAcceptH\x00\x12,\n\x05\x63lose\x18\x04 \x01(\x0b\x32\x1b.fairlead.v1.WebSocketCloseH\x00\x12-\n\x08response\x18\x05 \x01(\x0b\x32\x19.fairlead.v1.HttpResponseH\x00\x42\x06\n\x04kind\"P\n\x0fWebSocketAccept\x12\x13\n\x0bsubprotocol\x18\x01 \x01(\t\x12(\n\x07headers\x18\x02 \x03(\x0b\x32\x17.fairlead.v1.HttpHeader\".\n\x0eWebSocketClose\x12\x0c\n\x04\x63ode\x18\x01 \x01(\r\x12\x0e\n\x06reason\x18\x02 \x01(\t\")\n\nHttpHeader\x12\x0c\n\x04name\x18\x01 \x01(\x0c\x12\r\n\x05value\x18\x02 \x01(\x0c\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,11 +34,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_HTTPREQUEST_PATHPARAMSENTRY']._loaded_options = None
   _globals['_HTTPREQUEST_PATHPARAMSENTRY']._serialized_options = b'8\001'
   _globals['_HTTPREQUEST']._serialized_start=40
-  _globals['_HTTPREQUEST']._serialized_end=449
-  _globals['_HTTPREQUEST_PATHPARAMSENTRY']._serialized_start=400
-  _globals['_HTTPREQUEST_PATHPARAMSENTRY']._serialized_end=449
-  _globals['_HTTPRESPONSE']._serialized_start=451
-  _globals['_HTTPRESPONSE']._serialized_end=537
-  _globals['_HTTPHEADER']._serialized_start=539
-  _globals['_HTTPHEADER']._serialized_end=580
+  _globals['_HTTPREQUEST']._serialized_end=468
+  _globals['_HTTPREQUEST_PATHPARAMSENTRY']._serialized_start=419
+  _globals['_HTTPREQUEST_PATHPARAMSENTRY']._serialized_end=468
+  _globals['_HTTPRESPONSE']._serialized_start=470
+  _globals['_HTTPRESPONSE']._serialized_end=574
+  _globals['_WEBSOCKETMESSAGE']._serialized_start=577
+  _globals['_WEBSOCKETMESSAGE']._serialized_end=776
+  _globals['_WEBSOCKETACCEPT']._serialized_start=778
+  _globals['_WEBSOCKETACCEPT']._serialized_end=858
+  _globals['_WEBSOCKETCLOSE']._serialized_start=860
+  _globals['_WEBSOCKETCLOSE']._serialized_end=906
+  _globals['_HTTPHEADER']._serialized_start=908
+  _globals['_HTTPHEADER']._serialized_end=949
 # @@protoc_insertion_point(module_scope)

@@ -59,6 +59,7 @@ class HttpRequest(_message.Message):
     SERVER_PORT_FIELD_NUMBER: _builtins.int
     ROUTE_FIELD_NUMBER: _builtins.int
     PATH_PARAMS_FIELD_NUMBER: _builtins.int
+    WEBSOCKET_FIELD_NUMBER: _builtins.int
     method: _builtins.str
     """The method, upper case."""
     scheme: _builtins.str
@@ -85,6 +86,8 @@ class HttpRequest(_message.Message):
     """The port that the request came in at."""
     route: _builtins.str
     """The path of the route that it matched, as the deployment declared it; empty: it matched none."""
+    websocket: _builtins.bool
+    """Whether the client asks for a WebSocket. WebSocketMessages follow then, both ways, instead of HttpResponses."""
     @_builtins.property
     def headers(self) -> _containers.RepeatedCompositeFieldContainer[Global___HttpHeader]:
         """The header fields, names in lower case, in the order they came in."""
@@ -111,10 +114,11 @@ class HttpRequest(_message.Message):
         server_port: _builtins.int = ...,
         route: _builtins.str = ...,
         path_params: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        websocket: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "client_host", b"client_host", "client_port", b"client_port", "headers", b"headers", "http_version", b"http_version", "method", b"method", "path", b"path", "path_params", b"path_params", "query_string", b"query_string", "raw_path", b"raw_path", "root_path", b"root_path", "route", b"route", "scheme", b"scheme", "server_host", b"server_host", "server_port", b"server_port"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "client_host", b"client_host", "client_port", b"client_port", "headers", b"headers", "http_version", b"http_version", "method", b"method", "path", b"path", "path_params", b"path_params", "query_string", b"query_string", "raw_path", b"raw_path", "root_path", b"root_path", "route", b"route", "scheme", b"scheme", "server_host", b"server_host", "server_port", b"server_port", "websocket", b"websocket"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -131,10 +135,13 @@ class HttpResponse(_message.Message):
     STATUS_FIELD_NUMBER: _builtins.int
     HEADERS_FIELD_NUMBER: _builtins.int
     BODY_FIELD_NUMBER: _builtins.int
+    COMPLETE_FIELD_NUMBER: _builtins.int
     status: _builtins.int
     """The status code; 0 in messages after the first."""
     body: _builtins.bytes
     """The body, or the next piece of it."""
+    complete: _builtins.bool
+    """Whether the body ends here. The call may go on: with background tasks, which send nothing."""
     @_builtins.property
     def headers(self) -> _containers.RepeatedCompositeFieldContainer[Global___HttpHeader]:
         """The header fields, names in lower case."""
@@ -145,14 +152,117 @@ class HttpResponse(_message.Message):
         status: _builtins.int = ...,
         headers: _abc.Iterable[Global___HttpHeader] | None = ...,
         body: _builtins.bytes = ...,
+        complete: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "headers", b"headers", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "complete", b"complete", "headers", b"headers", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___HttpResponse: _TypeAlias = HttpResponse  # noqa: Y015
+
+@_typing.final
+class WebSocketMessage(_message.Message):
+    """What goes over a WebSocket. To the replica: text and data, at last a close. To the gateway: first an accept, or a
+    close or a response, which both refuse the handshake; then text and data, at last a close.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXT_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    ACCEPT_FIELD_NUMBER: _builtins.int
+    CLOSE_FIELD_NUMBER: _builtins.int
+    RESPONSE_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """A text message."""
+    data: _builtins.bytes
+    """A binary message."""
+    @_builtins.property
+    def accept(self) -> Global___WebSocketAccept:
+        """The handshake is accepted."""
+
+    @_builtins.property
+    def close(self) -> Global___WebSocketClose:
+        """The WebSocket is closed."""
+
+    @_builtins.property
+    def response(self) -> Global___HttpResponse:
+        """The handshake is refused with this response, or a further piece of it."""
+
+    def __init__(
+        self,
+        *,
+        text: _builtins.str = ...,
+        data: _builtins.bytes = ...,
+        accept: Global___WebSocketAccept | None = ...,
+        close: Global___WebSocketClose | None = ...,
+        response: Global___HttpResponse | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["accept", b"accept", "close", b"close", "data", b"data", "kind", b"kind", "response", b"response", "text", b"text"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept", b"accept", "close", b"close", "data", b"data", "kind", b"kind", "response", b"response", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["text", "data", "accept", "close", "response"]  # noqa: Y015
+    _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
+
+Global___WebSocketMessage: _TypeAlias = WebSocketMessage  # noqa: Y015
+
+@_typing.final
+class WebSocketAccept(_message.Message):
+    """The answer to the handshake of a WebSocket."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBPROTOCOL_FIELD_NUMBER: _builtins.int
+    HEADERS_FIELD_NUMBER: _builtins.int
+    subprotocol: _builtins.str
+    """The subprotocol that was chosen among those that the client offered; empty: none."""
+    @_builtins.property
+    def headers(self) -> _containers.RepeatedCompositeFieldContainer[Global___HttpHeader]:
+        """Header fields for the response, names in lower case."""
+
+    def __init__(
+        self,
+        *,
+        subprotocol: _builtins.str = ...,
+        headers: _abc.Iterable[Global___HttpHeader] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["headers", b"headers", "subprotocol", b"subprotocol"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WebSocketAccept: _TypeAlias = WebSocketAccept  # noqa: Y015
+
+@_typing.final
+class WebSocketClose(_message.Message):
+    """The end of a WebSocket."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CODE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    code: _builtins.int
+    """The status code (RFC 6455, 7.4); 0: none was given."""
+    reason: _builtins.str
+    """The reason."""
+    def __init__(
+        self,
+        *,
+        code: _builtins.int = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WebSocketClose: _TypeAlias = WebSocketClose  # noqa: Y015
 
 @_typing.final
 class HttpHeader(_message.Message):

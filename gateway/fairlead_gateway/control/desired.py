@@ -158,6 +158,7 @@ def _code_version(deployment: control_pb2.DeploymentSpec, environment: control_p
         deployment.import_path.encode(),
         deployment.pickled_code,
         deployment.init_arguments,
+        deployment.source_digest.encode(),
         environment.SerializeToString(deterministic=True),
     )
     for part in parts:
