@@ -34,6 +34,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--insecure", action="store_true", help="listen beyond this machine without TLS and a token")
     parser.add_argument("--reuse-port", action="store_true", help="share the ports with other workers")
     parser.add_argument("--owner-pid", type=int, help="a process to end with")
+    parser.add_argument(
+        "--controller-patience",
+        type=float,
+        metavar="SECONDS",
+        default=600.0,
+        help="drain and end after this many seconds without a controller (default: %(default)s)",
+    )
     http = parser.add_argument_group("HTTP")
     http.add_argument(
         "--http-keep-alive-timeout", type=float, metavar="SECONDS", default=HttpLimits().keep_alive_timeout_s
@@ -87,6 +94,7 @@ def parse(argv: list[str] | None, environment: Mapping[str, str]) -> WorkerConfi
         root_path=options.http_root_path,
         reflection=not options.no_grpc_reflection,
         owner_pid=options.owner_pid,
+        patience_s=options.controller_patience,
     )
 
 

@@ -49,6 +49,8 @@ class WorkerConfig:
     """Whether gRPC reflection is there."""
     owner_pid: int | None = None
     """A process to end with; None: none."""
+    patience_s: float = 600.0
+    """Seconds without a controller after which the worker ends."""
     drain_s: float = 20.0
     """Seconds that calls under way may take when the worker ends."""
 
@@ -88,7 +90,7 @@ class Worker:
                 about.http_address = await self._http.start()
             about.trusted_address = await self._grpc.listen_owner(config.socket)
             about.session_address = await self._sessions.listen_owner(str(Path(config.socket).with_suffix(".wire")))
-            watch = Watch(config.controller, self.router.table, self._upstreams, about, self.stop)
+            watch = Watch(config.controller, self.router.table, self._upstreams, about, self.stop, config.patience_s)
             background.append(asyncio.create_task(watch.run()))
             if config.owner_pid is not None:
                 background.append(asyncio.create_task(self._end_with(config.owner_pid)))

@@ -36,7 +36,7 @@ class Lease:
     def __init__(
         self,
         controller: str,
-        hello: replica_pb2.ReplicaHello,
+        hello: Callable[[], replica_pb2.ReplicaHello],
         *,
         on_command: Callable[[replica_pb2.RegisterResponse], None],
         on_abandoned: Callable[[], None],
@@ -45,11 +45,11 @@ class Lease:
     ) -> None:
         """Prepares a lease with the controller at an address.
 
-        ``on_command`` gets what the controller says, ``on_abandoned`` hears when it could not be reached for
-        ``patience_s`` seconds, ``report`` is asked every second; all three on the lease's threads.
+        ``hello`` says at each registration who this is, ``on_command`` gets what the controller says, ``on_abandoned`` hears when it could not be reached for
+        ``patience_s`` seconds, ``report`` is asked every second; all of them on the lease's threads.
         """
         self._controller = controller
-        self._hello = replica_pb2.RegisterRequest(hello=hello)
+        self._hello = hello
         self._ready: replica_pb2.RegisterRequest | None = None
         self._on_command = on_command
         self._on_abandoned = on_abandoned
@@ -114,7 +114,7 @@ class Lease:
         """One registration, until it ends. Whether the controller took it; its loss may also raise RpcError."""
         events: queue.SimpleQueue[replica_pb2.RegisterRequest | None] = queue.SimpleQueue()
         with self._lock:
-            events.put(self._hello)
+            events.put(replica_pb2.RegisterRequest(hello=self._hello()))
             if self._ready is not None:
                 events.put(self._ready)
             if self._closing.is_set():

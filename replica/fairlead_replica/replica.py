@@ -200,12 +200,26 @@ class Replica:
     def _make_lease(self) -> Lease:
         return Lease(
             self._options.controller,
-            replica_pb2.ReplicaHello(replica_id=self._options.replica_id, pid=os.getpid()),
+            self._hello,
             on_command=self._on_command,
             on_abandoned=self._on_abandoned,
             report=self._report,
             patience_s=self._options.patience_s,
         )
+
+    def _hello(self) -> replica_pb2.ReplicaHello:
+        """What a controller that has not started this replica has to know to take it over."""
+        hello = replica_pb2.ReplicaHello(replica_id=self._options.replica_id, pid=os.getpid())
+        if self._assigned.done():
+            assigned = self._assigned.result()
+            hello.running.application = assigned.application
+            hello.running.deployment = assigned.deployment.name
+            hello.running.code_version = assigned.code_version
+            hello.running.settings.CopyFrom(self._settings if self._hosted else assigned.deployment.settings)
+            hello.running.draining = self._stop.done()
+            if self._hosted is not None and self._listener is not None:
+                hello.running.address = self._listener.address
+        return hello
 
     def _report(self) -> replica_pb2.ReplicaReport | None:
         runtime, hooks = self._runtime, self._hooks

@@ -40,32 +40,51 @@ class Watch:
         upstreams: Upstreams,
         about: control_pb2.WatchRequest,
         on_drain: Callable[[], None],
+        patience_s: float = 600.0,
     ) -> None:
-        """``about``: what the worker says of itself; ``on_drain``: called when the controller wants it to end."""
+        """``about``: what the worker says of itself.
+
+        ``on_drain``: called when the controller wants it to end, or there was none for ``patience_s`` seconds.
+        """
         self._controller = controller
         self._table = table
         self._upstreams = upstreams
         self._about = about
         self._on_drain = on_drain
+        self._patience_s = patience_s
 
     async def run(self) -> None:
-        """Runs until cancelled."""
+        """Runs until cancelled, or there is no controller for too long."""
+        loop = asyncio.get_running_loop()
         delay = FIRST_RETRY
+        lost_at = loop.time()
         async with grpc.aio.insecure_channel(self._controller, options=_OPTIONS) as channel:
             stub = control_pb2_grpc.ControlServiceStub(channel)
             while True:
                 call = stub.Watch(wait_for_ready=True)
+                give_up_at = lost_at + self._patience_s
+                heard = False
                 try:
                     self._about.applied_version = 0  # another controller counts anew
-                    await call.write(self._about)
-                    while isinstance(snapshot := await call.read(), control_pb2.WatchResponse):
+                    async with asyncio.timeout_at(give_up_at):
+                        await call.write(self._about)
+                        snapshot = await call.read()
+                    while isinstance(snapshot, control_pb2.WatchResponse):
                         delay = FIRST_RETRY
+                        heard = True
                         await self._apply(snapshot)
                         await call.write(self._about)
+                        snapshot = await call.read()
+                except TimeoutError:
+                    logger.warning("no controller for %.0f s; this worker drains and ends", self._patience_s)
+                    self._on_drain()
+                    return
                 except (grpc.aio.AioRpcError, asyncio.InvalidStateError):  # the latter: written to when it was over
                     logger.debug("the controller is away: %r", call)
                 finally:
                     call.cancel()
+                    if heard:
+                        lost_at = loop.time()
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, LAST_RETRY)
 
