@@ -17,12 +17,12 @@ from fairlead.serve.context import ReplicaContext, set_replica_context
 from fairlead.serve.multiplexing.registry import registry
 from fairlead.v1 import control_pb2, replica_pb2
 from fairlead.wire.link import Link
-from fairlead.wire.local import LocalListener, listen_local
 from fairlead.wire.trust import Trust
 from fairlead_replica import assignment
 from fairlead_replica.hooks import Hooks
 from fairlead_replica.hosting import Hosted, host
 from fairlead_replica.lease import Lease
+from fairlead_replica.listener import Listener, listen, path_of
 from fairlead_replica.runtime import Runtime
 from fairlead_replica.tracebacks import one_line, user_traceback
 
@@ -65,7 +65,7 @@ class Replica:
         self._loop: asyncio.AbstractEventLoop
         self._lease: Lease
         self._settings = control_pb2.DeploymentSettings()
-        self._listener: LocalListener | None = None
+        self._listener: Listener | None = None
         self._runtime: Runtime | None = None
         self._hooks: Hooks | None = None
         self._hosted: Hosted | None = None
@@ -114,7 +114,7 @@ class Replica:
         try:
             assigned = await self._assigned
             hosted = await self._build(assigned)
-            listener = await listen_local(
+            listener = await listen(
                 assigned.socket_path, hosted.runtime.acceptor, links=self._links, on_link=hosted.runtime.opened
             )
             self._listener = listener
@@ -176,7 +176,7 @@ class Replica:
         await self._hang_up(listener)
         await connection.current().aclose()
 
-    async def _hang_up(self, listener: LocalListener) -> None:
+    async def _hang_up(self, listener: Listener) -> None:
         """Gives gateways a moment to take the last answers and to hang up themselves."""
         hanging_up = [asyncio.ensure_future(link.wait_closed()) for link in self._links]
         if hanging_up:
@@ -192,7 +192,7 @@ class Replica:
             self._loop.call_soon_threadsafe(self.stop, f"its owner, process {pid}, is gone", 0.0)
         time.sleep(_OWNER_GRACE_S)
         if self._listener is not None:
-            _unlink(self._assigned.result().socket_path)
+            _unlink(path_of(self._assigned.result().socket_path))
         os._exit(1)
 
     # -- the lease

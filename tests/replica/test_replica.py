@@ -7,6 +7,7 @@ import os
 import pickle
 import shutil
 import signal
+import stat
 import sys
 import tempfile
 from collections.abc import AsyncIterator
@@ -149,6 +150,24 @@ async def test_serves_what_it_was_assigned_and_drains_on_command(setup: Setup) -
         assert await asyncio.wait_for(process.wait(), 10) == 0
         output = await process.stdout.read()  # type: ignore[union-attr]
         assert output.decode().splitlines() == ["constructed", "destroyed"]
+        assert not os.path.exists(setup.socket)
+        await caller.link.close()
+
+
+async def test_sessions_over_grpc(setup: Setup) -> None:
+    setup.assignment.socket_path = f"unix:{setup.socket}"
+    async with serving(setup.controller, setup.address):
+        process = await setup.start()
+        address = (await setup.controller.hear("ready", "failed")).ready.address
+        assert address == f"unix:{setup.socket}"
+        assert stat.S_IMODE(os.stat(setup.socket).st_mode) == 0o600
+        caller = Caller(await dial(address, REPLICA_SESSION))
+        assert await caller.call("greet", "you" * 100_000) == "hello " + "you" * 100_000
+        waiting = caller.open("wait", 0.2)
+        await caller.call("info")
+        setup.controller.command(replica_pb2.RegisterResponse(drain=replica_pb2.ReplicaDrain(timeout_s=10)))
+        assert await waiting.next() == "waited"
+        assert await asyncio.wait_for(process.wait(), 10) == 0
         assert not os.path.exists(setup.socket)
         await caller.link.close()
 

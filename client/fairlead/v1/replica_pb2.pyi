@@ -333,7 +333,9 @@ class ReplicaAssignment(_message.Message):
     route_prefix: _builtins.str
     """The application's route prefix; absent: none."""
     socket_path: _builtins.str
-    """The path of the Unix socket that the replica shall take sessions on."""
+    """Where the replica shall take sessions: "/path", a plain Unix socket, or "unix:/path", the same for the Session
+    method over gRPC, for gateways that have nothing but stubs.
+    """
     code_version: _builtins.str
     """Equal for replicas that need no restart to become one another. The replica repeats it when it registers again."""
     @_builtins.property

@@ -63,7 +63,7 @@ class ReplicaServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Session(self, request_iterator, context):
-        """Carries calls as frames: see session.proto. Served where the launcher gives the replica an address on a network.
+        """Carries calls as frames: see session.proto. Served where the replica is told to listen over gRPC.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

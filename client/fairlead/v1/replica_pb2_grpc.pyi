@@ -39,7 +39,7 @@ class ReplicaServiceStub:
     Register: _grpc.StreamStreamMultiCallable[_replica_pb2.RegisterRequest, _replica_pb2.RegisterResponse]
     """The replica's lease: alive while the stream is. The controller answers with what to run, then with what to change."""
     Session: _grpc.StreamStreamMultiCallable[_replica_pb2.ReplicaServiceSessionRequest, _replica_pb2.ReplicaServiceSessionResponse]
-    """Carries calls as frames: see session.proto. Served where the launcher gives the replica an address on a network."""
+    """Carries calls as frames: see session.proto. Served where the replica is told to listen over gRPC."""
 
 @_typing.type_check_only
 class ReplicaServiceAsyncStub(ReplicaServiceStub):
@@ -52,7 +52,7 @@ class ReplicaServiceAsyncStub(ReplicaServiceStub):
     Register: _aio.StreamStreamMultiCallable[_replica_pb2.RegisterRequest, _replica_pb2.RegisterResponse]  # type: ignore[assignment]
     """The replica's lease: alive while the stream is. The controller answers with what to run, then with what to change."""
     Session: _aio.StreamStreamMultiCallable[_replica_pb2.ReplicaServiceSessionRequest, _replica_pb2.ReplicaServiceSessionResponse]  # type: ignore[assignment]
-    """Carries calls as frames: see session.proto. Served where the launcher gives the replica an address on a network."""
+    """Carries calls as frames: see session.proto. Served where the replica is told to listen over gRPC."""
 
 class ReplicaServiceServicer(metaclass=_abc_1.ABCMeta):
     """Two sides of a replica. Register is served by the controller: the replica's first act is to call it. Session is the
@@ -74,6 +74,6 @@ class ReplicaServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_replica_pb2.ReplicaServiceSessionRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_replica_pb2.ReplicaServiceSessionResponse], _abc.AsyncIterator[_replica_pb2.ReplicaServiceSessionResponse]]:
-        """Carries calls as frames: see session.proto. Served where the launcher gives the replica an address on a network."""
+        """Carries calls as frames: see session.proto. Served where the replica is told to listen over gRPC."""
 
 def add_ReplicaServiceServicer_to_server(servicer: ReplicaServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
