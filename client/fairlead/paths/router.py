@@ -114,6 +114,11 @@ class PathRouter(Generic[T]):
                 yield methods, route, values
 
 
+def check_duplicates(routes: Iterable[Route[T]]) -> None:
+    """Raises DuplicateRouteError, naming both, if two routes take the same method on the same paths."""
+    _taken(routes)
+
+
 def _taken(routes: Iterable[Route[T]]) -> dict[tuple[Shape, str], Route[T]]:
     """Which route has which method on which paths."""
     taken: dict[tuple[Shape, str], Route[T]] = {}

@@ -19,6 +19,7 @@ from fairlead.serve.config import HTTPOptions
 from fairlead.serve.context import get_multiplexed_model_id, get_replica_context, get_request_context
 from fairlead.serve.deployment import Application, Deployment, deployment
 from fairlead.serve.multiplexing import multiplexed
+from fairlead.serve.routes import route
 
 __all__ = [
     "Application",
@@ -34,6 +35,7 @@ __all__ = [
     "get_replica_context",
     "get_request_context",
     "multiplexed",
+    "route",
     "run",
     "run_many",
     "shutdown",

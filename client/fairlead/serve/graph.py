@@ -13,6 +13,7 @@ from fairlead.serve.code import capture_environment, import_path_of, pickled_cod
 from fairlead.serve.deployment import Application, Deployment
 from fairlead.serve.handle import DeploymentHandle, unbound_handle
 from fairlead.serve.interface import interface_of
+from fairlead.serve.routes.description import check_application as check_routes
 from fairlead.serve.sources import source_digest
 from fairlead.serve.validation import check_route_prefix
 from fairlead.v1 import control_pb2
@@ -39,6 +40,7 @@ def application_spec(
     check_route_prefix(route_prefix)
     graph = _Graph(name)
     ingress = graph.add(target)
+    check_routes(graph.specs)
     return control_pb2.ApplicationSpec(
         name=name,
         route_prefix=route_prefix,
@@ -90,13 +92,14 @@ class _Graph:
         name = self._names[id(node)] = unique_name(deployment.name, self._taken)
         spec = control_pb2.DeploymentSpec(name=name, init_arguments=arguments, settings=deployment.to_settings())
         code = deployment.func_or_class
+        interface = interface_of(code)  # before it is pickled: this resolves type hints, which travel with it
         path = code if isinstance(code, str) else import_path_of(code)
         if path is not None:
             spec.import_path = path
         else:
             spec.pickled_code = pickled_code(code)
         spec.source_digest = source_digest(code)
-        if (interface := interface_of(code)) is not None:
+        if interface is not None:
             spec.interface.CopyFrom(interface)
         self.specs.append(spec)
         return name
