@@ -328,6 +328,53 @@ async def test_a_large_result_for_a_slow_caller_is_held_to_a_bound(stage: Stage)
 # -- giving up, and losses
 
 
+def noop() -> None: ...
+
+
+class Unread(Call):
+    """A caller that takes nothing until it is told to."""
+
+    def on_message(self, stream: Stream, payload: bytes, more: bool, last: bool) -> None:
+        self.pieces += 1
+
+
+async def test_who_leaves_a_result_unread_does_not_keep_the_slot(stage: Stage, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(session_door, "UNREAD_AFTER", 0.01)
+    replica = stage.replica()
+    call = Unread().start(stage.caller_link())
+    (await replica.called()).answer(LARGE)
+    outcome = await call.outcome()
+    assert outcome is not None
+    assert "has not read" in outcome.status.message
+    assert await call.reason() == "DEADLINE_EXCEEDED"
+    await until(stage.idle)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_who_reads_slowly_may(stage: Stage, monkeypatch: pytest.MonkeyPatch, stream: bool):
+    """A stream has no limit; for a single result each piece that is read begins the time anew."""
+    monkeypatch.setattr(session_door, "UNREAD_AFTER", 61.5)  # no other timer is of this length
+    started: list[float] = []
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(
+        loop, "call_later", lambda delay, action, *args: started.append(delay) or loop.call_at(loop.time(), noop)
+    )
+    replica = stage.replica()
+    link = stage.caller_link()
+    call = Unread().start(link, stream=stream)
+    seen = await replica.called()
+    seen.send(LARGE)
+    seen.answer(None)
+    while call.ended.done() is False:
+        await settle(20)
+        assert call.stream is not None
+        link.consumed(call.stream, INITIAL_CREDIT)
+    assert await call.outcome() is None
+    timers = started.count(session_door.UNREAD_AFTER)
+    assert timers == 0 if stream else timers > 1
+    await until(stage.idle)
+
+
 async def test_cancelling_reaches_the_replica_and_the_caller_hears_at_once(stage: Stage):
     replica = stage.replica()
     link = stage.caller_link()

@@ -9,14 +9,20 @@ import grpc
 import grpc.aio
 
 from fairlead.v1 import session_pb2
+from fairlead.wire.errors import DeadlineExceededError
 from fairlead.wire.grpc_link import session_handler
 from fairlead.wire.link import Acceptor, Link
 from fairlead.wire.local import LocalListener, listen_local
+from fairlead.wire.outcomes import outcome_of
 from fairlead.wire.session import Stream, cost
 from fairlead.wire.trust import Trust
 from fairlead_gateway.edge.binding import BindError
 from fairlead_gateway.edge.serving import bound_deadline
 from fairlead_gateway.routing.router import Router, StartedCall
+
+UNREAD_AFTER = 60.0
+"""Seconds that a caller may leave the single result of a call unread before the call is given up: it holds a replica's
+slot. Streams may be read as slowly as their readers like."""
 
 
 class SessionDoor:
@@ -109,7 +115,7 @@ class _SessionCall:
     ) -> None:
         stream.owner = self
         self.owed = 0
-        self.downstream = _Answer(stream, self)
+        self.downstream = _Answer(stream, self, patient=header.stream or header.broadcast)
         self.call: StartedCall = _NOT_STARTED
         self.call = router.start(header, payload, self.downstream, trust=trust, more=more, last=last)
         if not last:  # the first piece has gone on: without its credit, what follows could come to a halt
@@ -124,11 +130,13 @@ class _SessionCall:
 
     def on_cancel(self, stream: Stream) -> None:
         """The caller gave up, or is gone."""
+        self.downstream.stop_timer()
         self.call.cancel()
 
     def on_writable(self, stream: Stream) -> None:
         """The caller takes more of the answer."""
         downstream = self.downstream
+        downstream.stop_timer()
         owed, downstream.owed = downstream.owed, 0
         self.call.consumed(owed)
 
@@ -137,24 +145,29 @@ class _SessionCall:
 
 
 class _Answer:
-    """The way back (Downstream)."""
+    """The way back (Downstream). ``patient``: whether the caller may take as long as it likes to read."""
 
-    __slots__ = ("owed", "request", "stream")
+    __slots__ = ("owed", "patient", "request", "stream", "timer")
 
-    def __init__(self, stream: Stream, request: _SessionCall) -> None:
+    def __init__(self, stream: Stream, request: _SessionCall, patient: bool) -> None:
         self.stream = stream
         self.request = request
+        self.patient = patient
         self.owed = 0
+        self.timer: asyncio.TimerHandle | None = None
 
     def on_message(self, payload: bytes, more: bool) -> None:
         """A piece of the answer: its credit is returned when it has gone out."""
         if self.stream.link.send(self.stream, payload, more=more):
             self.request.call.consumed(cost(payload))
-        else:
-            self.owed += cost(payload)
+            return
+        self.owed += cost(payload)
+        if self.timer is None and not self.patient:
+            self.timer = asyncio.get_running_loop().call_later(UNREAD_AFTER, self._give_up)
 
     def on_end(self, outcome: session_pb2.Outcome | None, payload: bytes | None) -> None:
         """The end."""
+        self.stop_timer()
         self.stream.link.end(self.stream, outcome, payload)
 
     def on_writable(self) -> None:
@@ -162,3 +175,15 @@ class _Answer:
         request = self.request
         owed, request.owed = request.owed, 0
         self.stream.link.consumed(self.stream, owed)
+
+    def stop_timer(self) -> None:
+        """The caller has read, or nobody waits for it any more."""
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+
+    def _give_up(self) -> None:
+        self.timer = None
+        error = DeadlineExceededError(f"the caller has not read anything of the result for {UNREAD_AFTER:.0f} s")
+        self.stream.link.end(self.stream, outcome_of(error, trusted=False))
+        self.request.call.cancel()
