@@ -815,6 +815,8 @@ class DeploymentRoutes(_message.Message):
     BACKPRESSURE_RETRY_AFTER_S_FIELD_NUMBER: _builtins.int
     INTERFACE_FIELD_NUMBER: _builtins.int
     AUTOSCALED_FIELD_NUMBER: _builtins.int
+    REQUEST_ROUTER_FIELD_NUMBER: _builtins.int
+    SYS_PATH_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name."""
     max_ongoing_requests: _builtins.int
@@ -837,6 +839,14 @@ class DeploymentRoutes(_message.Message):
     def interface(self) -> Global___DeploymentInterface:
         """What it offers at the doors beyond calls by a method's name; absent: nothing."""
 
+    @_builtins.property
+    def request_router(self) -> Global___RequestRouterSettings:
+        """The user's own choice of replicas; absent: the gateway's."""
+
+    @_builtins.property
+    def sys_path(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Where the request router's code is imported from: entries for sys.path, after the worker's own."""
+
     def __init__(
         self,
         *,
@@ -849,10 +859,12 @@ class DeploymentRoutes(_message.Message):
         backpressure_retry_after_s: _builtins.float | None = ...,
         interface: Global___DeploymentInterface | None = ...,
         autoscaled: _builtins.bool = ...,
+        request_router: Global___RequestRouterSettings | None = ...,
+        sys_path: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_backpressure_retry_after_s", b"_backpressure_retry_after_s", "backpressure_retry_after_s", b"backpressure_retry_after_s", "interface", b"interface"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_backpressure_retry_after_s", b"_backpressure_retry_after_s", "backpressure_retry_after_s", b"backpressure_retry_after_s", "interface", b"interface", "request_router", b"request_router"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_backpressure_retry_after_s", b"_backpressure_retry_after_s", "autoscaled", b"autoscaled", "backpressure_retry_after_s", b"backpressure_retry_after_s", "backpressure_status_code", b"backpressure_status_code", "interface", b"interface", "max_ongoing_requests", b"max_ongoing_requests", "max_queued_requests", b"max_queued_requests", "name", b"name", "replicas", b"replicas", "unavailable_message", b"unavailable_message"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_backpressure_retry_after_s", b"_backpressure_retry_after_s", "autoscaled", b"autoscaled", "backpressure_retry_after_s", b"backpressure_retry_after_s", "backpressure_status_code", b"backpressure_status_code", "interface", b"interface", "max_ongoing_requests", b"max_ongoing_requests", "max_queued_requests", b"max_queued_requests", "name", b"name", "replicas", b"replicas", "request_router", b"request_router", "sys_path", b"sys_path", "unavailable_message", b"unavailable_message"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__backpressure_retry_after_s: _TypeAlias = _typing.Literal["backpressure_retry_after_s"]  # noqa: Y015
     _WhichOneofArgType__backpressure_retry_after_s: _TypeAlias = _typing.Literal["_backpressure_retry_after_s", b"_backpressure_retry_after_s"]  # noqa: Y015
@@ -1269,6 +1281,58 @@ class JsonOptions(_message.Message):
 Global___JsonOptions: _TypeAlias = JsonOptions  # noqa: Y015
 
 @_typing.final
+class RequestRouterSettings(_message.Message):
+    """A class of the user's that chooses the replicas for calls."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IMPORT_PATH_FIELD_NUMBER: _builtins.int
+    PICKLED_CLASS_FIELD_NUMBER: _builtins.int
+    ARGUMENTS_FIELD_NUMBER: _builtins.int
+    STATS_PERIOD_S_FIELD_NUMBER: _builtins.int
+    STATS_TIMEOUT_S_FIELD_NUMBER: _builtins.int
+    INITIAL_BACKOFF_S_FIELD_NUMBER: _builtins.int
+    BACKOFF_MULTIPLIER_FIELD_NUMBER: _builtins.int
+    MAX_BACKOFF_S_FIELD_NUMBER: _builtins.int
+    import_path: _builtins.str
+    """"package.module:name"."""
+    pickled_class: _builtins.bytes
+    """Made by cloudpickle."""
+    arguments: _builtins.bytes
+    """The keyword arguments for its initialize_state: a dict made by cloudpickle. Empty: none."""
+    stats_period_s: _builtins.float
+    """Seconds between two calls of the deployment's record_routing_stats; 0: 10."""
+    stats_timeout_s: _builtins.float
+    """Seconds that one may take; 0: 30."""
+    initial_backoff_s: _builtins.float
+    """Seconds until a call whose replicas are all full is asked about again while others are free; grows with each time."""
+    backoff_multiplier: _builtins.float
+    """By how much."""
+    max_backoff_s: _builtins.float
+    """The most that it grows to, in seconds."""
+    def __init__(
+        self,
+        *,
+        import_path: _builtins.str = ...,
+        pickled_class: _builtins.bytes = ...,
+        arguments: _builtins.bytes = ...,
+        stats_period_s: _builtins.float = ...,
+        stats_timeout_s: _builtins.float = ...,
+        initial_backoff_s: _builtins.float = ...,
+        backoff_multiplier: _builtins.float = ...,
+        max_backoff_s: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "import_path", b"import_path", "pickled_class", b"pickled_class"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "backoff_multiplier", b"backoff_multiplier", "code", b"code", "import_path", b"import_path", "initial_backoff_s", b"initial_backoff_s", "max_backoff_s", b"max_backoff_s", "pickled_class", b"pickled_class", "stats_period_s", b"stats_period_s", "stats_timeout_s", b"stats_timeout_s"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_code: _TypeAlias = _typing.Literal["import_path", "pickled_class"]  # noqa: Y015
+    _WhichOneofArgType_code: _TypeAlias = _typing.Literal["code", b"code"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_code) -> _WhichOneofReturnType_code | None: ...
+
+Global___RequestRouterSettings: _TypeAlias = RequestRouterSettings  # noqa: Y015
+
+@_typing.final
 class DeploymentSettings(_message.Message):
     """How a deployment runs. Values are complete: whoever sends them has filled in the defaults."""
 
@@ -1288,6 +1352,7 @@ class DeploymentSettings(_message.Message):
     AUTOSCALING_FIELD_NUMBER: _builtins.int
     ROLLING_UPDATE_PERCENTAGE_FIELD_NUMBER: _builtins.int
     MAX_SURGE_PERCENT_FIELD_NUMBER: _builtins.int
+    REQUEST_ROUTER_FIELD_NUMBER: _builtins.int
     num_replicas: _builtins.int
     """How many replicas; at least 1."""
     max_ongoing_requests: _builtins.int
@@ -1320,6 +1385,10 @@ class DeploymentSettings(_message.Message):
         many at first.
         """
 
+    @_builtins.property
+    def request_router(self) -> Global___RequestRouterSettings:
+        """The user's own choice of replicas, which gateway workers run; absent: their own."""
+
     def __init__(
         self,
         *,
@@ -1337,10 +1406,11 @@ class DeploymentSettings(_message.Message):
         autoscaling: Global___AutoscalingSettings | None = ...,
         rolling_update_percentage: _builtins.float = ...,
         max_surge_percent: _builtins.float = ...,
+        request_router: Global___RequestRouterSettings | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_backpressure_retry_after_s", b"_backpressure_retry_after_s", "autoscaling", b"autoscaling", "backpressure_retry_after_s", b"backpressure_retry_after_s"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_backpressure_retry_after_s", b"_backpressure_retry_after_s", "autoscaling", b"autoscaling", "backpressure_retry_after_s", b"backpressure_retry_after_s", "request_router", b"request_router"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_backpressure_retry_after_s", b"_backpressure_retry_after_s", "autoscaling", b"autoscaling", "backpressure_retry_after_s", b"backpressure_retry_after_s", "backpressure_status_code", b"backpressure_status_code", "graceful_shutdown_timeout_s", b"graceful_shutdown_timeout_s", "graceful_shutdown_wait_loop_s", b"graceful_shutdown_wait_loop_s", "health_check_period_s", b"health_check_period_s", "health_check_timeout_s", b"health_check_timeout_s", "max_constructor_retry_count", b"max_constructor_retry_count", "max_ongoing_requests", b"max_ongoing_requests", "max_queued_requests", b"max_queued_requests", "max_surge_percent", b"max_surge_percent", "num_replicas", b"num_replicas", "rolling_update_percentage", b"rolling_update_percentage", "user_config", b"user_config"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_backpressure_retry_after_s", b"_backpressure_retry_after_s", "autoscaling", b"autoscaling", "backpressure_retry_after_s", b"backpressure_retry_after_s", "backpressure_status_code", b"backpressure_status_code", "graceful_shutdown_timeout_s", b"graceful_shutdown_timeout_s", "graceful_shutdown_wait_loop_s", b"graceful_shutdown_wait_loop_s", "health_check_period_s", b"health_check_period_s", "health_check_timeout_s", b"health_check_timeout_s", "max_constructor_retry_count", b"max_constructor_retry_count", "max_ongoing_requests", b"max_ongoing_requests", "max_queued_requests", b"max_queued_requests", "max_surge_percent", b"max_surge_percent", "num_replicas", b"num_replicas", "request_router", b"request_router", "rolling_update_percentage", b"rolling_update_percentage", "user_config", b"user_config"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__backpressure_retry_after_s: _TypeAlias = _typing.Literal["backpressure_retry_after_s"]  # noqa: Y015
     _WhichOneofArgType__backpressure_retry_after_s: _TypeAlias = _typing.Literal["_backpressure_retry_after_s", b"_backpressure_retry_after_s"]  # noqa: Y015

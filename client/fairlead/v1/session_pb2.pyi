@@ -391,10 +391,15 @@ class Load(_message.Message):
     ONGOING_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
     MODELS_FIELD_NUMBER: _builtins.int
+    ROUTING_STATS_FIELD_NUMBER: _builtins.int
     ongoing: _builtins.int
     """Calls that it runs now, or holds for a slot."""
     sequence: _builtins.int
     """Grows with every report, so that a late one can be told."""
+    routing_stats: _builtins.bytes
+    """What the deployment's record_routing_stats said last, an object in JSON, where it changed since the last report on
+    this session; absent: it did not, or there is no such method.
+    """
     @_builtins.property
     def models(self) -> Global___LoadedModels:
         """The multiplexed models that the replica has, where they changed since its last report on this session; absent: they
@@ -407,12 +412,15 @@ class Load(_message.Message):
         ongoing: _builtins.int = ...,
         sequence: _builtins.int = ...,
         models: Global___LoadedModels | None = ...,
+        routing_stats: _builtins.bytes | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["models", b"models"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_routing_stats", b"_routing_stats", "models", b"models", "routing_stats", b"routing_stats"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["models", b"models", "ongoing", b"ongoing", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_routing_stats", b"_routing_stats", "models", b"models", "ongoing", b"ongoing", "routing_stats", b"routing_stats", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__routing_stats: _TypeAlias = _typing.Literal["routing_stats"]  # noqa: Y015
+    _WhichOneofArgType__routing_stats: _TypeAlias = _typing.Literal["_routing_stats", b"_routing_stats"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__routing_stats) -> _WhichOneofReturnType__routing_stats | None: ...
 
 Global___Load: _TypeAlias = Load  # noqa: Y015
 
