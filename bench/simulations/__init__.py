@@ -1,0 +1,1 @@
+"""Simulations of decisions that are pure: no processes, and a clock that is a number."""
