@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 import uvloop
 
@@ -19,7 +20,8 @@ from fairlead_gateway.edge.http import HttpLimits
 from fairlead_gateway.worker import Worker, WorkerConfig
 
 BIND_FAILED = 3
-"""The exit status for a port or socket that is not to be had: starting again would not help."""
+"""The exit status for a port or socket that is not to be had: starting again would not help. A file beside the socket
+that ends in ``.failed`` says why."""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -115,7 +117,8 @@ def main() -> None:
     try:
         uvloop.run(serve(config))
     except BindError as error:
-        sys.stderr.write(f"{error}\n")
+        # For whoever started it, to say it once: what is written to stderr ends in its log as well.
+        Path(config.socket).with_suffix(".failed").write_text(f"{error}\n")
         sys.exit(BIND_FAILED)
 
 

@@ -4,7 +4,8 @@ import sqlite3
 
 import pytest
 
-from fairlead_gateway.control.store import FILE, Entry, MemoryStore, SqliteStore, StoreError
+from fairlead_gateway.control.sqlite_store import FILE, SqliteStore
+from fairlead_gateway.control.store import Entry, MemoryStore, StoreError
 
 
 @pytest.fixture(params=["memory", "sqlite"])

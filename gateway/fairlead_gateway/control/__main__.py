@@ -7,145 +7,106 @@ import asyncio
 import logging
 import os
 import shutil
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fairlead.lifetime import PROCESSES, process_ended
-from fairlead.variables import HTTP_KEY_PASSWORD
-from fairlead_gateway.control.controller import Controller, ControllerSettings
-from fairlead_gateway.control.gateways import BIND_FAILED, Door, Doors
+from fairlead.lifetime import PROCESSES
+from fairlead.variables import HTTP_KEY_PASSWORD, TOKEN
+from fairlead_gateway.control.controller import ControllerSettings
+from fairlead_gateway.control.gateways import BIND_FAILED, Door, Doors, OtherOptionsError
 from fairlead_gateway.control.local_launcher import LocalLauncher
-from fairlead_gateway.control.server import make_server
-
-logger = logging.getLogger("fairlead.controller")
-
-_LAST_ANSWERS_S = 0.5
-"""What is still being answered when the instance has ended has that long to go out."""
+from fairlead_gateway.control.ports import Ports
+from fairlead_gateway.control.program import ControllerProgram, Report, Surroundings
+from fairlead_gateway.control.state_lock import StateLockedError
+from fairlead_gateway.control.store import StoreError
+from fairlead_gateway.edge.binding import BindError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a controller until it is told to shut down or its owner has ended; the exit status."""
-    arguments = _parser().parse_args(argv)
+    given = list(sys.argv[1:] if argv is None else argv)
+    cut = given.index("--") if "--" in given else len(given)
+    arguments, instance_options = _parser().parse_known_args(given[:cut])
+    instance_options += given[cut:]
     _set_up_logging(arguments.log_level)
-    report = _Report(arguments.ready_fd)
+    report = Report(arguments.ready_fd)
     # Taken out of the environment that replicas inherit: it is not theirs.
     password = os.environ.pop(HTTP_KEY_PASSWORD, None)
-    settings = ControllerSettings(
-        directory=arguments.directory,
-        doors=Doors(
-            http=None if arguments.no_http else Door(host=arguments.http_host, port=arguments.http_port),
-            grpc=None if arguments.no_grpc else Door(host=arguments.grpc_host, port=arguments.grpc_port),
-            options=tuple(arguments.options),
-        ),
-        owner_pid=arguments.owner_pid,
-        gateway_variables={} if password is None else {HTTP_KEY_PASSWORD: password},
-    )
     try:
-        return asyncio.run(_run(settings, report))
+        make = _standing if arguments.standing else _owned
+        surroundings = make(arguments, instance_options, password)
+    except (StoreError, StateLockedError, OtherOptionsError, BindError, OSError) as error:
+        logging.getLogger("fairlead.controller").info("%s", error)
+        report.say(f"failed {error}", last=True)
+        return BIND_FAILED
+    try:
+        return asyncio.run(_run(surroundings, report))
     finally:
         if arguments.owner_pid is not None:
             shutil.rmtree(arguments.directory, ignore_errors=True)
 
 
-class _Report:
-    """Tells whoever started the controller how far it is: lines on a pipe."""
-
-    def __init__(self, descriptor: int | None) -> None:
-        self._descriptor = descriptor
-
-    def say(self, line: str, *, last: bool = False) -> None:
-        """Writes a line; nobody needs to listen."""
-        if self._descriptor is None:
-            return
-        try:
-            os.write(self._descriptor, f"{line}\n".encode())
-        except OSError:
-            last = True
-        if last:
-            os.close(self._descriptor)
-            self._descriptor = None
+def _owned(arguments: argparse.Namespace, options: list[str], password: str | None) -> Surroundings:
+    """For an instance that ends with its driver."""
+    instance, doors = _instance_options(options)
+    ports = Ports()
+    if instance.gateways > 1:
+        doors = ports.reserve(doors)
+    launcher = LocalLauncher(logging.getLogger("fairlead.output"), arguments.directory / PROCESSES)
+    return Surroundings(settings=_settings(arguments, instance, doors, password), launcher=launcher, ports=ports)
 
 
-class _Program:
-    """One run of the controller."""
+def _standing(arguments: argparse.Namespace, options: list[str], password: str | None) -> Surroundings:
+    """For an instance that outlives its controllers."""
+    # Here, for owned instances to start without SQLite.
+    from fairlead_gateway.control.standing_instance import StandingInstance
 
-    def __init__(self, settings: ControllerSettings, report: _Report) -> None:
-        loop = asyncio.get_running_loop()
-        self._settings = settings
-        self._report = report
-        launcher = LocalLauncher(logging.getLogger("fairlead.output"), settings.directory / PROCESSES)
-        self._controller = Controller(settings, launcher)
-        self._status: asyncio.Future[int] = loop.create_future()
-        self._shutdown: asyncio.Task[None] | None = None
-
-    async def run(self) -> int:
-        """Serves until the instance ends; the exit status."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._on_signal)
-        server = make_server(self._controller, self._stop)
-        # The first decision is to start the gateway worker: it starts while this server does.
-        watchers = [asyncio.create_task(self._decide())]
-        await server.start()
-        self._report.say("listening")
-        watchers += [
-            asyncio.create_task(self._tell_when_ready()),
-            asyncio.create_task(self._fail_with_gateway()),
-            asyncio.create_task(self._end_with_owner()),
-        ]
-        try:
-            return await self._status
-        finally:
-            await self._controller.kill()
-            await server.stop(_LAST_ANSWERS_S)
-            for watcher in watchers:
-                watcher.cancel()
-
-    async def _decide(self) -> None:
-        try:
-            await self._controller.run()
-        except Exception:
-            logger.exception("the controller has a defect and ends")
-            self._end(1)
-
-    async def _tell_when_ready(self) -> None:
-        async for status in self._controller.statuses.changes():
-            if all(gateway.ready for gateway in status.gateways):
-                break
-        self._report.say("ready", last=True)
-
-    async def _fail_with_gateway(self) -> None:
-        message = await self._controller.fatal
-        self._report.say(f"failed {message}", last=True)
-        self._end(BIND_FAILED)
-
-    async def _end_with_owner(self) -> None:
-        if self._settings.owner_pid is not None:
-            await process_ended(self._settings.owner_pid)
-            # Nobody is left to wait for anything.
-            self._end(0)
-
-    async def _stop(self) -> None:
-        if self._shutdown is None:
-            self._shutdown = asyncio.create_task(self._controller.shutdown())
-            self._shutdown.add_done_callback(lambda _: self._end(0))
-        await asyncio.shield(self._shutdown)
-
-    def _on_signal(self) -> None:
-        if self._shutdown is not None:
-            self._end(0)
-            return
-        self._signalled = asyncio.create_task(self._stop())
-
-    def _end(self, status: int) -> None:
-        if not self._status.done():
-            self._status.set_result(status)
+    standing = StandingInstance(arguments.directory)
+    secrets = {"token": os.environ.get(TOKEN, ""), "password": password or ""}
+    options = standing.options(None if arguments.as_before else options, secrets)
+    instance, doors = _instance_options(options)
+    doors = Doors(http=standing.door("http", doors.http), grpc=standing.door("grpc", doors.grpc), options=doors.options)
+    doors = standing.ports.reserve(doors, shared_already=standing.has_gateways)
+    standing.remember(options, secrets, doors.http, doors.grpc)
+    return Surroundings(
+        settings=_settings(arguments, instance, doors, password),
+        launcher=standing.launcher,
+        store=standing.store,
+        found=standing.found,
+        logs=standing.logs,
+        running=standing.launcher.running,
+        forget=standing.forget,
+        ports=standing.ports,
+    )
 
 
-async def _run(settings: ControllerSettings, report: _Report) -> int:
-    return await _Program(settings, report).run()
+async def _run(surroundings: Surroundings, report: Report) -> int:
+    return await ControllerProgram(surroundings, report).run()
+
+
+def _settings(
+    arguments: argparse.Namespace, instance: argparse.Namespace, doors: Doors, password: str | None
+) -> ControllerSettings:
+    return ControllerSettings(
+        directory=arguments.directory,
+        doors=doors,
+        owner_pid=arguments.owner_pid,
+        gateways=instance.gateways,
+        patience_s=instance.controller_patience,
+        gateway_variables={} if password is None else {HTTP_KEY_PASSWORD: password},
+    )
+
+
+def _instance_options(options: list[str]) -> tuple[argparse.Namespace, Doors]:
+    cut = options.index("--") if "--" in options else len(options)
+    values = _instance_parser().parse_args(options[:cut])
+    doors = Doors(
+        http=None if values.no_http else Door(host=values.http_host, port=values.http_port),
+        grpc=None if values.no_grpc else Door(host=values.grpc_host, port=values.grpc_port),
+        options=tuple(options[cut + 1 :]),
+    )
+    return values, doors
 
 
 def _set_up_logging(level: str) -> None:
@@ -164,17 +125,33 @@ def _set_up_logging(level: str) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m fairlead_gateway.control", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m fairlead_gateway.control",
+        description=__doc__,
+        epilog="Further options, those of the instance: --gateways, --http-port and others; see _instance_parser.",
+        allow_abbrev=False,
+    )
     parser.add_argument("--directory", type=Path, required=True, help="holds the sockets; owner-only; must exist")
     parser.add_argument("--owner-pid", type=int, help="end with this process, and remove the directory")
+    parser.add_argument("--standing", action="store_true", help="keep the state in the directory, and outlive crashes")
+    parser.add_argument(
+        "--as-before", action="store_true", help="standing: with the instance options of the last start"
+    )
     parser.add_argument("--ready-fd", type=int, help="write 'listening', then 'ready' or 'failed <why>' to this pipe")
+    parser.add_argument("--log-level", default="warning", choices=["debug", "info", "warning", "error"])
+    return parser
+
+
+def _instance_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m fairlead_gateway.control", allow_abbrev=False)
     parser.add_argument("--http-host", default="127.0.0.1")
     parser.add_argument("--http-port", type=int, default=8000)
     parser.add_argument("--no-http", action="store_true", help="open no HTTP door")
     parser.add_argument("--grpc-host", default="127.0.0.1")
     parser.add_argument("--grpc-port", type=int, default=9000)
     parser.add_argument("--no-grpc", action="store_true", help="open no gRPC door")
-    parser.add_argument("--log-level", default="warning", choices=["debug", "info", "warning", "error"])
+    parser.add_argument("--gateways", type=int, default=1, help="how many gateway workers")
+    parser.add_argument("--controller-patience", type=float, metavar="SECONDS", help="see gateway workers and replicas")
     parser.add_argument("options", nargs="*", metavar="-- OPTIONS", help="options of gateway workers, passed on")
     return parser
 

@@ -26,7 +26,7 @@ from fairlead_gateway.control.actions import (
 )
 from fairlead_gateway.control.adoption import Recovery
 from fairlead_gateway.control.core import LEASE_GRACE_S, Core
-from fairlead_gateway.control.gateways import Doors, GatewaySupervisor
+from fairlead_gateway.control.gateways import BIND_FAILED, Doors, GatewaySupervisor
 from fairlead_gateway.control.latest import Latest
 from fairlead_gateway.control.launcher import Ending, Launcher, Process, Program
 from fairlead_gateway.control.leases import Lease, Leases
@@ -261,7 +261,7 @@ class Controller:
         self._stopping = True
         if not forget:
             self.persistence.freeze()
-        self.core.desired.delete_all()
+        self.core.end()
         self._act()
         async for _ in self.statuses.changes():
             if not self.core.desired.applications and not self.core.observed.replicas:
@@ -416,12 +416,25 @@ class Controller:
         self._recovery.heard(gateway_id)
         self.core.gateway_lost(gateway_id)
         fatal = self.gateways.process_ended(gateway_id, ending.status, time.monotonic())
+        reason = self._failure(gateway_id, ending)
         # Whoever started the instance says so when it is fatal.
         level = logging.INFO if self._stopping or fatal else logging.WARNING
-        logger.log(level, "%s ended with %s", gateway_id, ending.how)
+        logger.log(level, "%s ended with %s%s", gateway_id, ending.how, reason and f": {reason}")
         if fatal and not self.fatal.done():
-            self.fatal.set_result(ending.last_lines[-1] if ending.last_lines else "a gateway worker could not start")
+            self.fatal.set_result(reason or "a gateway worker could not start")
         self._act()
+
+    def _failure(self, gateway_id: str, ending: Ending) -> str:
+        """Why a gateway worker could not open its doors; empty: it could."""
+        if ending.status != BIND_FAILED:
+            return ""
+        path = self.gateways.failure(gateway_id)
+        try:
+            reason = path.read_text().strip()
+            path.unlink()
+        except OSError:
+            return ending.last_lines[-1] if ending.last_lines else ""
+        return reason
 
     def _socket_path(self, replica_id: str) -> Path:
         suffix = replica_id.rpartition("#")[2]

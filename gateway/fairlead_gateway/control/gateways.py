@@ -11,9 +11,13 @@ from fairlead_gateway.control.backoff import CALM_S, Backoff
 from fairlead_gateway.control.observed import GatewayView
 
 BIND_FAILED = 3
-"""The exit status of a gateway worker that could not open its doors; its last line says why."""
+"""The exit status of a gateway worker that could not open its doors; :meth:`GatewaySupervisor.failure` says why."""
 DRAIN_S = 10.0
 """A gateway worker that was told to drain is killed after that."""
+
+
+class OtherOptionsError(Exception):
+    """Workers run with other options than those that were given. One line, which says what to do."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,6 +37,8 @@ class Doors:
     """None: not at all."""
     grpc: Door | None
     """None: not at all."""
+    shared: bool = False
+    """Whether other processes may have the ports open too: other workers, and the controller that holds them."""
     options: tuple[str, ...] = ()
     """More of the workers' command line, as it is: what their doors do beside listening."""
 
@@ -58,7 +64,7 @@ class GatewaySupervisor:
         self.due: float | None = None
         """When to reconcile next if nothing happens before; None: no need."""
         self._directory = directory
-        self._options = doors.options
+        self._options = ("--reuse-port", *doors.options) if doors.shared else doors.options
         self._drain_deadline: float | None = None
         self._workers = {
             name: _Worker(gateway_id=name, http=doors.http, grpc=doors.grpc)
@@ -112,6 +118,10 @@ class GatewaySupervisor:
         """The process of an earlier controller's runs, and has its doors open."""
         self.started(gateway_id, pid, now)
         self._workers[gateway_id].served = True
+
+    def failure(self, gateway_id: str) -> Path:
+        """The file in which a worker that could not open its doors says why."""
+        return self._socket(gateway_id).with_suffix(".failed")
 
     def process_ended(self, gateway_id: str, status: int | None, now: float) -> bool:
         """A worker's process has ended; whether that is for good: it never could open its doors."""

@@ -15,6 +15,8 @@ from pathlib import Path
 DIRECTORY = "logs"
 """The directory of log files in an instance's directory."""
 SUFFIX = ".log"
+CONTROLLER = "controller"
+"""The name of the controller's own file, which whoever starts it opens."""
 LONGEST_BYTES = 10 * 1024 * 1024
 """A longer file is put aside, in place of the one that was put aside before."""
 MOST_FILES = 200
@@ -69,7 +71,7 @@ class LogFiles:
     async def keep_bounded(self, running: dict[int, str]) -> None:
         """Does so every few seconds until cancelled; ``running`` changes meanwhile."""
         while True:
-            await asyncio.to_thread(self._try_to_bound, list(running.values()))
+            await asyncio.to_thread(self._try_to_bound, [CONTROLLER, *running.values()])
             await asyncio.sleep(_PERIOD_S)
 
     def _try_to_bound(self, running: list[str]) -> None:
