@@ -385,6 +385,16 @@ def test_a_removed_deployment_drains_once_the_new_ones_run(world):
     assert world.routes("Model") is None
 
 
+def test_gateways_hear_that_the_whole_instance_ends(world):
+    world.deploy(deployment())
+    world.run_all()
+    assert not world.core.snapshot.ending
+    world.core.end()
+    world.run_all()
+    assert world.core.snapshot.ending
+    assert not world.core.snapshot.drain  # that comes when the applications have gone
+
+
 def test_a_deletion_drains_the_ingress_first(world):
     world.deploy(deployment("Ingress"), deployment("Model"))
     world.run_all()

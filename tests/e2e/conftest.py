@@ -33,7 +33,8 @@ def state_directory() -> Iterator[Path]:
     """A short path, since those of Unix sockets are limited."""
     with tempfile.TemporaryDirectory(prefix="fl-", dir="/tmp") as name, pytest.MonkeyPatch.context() as patch:
         patch.setenv("FAIRLEAD_STATE_DIR", name)
-        patch.delenv("FAIRLEAD_ADDRESS", raising=False)
+        for name_of_another in ("FAIRLEAD_ADDRESS", "FAIRLEAD_TOKEN"):
+            patch.delenv(name_of_another, raising=False)
         yield Path(name)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fairlead.wire.errors import ApplicationNotFoundError, DeploymentNotFoundError
+from fairlead.wire.errors import ApplicationNotFoundError, DeploymentNotFoundError, GatewayDrainingError
 from fairlead_gateway.routing.table import Changes, RouteTable
 from tests.routing.fake_replica import FakeClock, admit, application, routes, snapshot
 
@@ -38,6 +38,20 @@ def test_the_only_application_need_not_be_named(table: RouteTable):
     assert refused.value.message == (
         "Application not set, and there are several. Available applications: 'app', 'second'."
     )
+
+
+def test_what_has_gone_with_the_instance_is_unavailable_not_unknown(table: RouteTable):
+    ending = snapshot(application(routes()))
+    ending.ending = True
+    table.apply(ending)
+    assert table.find("", "") is table.find("app", "Echo")
+    with pytest.raises(GatewayDrainingError, match="shutting down"):
+        table.find("gone", "")
+    ending.ClearField("applications")
+    table.apply(ending)
+    for name in ("", "app"):
+        with pytest.raises(GatewayDrainingError, match="shutting down"):
+            table.find(name, "")
 
 
 def test_an_unknown_name_is_answered_with_what_there_is(table: RouteTable):

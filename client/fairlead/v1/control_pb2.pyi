@@ -729,10 +729,13 @@ class WatchResponse(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     APPLICATIONS_FIELD_NUMBER: _builtins.int
     DRAIN_FIELD_NUMBER: _builtins.int
+    ENDING_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """Grows with each change."""
     drain: _builtins.bool
     """The worker shall drain: report not serving, refuse new calls, finish those under way, and end."""
+    ending: _builtins.bool
+    """The instance is shutting down: what is not routed any more is unavailable, not unknown."""
     @_builtins.property
     def applications(self) -> _containers.RepeatedCompositeFieldContainer[Global___ApplicationRoutes]:
         """The applications."""
@@ -743,10 +746,11 @@ class WatchResponse(_message.Message):
         version: _builtins.int = ...,
         applications: _abc.Iterable[Global___ApplicationRoutes] | None = ...,
         drain: _builtins.bool = ...,
+        ending: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["applications", b"applications", "drain", b"drain", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["applications", b"applications", "drain", b"drain", "ending", b"ending", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -45,6 +45,7 @@ class Core:
         self._random = randomness
         self._gateways = gateways
         self._draining_gateways = False
+        self._ending = False
 
     # What an earlier controller has left.
 
@@ -108,6 +109,11 @@ class Core:
     def delete(self, name: str) -> bool:
         """Takes an application's end as its goal; whether there is one."""
         return self.desired.delete(name)
+
+    def end(self) -> None:
+        """Takes the end of the whole instance as the goal: first that of all applications."""
+        self._ending = True
+        self.desired.delete_all()
 
     def drain_gateways(self) -> None:
         """From the next snapshot on gateway workers are told to drain."""
@@ -326,6 +332,7 @@ class Core:
                 for goal in self.desired.applications.values()
             ],
             drain=self._draining_gateways,
+            ending=self._ending,
         )
         if snapshot != self.snapshot:
             snapshot.version += 1

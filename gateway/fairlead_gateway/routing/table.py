@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from fairlead.v1 import control_pb2
-from fairlead.wire.errors import ApplicationNotFoundError, DeploymentNotFoundError
+from fairlead.wire.errors import ApplicationNotFoundError, DeploymentNotFoundError, GatewayDrainingError
 from fairlead_gateway.routing.deployment import Deployment
 from fairlead_gateway.routing.replica import Replica
 
@@ -42,6 +42,8 @@ class RouteTable:
         self.version = 0
         self.populated = False
         """Whether the controller has described anything yet."""
+        self.ending = False
+        """Whether the instance is shutting down: what has gone is unavailable then, not unknown."""
         self.on_change: list[Callable[[], None]] = []
         """Called after each change."""
         self._clock = clock
@@ -53,6 +55,8 @@ class RouteTable:
         return found if found is not None else self._search(application, deployment)
 
     def _search(self, application: str, deployment: str) -> Deployment:
+        if self.ending and (application or not self.applications) and application not in self.applications:
+            raise GatewayDrainingError("the instance is shutting down; the call did not start")
         if application:
             app = self.applications.get(application)
             if app is None:
@@ -95,6 +99,7 @@ class RouteTable:
                 self._apply_deployment(app, described, changes)
         self._found.clear()
         self.version = snapshot.version
+        self.ending = snapshot.ending
         self.populated = True
         for listener in self.on_change:
             listener()
