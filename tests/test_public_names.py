@@ -26,6 +26,7 @@ PUBLIC: dict[str, set[str]] = {
         "get_multiplexed_model_id",
         "get_replica_context",
         "get_request_context",
+        "ingress",
         "multiplexed",
         "route",
         "run",
@@ -52,6 +53,8 @@ PORTED: dict[str, set[str]] = {
     "fairlead.serve.config": {
         "AggregationFunction",
         "AutoscalingConfig",
+        "AutoscalingContext",
+        "AutoscalingPolicy",
         "BackpressureConfig",
         "HTTPOptions",
         "ProxyLocation",

@@ -13,6 +13,7 @@ from typing import Any
 
 from fairlead.serve.batching.decorator import BatchedStream
 from fairlead.wire.errors import MethodNotFoundError
+from fairlead_replica.asgi import AsgiApplication
 
 DEFAULT_METHOD = "__call__"
 
@@ -45,6 +46,13 @@ class Method:
     def __repr__(self) -> str:
         return f"<Method {self.name!r} {self.kind.value}>"
 
+    def replaced(self, call: Callable[..., Any]) -> Method:
+        """The same method with something around its call that changes nothing of what it is."""
+        method = Method(self.name, call)
+        method.kind = self.kind
+        method.takes_request = self.takes_request
+        return method
+
 
 class UserCallable:
     """What a replica hosts. Its methods may be asked for on any thread."""
@@ -53,6 +61,8 @@ class UserCallable:
         """Wraps an instance of the user's class, or a function, or with ``is_function`` anything that acts as one."""
         self.target = target
         self.is_function = inspect.isroutine(target) if is_function is None else is_function
+        self.asgi: AsgiApplication | None = None
+        """What answers HTTP in its place, if its class has an application for that."""
         self._methods: dict[str, Method] = {}
         self._function = Method(getattr(target, "__name__", DEFAULT_METHOD), target) if self.is_function else None
 
@@ -72,6 +82,10 @@ class UserCallable:
             method = self._find(name or DEFAULT_METHOD)
             self._methods[name] = method
         return method
+
+    def substitute(self, name: str, method: Method) -> None:
+        """Has ``method`` called where the method of that name is asked for. Before the first call."""
+        self._methods[name] = method
 
     def hook(self, name: str) -> Callable[..., Any] | None:
         """A method of the user's that the host itself calls, such as ``reconfigure``; None if there is none."""

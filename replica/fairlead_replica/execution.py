@@ -13,7 +13,7 @@ from fairlead.v1 import session_pb2
 from fairlead.wire.codecs import Codec, codec_of, load_arguments
 from fairlead.wire.errors import DeadlineExceededError
 from fairlead.wire.session import Stream
-from fairlead_replica import http
+from fairlead_replica import asgi, http
 from fairlead_replica.call import Call, Host
 from fairlead_replica.callable import Method, MethodKind
 from fairlead_replica.results import GENERATORS, UNFINISHED, encode, missing_generator, unexpected_generator
@@ -49,32 +49,42 @@ class Execution(Call):
         host = self._host
         header = self.header
         try:
-            self._method = method = host.callable.method(header.method)
-            kind = method.kind
-            if self.http:
-                self._codec = self._answers = codec = http.CODEC
-            else:
-                self._codec = codec = codec_of(header.request_serialization)
-                answers = header.response_serialization
-                self._answers = codec if answers == codec.serialization else codec_of(answers)
-                if not header.stream and (kind is MethodKind.GENERATOR or kind is MethodKind.ASYNC_GENERATOR):
-                    raise unexpected_generator(method)  # known before the call, so refused before it
-            self._dumps = self._answers.dumps
+            self._look_up()
+            self._open_inbound(last)
         except Exception as error:  # looking up a method may run the user's code: a property, or __getattr__
             self._refuse(error)
             return
+        kind = self._method.kind
         self._payload = payload
         self._context = RequestContext(
             header, app_name=host.application, deadline=self._deadline, is_http_request=self.http
         )
-        if not last and not self.http:
-            self._inbound = Inbound(codec, host.loop, max_message=host.max_message)
         if kind is MethodKind.COROUTINE or kind is MethodKind.ASYNC_GENERATOR:
             host.loop.create_task(self._run(), context=host.context.copy())
         else:
             if header.stream or self.http:
                 self._outbox = Outbox(self.stream, host.mailbox)
             host.pool.submit(self._run_in_thread, self._thread_done)
+
+    def _look_up(self) -> None:
+        """Finds the method, and how its arguments and results are encoded. Raises what keeps the call from starting."""
+        header = self.header
+        self._method = method = self._host.callable.method(header.method)
+        kind = method.kind
+        if self.http:
+            self._codec = self._answers = http.CODEC
+        else:
+            self._codec = codec = codec_of(header.request_serialization)
+            answers = header.response_serialization
+            self._answers = codec if answers == codec.serialization else codec_of(answers)
+            if not header.stream and (kind is MethodKind.GENERATOR or kind is MethodKind.ASYNC_GENERATOR):
+                raise unexpected_generator(method)  # known before the call, so refused before it
+        self._dumps = self._answers.dumps
+
+    def _open_inbound(self, last: bool) -> None:
+        """Takes the caller's further messages, if there are any. Raises what keeps the call from starting."""
+        if not last and not self.http:
+            self._inbound = Inbound(self._codec, self._host.loop, max_message=self._host.max_message)
 
     def _arguments(self) -> tuple[Any, dict[str, Any]]:
         """The last step before the user's code. Raises what keeps the call from starting."""
@@ -120,7 +130,7 @@ class Execution(Call):
         if http.is_response(result):
             payload = http.encode_plain_response(result)
             if payload is None:
-                await http.play(result, self._request, self._send)
+                await asgi.play(result, self._request.scope, self._request.receive, self._send)
             return payload
         return self._encode(result)
 

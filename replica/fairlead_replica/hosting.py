@@ -18,9 +18,11 @@ from fairlead.v1 import control_pb2
 from fairlead.wire.errors import FairleadError
 from fairlead.wire.link import Link
 from fairlead_replica import assignment
+from fairlead_replica.asgi import application_of
 from fairlead_replica.callable import UserCallable
 from fairlead_replica.hooks import Hooks
 from fairlead_replica.runtime import Runtime
+from fairlead_replica.typed.services import TypedServices
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +58,9 @@ class Hosted:
                 await asyncio.wait_for(runtime.wait_idle(), LAST_MOMENT_S / 2)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.registry.unload_all(), max(LAST_MOMENT_S / 2, until - time.monotonic()))
+        if runtime.callable.asgi is not None:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(runtime.callable.asgi.stop(), max(LAST_MOMENT_S / 2, until - time.monotonic()))
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.hooks.destroy(), max(LAST_MOMENT_S / 2, until - time.monotonic()))
 
@@ -70,10 +75,12 @@ async def host(
     set_context: Callable[[ReplicaContext], None],
     registry: Registry,
     links: set[Link],
+    interface: control_pb2.DeploymentInterface | None = None,
 ) -> Hosted:
     """Makes the user's class or function ready to be called: constructed, configured, checked.
 
-    ``set_context`` tells the user's code which replica it is. Raises whatever the user's code raises.
+    ``interface``: what it offers at the doors, of which the typed services matter here. ``set_context`` tells the
+    user's code which replica it is. Raises whatever the user's code raises.
     """
     set_context(context)
     if isinstance(code, type):
@@ -81,6 +88,9 @@ async def host(
     else:
         target = UserCallable(code, is_function=True)
     set_context(replace(context, servable_object=target.target))
+    target.asgi = application_of(target.target)
+    if target.asgi is not None:
+        await target.asgi.start()
     hooks = Hooks(target)
     await hooks.reconfigure(assignment.user_config(settings))
     await hooks.check_health(settings.health_check_timeout_s or 30.0)
@@ -92,6 +102,8 @@ async def host(
         max_ongoing_requests=max(1, settings.max_ongoing_requests),
         links=links,
     )
+    if interface is not None and interface.typed_services:
+        runtime.use_services(TypedServices(interface, target))
     announce(target.target)
     runtime.use_models(registry)
     return Hosted(runtime=runtime, hooks=hooks, registry=registry)

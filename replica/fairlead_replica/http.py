@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import orjson
@@ -18,15 +17,10 @@ from fairlead.v1 import http_pb2, session_pb2
 from fairlead.wire.codecs import Codec
 from fairlead.wire.errors import InvalidArgumentsError
 
-logger = logging.getLogger(__name__)
-
 PLAIN = b"text/plain"
 PLAIN_UTF8 = b"text/plain; charset=utf-8"
 JSON = b"application/json"
 JSON_LINES = b"application/x-ndjson"
-
-Send = Callable[[bytes], Awaitable[None]]
-"""Sends one encoded HttpResponse and returns when there is room for the next."""
 
 
 def decode_request(payload: bytes) -> Any:
@@ -35,7 +29,15 @@ def decode_request(payload: bytes) -> Any:
         message = http_pb2.HttpRequest.FromString(payload)
     except Exception as error:  # protobuf raises its own
         raise InvalidArgumentsError(f"the payload is not a HttpRequest: {error}") from error
-    scope = {
+    body = message.body
+    request = (_request_class or _import_request_class())(scope_of(message), Body(body).receive)
+    request._body = body  # what body() would set after a detour through receive()
+    return request
+
+
+def scope_of(message: http_pb2.HttpRequest) -> dict[str, Any]:
+    """The request as an ASGI scope."""
+    return {
         "type": "http",
         # From 2.4 on Starlette's streams end by an error from send and need no task that waits for a disconnect.
         "asgi": {"version": "3.0", "spec_version": "2.4"},
@@ -50,10 +52,6 @@ def decode_request(payload: bytes) -> Any:
         "client": (message.client_host, message.client_port) if message.client_host else None,
         "server": (message.server_host, message.server_port) if message.server_host else None,
     }
-    body = message.body
-    request = (_request_class or _import_request_class())(scope, _Body(body).receive)
-    request._body = body  # what body() would set after a detour through receive()
-    return request
 
 
 _request_class: Callable[..., Any] | None = None
@@ -91,7 +89,7 @@ class _Headers(Sequence[tuple[bytes, bytes]]):
         return iter(self._read())
 
 
-class _Body:
+class Body:
     """ASGI's ``receive`` for a body that is all there."""
 
     __slots__ = ("_body",)
@@ -100,6 +98,7 @@ class _Body:
         self._body: bytes | None = body
 
     async def receive(self) -> dict[str, Any]:
+        """The body, once."""
         body, self._body = self._body, None
         if body is None:  # next would be the disconnect, and that cancels the handler
             await asyncio.get_running_loop().create_future()
@@ -116,9 +115,11 @@ def encode_value(value: Any) -> bytes:
     return encode_response(200, [(b"content-type", content_type), (b"content-length", b"%d" % len(body))], body)
 
 
-def encode_response(status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> bytes:
-    """The first message of a response."""
+def encode_response(status: int, headers: list[tuple[bytes, bytes]], body: bytes, *, complete: bool = False) -> bytes:
+    """The first message of a response. ``complete``: it is the only one, and comes before the end of the call."""
     response = http_pb2.HttpResponse(status=status, body=body)
+    if complete:
+        response.complete = True
     add = response.headers.add
     for name, value in headers:
         add(name=name, value=value)
@@ -175,43 +176,13 @@ def is_response(value: Any) -> bool:
 
 
 def encode_plain_response(response: Any) -> bytes | None:
-    """A Response whose body is all there, without a background task, as one message; None: :func:`play` it."""
+    """A Response whose body is all there, without a background task, as one message; None: it has to be played."""
     from starlette.responses import Response
 
     kind = type(response)
     if kind.__call__ is not Response.__call__ or response.background is not None:
         return None
     return encode_response(response.status_code, response.raw_headers, bytes(response.body))
-
-
-async def play(response: Any, request: Any, send: Send) -> None:
-    """Runs any Response, streams, files and background tasks included; its pieces go to ``send``.
-
-    Raises what the response raises, unless it was complete: a background task that fails is only logged. Cancelling it
-    cancels the response.
-    """
-    head: dict[str, Any] | None = None
-    complete = False
-
-    async def send_message(message: dict[str, Any]) -> None:
-        nonlocal head, complete
-        if message["type"] == "http.response.start":
-            head = message
-            return
-        body = bytes(message.get("body", b""))
-        if head is not None:
-            started, head = head, None
-            await send(encode_response(started["status"], list(started.get("headers", ())), body))
-        elif body:
-            await send(http_pb2.HttpResponse(body=body).SerializeToString())
-        complete = not message.get("more_body", False)
-
-    try:
-        await response(request.scope, request.receive, send_message)
-    except Exception:
-        if not complete:
-            raise
-        logger.exception("what followed a complete response failed")
 
 
 def error_response(error: BaseException) -> bytes | None:

@@ -16,10 +16,16 @@ from fairlead.wire.link import Link
 from fairlead.wire.messages import MAX_MESSAGE
 from fairlead.wire.outcomes import outcome_of
 from fairlead.wire.session import Stream
+from fairlead_replica.asgi_execution import AsgiExecution
 from fairlead_replica.call import Call
 from fairlead_replica.callable import UserCallable
 from fairlead_replica.execution import Execution
 from fairlead_replica.pool import Mailbox, ThreadPool
+from fairlead_replica.typed.execution import TypedExecution
+from fairlead_replica.typed.services import TypedServices
+
+_PROTOBUF = session_pb2.SERIALIZATION_PROTOBUF
+_HTTP = session_pb2.SERIALIZATION_HTTP
 
 MAX_WAITING = 1000
 """Broadcast calls that wait for a slot."""
@@ -70,6 +76,7 @@ class Runtime:
         self._draining = False
         self._idle = asyncio.Event()
         self._sequence = 0
+        self._services: TypedServices | None = None
         self._registry: Registry | None = None
         self.models = ModelSnapshot()
         """The multiplexed models that are loaded and loading."""
@@ -96,6 +103,10 @@ class Runtime:
         self._registry = registry
         registry.listen(self._models_changed)
         self._models_changed()
+
+    def use_services(self, services: TypedServices) -> None:
+        """Serves typed services from now on."""
+        self._services = services
 
     def _models_changed(self) -> None:
         assert self._registry is not None
@@ -134,17 +145,24 @@ class Runtime:
             error = ReplicaDrainingError("the replica is draining; the call did not start")
             stream.link.end(stream, outcome_of(error))
         elif len(self._calls) < self._limit:
-            stream.owner = call = Execution(self, stream, header)
+            stream.owner = call = self._execution(stream, header)
             self._calls.add(call)
             call.begin(payload, more, last)
         elif (header.broadcast or header.reservation_id) and len(self._waiting) < self._max_waiting:
             # A broadcast is for every replica, and a slot was reserved here: neither can go elsewhere, so it waits.
-            stream.owner = call = Execution(self, stream, header, admitted=False)
+            stream.owner = call = self._execution(stream, header, admitted=False)
             self._waiting.append(call)
             call.begin(payload, more, last)
         else:
             stream.link.end(stream, self._busy)
             self._refused.add(stream.link)
+
+    def _execution(self, stream: Stream, header: session_pb2.CallHeader, *, admitted: bool = True) -> Call:
+        if header.request_serialization == _PROTOBUF and self._services is not None:
+            return TypedExecution(self, stream, header, self._services, admitted=admitted)
+        if self.callable.asgi is not None and header.request_serialization == _HTTP:
+            return AsgiExecution(self, stream, header, admitted=admitted)
+        return Execution(self, stream, header, admitted=admitted)
 
     def release(self, call: Call) -> None:
         """The call has ended and gives its slot back; the oldest waiting one gets it."""

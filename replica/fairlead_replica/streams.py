@@ -44,6 +44,9 @@ class Inbound:
         """The next item. Raises InvalidArgumentsError for one that cannot be decoded."""
         while not (payload := await self._reader.get()):
             pass  # no codec makes nothing out of something: an empty last message is only a half-close
+        return self._decoded(payload)
+
+    def _decoded(self, payload: bytes) -> Any:
         try:
             return self._codec.loads(payload)
         except Exception as error:

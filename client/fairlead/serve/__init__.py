@@ -18,6 +18,7 @@ from fairlead.serve.batching import batch
 from fairlead.serve.config import HTTPOptions
 from fairlead.serve.context import get_multiplexed_model_id, get_replica_context, get_request_context
 from fairlead.serve.deployment import Application, Deployment, deployment
+from fairlead.serve.ingress import ingress
 from fairlead.serve.multiplexing import multiplexed
 from fairlead.serve.routes import route
 
@@ -34,6 +35,7 @@ __all__ = [
     "get_multiplexed_model_id",
     "get_replica_context",
     "get_request_context",
+    "ingress",
     "multiplexed",
     "route",
     "run",

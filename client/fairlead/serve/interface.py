@@ -9,10 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from fairlead.serve import ingress
+from fairlead.serve.routes.description import describe_rest, describe_routes
 from fairlead.v1 import control_pb2
 
-_DESCRIBERS: tuple[Callable[[Any, control_pb2.DeploymentInterface], None], ...] = ()
-"""Each looks at a class or function and adds what it finds; raises ValueError or TypeError for what makes no sense."""
+_DESCRIBERS: tuple[Callable[[Any, control_pb2.DeploymentInterface], None], ...] = (
+    ingress.describe,
+    describe_routes,
+    describe_rest,
+)
+"""Each looks at a class or function and adds what it finds; raises ValueError or TypeError for what makes no sense.
+
+``describe_rest`` stands last: it looks at what the others found."""
 
 
 def interface_of(func_or_class: Any) -> control_pb2.DeploymentInterface | None:

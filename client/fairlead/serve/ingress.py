@@ -1,0 +1,113 @@
+"""``@serve.ingress``: a class whose HTTP side is an ASGI application, which runs in the replica beside the instance."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar, overload
+
+from fairlead.serve.deployment import Deployment
+from fairlead.v1 import control_pb2
+
+T = TypeVar("T")
+
+INGRESS = "__fairlead_ingress__"
+"""The attribute of a class that holds its :class:`Ingress`."""
+VIEW = "__fairlead_view__"
+"""The attribute that marks functions of such classes: they need an instance, and run for their own class only."""
+BUILD = "__serve_build_asgi_app__"
+"""The method that makes the application of a class that was given none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ingress:
+    """Where a class's ASGI application comes from."""
+
+    app: Any
+    """The application, a function without parameters that returns it, or None: the instance's ``BUILD`` method."""
+
+    def build(self, instance: Any) -> Any:
+        """The application for an instance. Raises TypeError for what is none."""
+        make = getattr(instance, BUILD) if self.app is None else self.app
+        app = make() if self.app is None or _is_builder(make) else make
+        if not callable(app):
+            raise TypeError(f"an ASGI application must be callable, which {app!r} is not")
+        return app
+
+
+class IngressDecorator:
+    """``@serve.ingress(app)``, waiting for the class."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    @overload
+    def __call__(self, cls: type[T]) -> type[T]: ...
+    @overload
+    def __call__(self, cls: None = None) -> type[Any]: ...
+    def __call__(self, cls: Any = None) -> Any:
+        """The class, marked; without one a new class that has nothing but the application.
+
+        Raises ValueError for what is no class, for a class with a ``__call__``, and where there is no application.
+        """
+        if cls is None:
+
+            class ASGIIngress:
+                """Nothing but an ASGI application."""
+
+            cls = ASGIIngress
+        if isinstance(cls, Deployment):
+            raise ValueError("@serve.ingress must stand below @serve.deployment")  # noqa: TRY004 - as Ray Serve
+        if not isinstance(cls, type):
+            raise ValueError(f"@serve.ingress must be used with a class, not {cls!r}")  # noqa: TRY004
+        if any("__call__" in vars(base) for base in cls.__mro__):
+            raise ValueError(
+                f"the class passed to @serve.ingress may not have a __call__ method: {cls.__qualname__} has"
+            )
+        if self._app is None and not hasattr(cls, BUILD):
+            raise ValueError(f"@serve.ingress() needs an application, or the method {BUILD} in {cls.__qualname__}")
+        for member in (value for base in cls.__mro__[:-1] for value in vars(base).values()):
+            if callable(member) and not isinstance(member, type):
+                with contextlib.suppress(AttributeError, TypeError):
+                    setattr(member, VIEW, True)
+        setattr(cls, INGRESS, Ingress(self._app))
+        return cls
+
+
+def ingress(app: Any = None) -> IngressDecorator:
+    """Has an ASGI application answer the HTTP requests and WebSockets of a class.
+
+    ``app``: a FastAPI application or APIRouter, a Starlette application, any ASGI callable, or a function without
+    parameters that returns one in the replica. Methods of the class that are FastAPI endpoints get the replica's
+    instance as ``self``. Without ``app`` the class has a method ``__serve_build_asgi_app__`` that returns it.
+
+    Raises TypeError for what is none of these.
+    """
+    if app is not None and not callable(app):
+        raise TypeError(f"@serve.ingress takes an ASGI application, not {app!r}; write @serve.ingress(app)")
+    if isinstance(app, type):
+        raise TypeError(f"@serve.ingress takes an ASGI application, not the class {app!r}; write @serve.ingress(app)")
+    return IngressDecorator(app)
+
+
+def describe(func_or_class: Any, interface: control_pb2.DeploymentInterface) -> None:
+    """Says that a deployment answers HTTP by an ASGI application, if it does."""
+    if isinstance(getattr(func_or_class, INGRESS, None), Ingress):
+        interface.asgi = True
+
+
+def ingress_of(instance: Any) -> Ingress | None:
+    """What ``@serve.ingress`` has noted at the class of an instance; None: nothing."""
+    found = getattr(type(instance), INGRESS, None)
+    return found if isinstance(found, Ingress) else None
+
+
+def _is_builder(app: Callable[..., Any]) -> bool:
+    if not inspect.isroutine(app):
+        return False
+    try:
+        return not inspect.signature(app).parameters
+    except (TypeError, ValueError):
+        return False

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+from typing import Any
+
+import cloudpickle
+import pytest
+from fastapi import APIRouter, FastAPI
+
+from fairlead import serve
+from fairlead.serve.ingress import Ingress, ingress_of
+from fairlead.serve.interface import interface_of
+
+
+async def raw(scope: Any, receive: Any, send: Any) -> None: ...
+
+
+def build() -> FastAPI:
+    return FastAPI()
+
+
+@pytest.mark.parametrize("app", [FastAPI(), APIRouter(), raw, build])
+def test_a_class_is_marked(app: Any) -> None:
+    @serve.ingress(app)
+    class Shop:
+        pass
+
+    assert ingress_of(Shop()) == Ingress(app)
+    interface = interface_of(Shop)
+    assert interface is not None
+    assert interface.asgi
+
+
+def test_subclasses_and_pickles_keep_the_mark() -> None:
+    @serve.ingress(raw)
+    class Shop:
+        pass
+
+    class More(Shop):
+        pass
+
+    assert ingress_of(More()) is not None
+    assert ingress_of(cloudpickle.loads(cloudpickle.dumps(Shop))()) is not None
+
+
+def test_the_class_may_be_left_out() -> None:
+    made = serve.ingress(raw)()
+    assert ingress_of(made()) == Ingress(raw)
+    assert serve.deployment(made).bind().deployment.name == "ASGIIngress"
+
+
+def test_a_builder_is_called_and_an_application_is_not() -> None:
+    assert isinstance(Ingress(build).build(None), FastAPI)
+    assert Ingress(raw).build(None) is raw
+    with pytest.raises(TypeError, match="must be callable, which None"):
+        Ingress(lambda: None).build(None)
+
+
+def test_the_class_may_build_it_itself() -> None:
+    @serve.ingress()
+    class Shop:
+        def __serve_build_asgi_app__(self) -> Any:
+            return raw
+
+    ingress = ingress_of(Shop())
+    assert ingress is not None
+    assert ingress.build(Shop()) is raw
+
+
+def test_what_cannot_be() -> None:
+    class Called:
+        def __call__(self) -> None: ...
+
+    class Inherits(Called):
+        pass
+
+    for cls in (Called, Inherits):
+        with pytest.raises(ValueError, match="may not have a __call__"):
+            serve.ingress(raw)(cls)
+    with pytest.raises(ValueError, match="must be used with a class"):
+        serve.ingress(raw)(build)  # type: ignore[type-var]
+    with pytest.raises(ValueError, match=r"below @serve\.deployment"):
+        serve.ingress(raw)(serve.deployment(type("Shop", (), {})))  # type: ignore[type-var]
+    with pytest.raises(ValueError, match="__serve_build_asgi_app__"):
+        serve.ingress()(type("Shop", (), {}))
+    for app in (Called, 5):
+        with pytest.raises(TypeError, match=r"write @serve\.ingress\(app\)"):
+            serve.ingress(app)
+
+
+def test_a_plain_class_is_none() -> None:
+    class Plain:
+        pass
+
+    assert ingress_of(Plain()) is None
+    assert interface_of(Plain) is None
