@@ -139,7 +139,7 @@ def test_auto_replicas():
     assert both.autoscaling_config.max_replicas == 5
     assert given.options(num_replicas=2).autoscaling_config is None
     idle = serve.deployment(autoscaling_config={"min_replicas": 0})(Model)
-    assert idle.config.to_settings().num_replicas == 1
+    assert idle.config.to_settings().num_replicas == 0
 
 
 def test_what_only_ray_has_is_accepted():

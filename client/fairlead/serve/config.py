@@ -6,10 +6,12 @@ Plain dataclasses: the client library does without pydantic.
 from __future__ import annotations
 
 import enum
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
+from fairlead.serve.autoscaling_context import AutoscalingContext
 from fairlead.serve.validation import check_choice, check_integer, check_number, check_optional_number, check_text
 
 
@@ -146,6 +148,27 @@ class AggregationFunction(enum.StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
+class AutoscalingPolicy(Settings):
+    """A function of the user's that decides how many replicas a deployment has."""
+
+    policy_function: str | Callable[..., Any]
+    """Takes an ``AutoscalingContext``, returns a number of replicas, or that and a dictionary for its next call. Or its
+    import path, "package.module:name"."""
+    policy_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    """Further arguments of it, by keyword."""
+
+    def __post_init__(self) -> None:
+        function = self.policy_function
+        if isinstance(function, str):
+            if not all(function.partition(":")):
+                raise ValueError(f"policy_function must be an import path 'package.module:name', not {function!r}")
+        elif not callable(function):
+            raise TypeError(f"policy_function must be a function or its import path, not {type(function).__name__}")
+        if not isinstance(self.policy_kwargs, Mapping):
+            raise TypeError(f"policy_kwargs must be a mapping, not {type(self.policy_kwargs).__name__}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class AutoscalingConfig(Settings):
     """How many replicas a deployment has, by the calls it gets."""
 
@@ -175,8 +198,8 @@ class AutoscalingConfig(Settings):
     """The same for the last replica; None: ``downscale_delay_s``."""
     aggregation_function: AggregationFunction | str = AggregationFunction.MEAN
     """How ongoing calls are condensed."""
-    policy: Any = None
-    """A function that decides instead, or its import path."""
+    policy: AutoscalingPolicy | Mapping[str, Any] | Callable[..., Any] | str | None = None
+    """What decides instead: an ``AutoscalingPolicy``, a function, or its import path. Bounds and delays still count."""
 
     def __post_init__(self) -> None:
         check_integer("min_replicas", self.min_replicas, at_least=0)
@@ -198,6 +221,10 @@ class AutoscalingConfig(Settings):
         check_number("downscale_delay_s", self.downscale_delay_s, at_least=0)
         check_optional_number("downscale_to_zero_delay_s", self.downscale_to_zero_delay_s, at_least=0)
         object.__setattr__(self, "aggregation_function", AggregationFunction(self.aggregation_function))
+        if callable(self.policy) or isinstance(self.policy, str):
+            object.__setattr__(self, "policy", AutoscalingPolicy(policy_function=self.policy))
+        elif self.policy is not None:
+            object.__setattr__(self, "policy", AutoscalingPolicy.of(self.policy))
 
     @property
     def starting_replicas(self) -> int:
@@ -225,28 +252,47 @@ class BackpressureConfig(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class RequestRouterConfig(Settings):
-    """How calls are spread over replicas. Accepted for compatibility: Fairlead wakes on completion and never polls."""
+    """How calls are spread over replicas; see ``fairlead.serve.request_router``."""
 
-    request_router_class: str | Callable[..., Any] | None = None
-    """A router of the user's. None: power of two choices."""
+    request_router_class: str | type | None = None
+    """A ``RequestRouter`` of the user's, or its import path "package.module:Class". None: the gateway's own choice."""
     request_router_kwargs: Mapping[str, Any] = field(default_factory=dict)
-    """What that router is initialized with."""
+    """What its ``initialize_state`` gets."""
     request_routing_stats_period_s: float = 10
-    """Seconds between collections of routing statistics."""
+    """Seconds between two calls of the deployment's ``record_routing_stats``."""
     request_routing_stats_timeout_s: float = 30
-    """Seconds that a collection may take."""
+    """Seconds that one may take."""
     initial_backoff_s: float = 0.025
-    """Not used."""
+    """Seconds until the router is asked again about a call for which what it chose is full, and others are free."""
     backoff_multiplier: float = 2
-    """Not used."""
+    """By how much that grows with each time."""
     max_backoff_s: float = 0.5
-    """Not used."""
+    """The most that it grows to."""
+
+    def __post_init__(self) -> None:
+        chosen = self.request_router_class
+        if isinstance(chosen, str):
+            if not all(chosen.replace(":", ".").rpartition(".")[::2]):
+                raise ValueError(f"request_router_class is a class or 'package.module:Class', not {chosen!r}")
+        elif chosen is not None and not (
+            isinstance(chosen, type) and inspect.iscoroutinefunction(getattr(chosen, "choose_replicas", None))
+        ):
+            raise TypeError(f"request_router_class needs a coroutine choose_replicas; {chosen!r} has none")
+        if not isinstance(self.request_router_kwargs, Mapping):
+            raise TypeError("request_router_kwargs is a dict of keyword arguments")
+        check_number("request_routing_stats_period_s", self.request_routing_stats_period_s, above=0)
+        check_number("request_routing_stats_timeout_s", self.request_routing_stats_timeout_s, above=0)
+        check_number("initial_backoff_s", self.initial_backoff_s, above=0)
+        check_number("backoff_multiplier", self.backoff_multiplier, at_least=1)
+        check_number("max_backoff_s", self.max_backoff_s, above=0)
 
 
 __all__ = [
     "AUTO",
     "AggregationFunction",
     "AutoscalingConfig",
+    "AutoscalingContext",
+    "AutoscalingPolicy",
     "BackpressureConfig",
     "HTTPOptions",
     "ProxyLocation",

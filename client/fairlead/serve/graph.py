@@ -9,8 +9,10 @@ from typing import Any, Protocol
 
 import cloudpickle
 
+from fairlead.serve.autoscaling import autoscaling_settings
 from fairlead.serve.code import capture_environment, import_path_of, pickled_code
 from fairlead.serve.deployment import Application, Deployment
+from fairlead.serve.grpc_services import offer
 from fairlead.serve.handle import DeploymentHandle, unbound_handle
 from fairlead.serve.interface import interface_of
 from fairlead.serve.routes.description import check_application as check_routes
@@ -28,8 +30,11 @@ def application_spec(
     name: str = "default",
     route_prefix: str | None = "/",
     caller: str = "serve.run",
+    services: control_pb2.DeploymentInterface | None = None,
 ) -> control_pb2.ApplicationSpec:
     """The application bound from ``target``: its deployments, each after those that its arguments need.
+
+    ``services``: the typed services of the instance, which the ingress deployment serves if it has their methods.
 
     Raises TypeError if ``target`` was not made by ``.bind()`` (``caller`` names the function in the message) or code or
     arguments cannot be pickled, ValueError for a route prefix that cannot be, FairleadError for an empty name.
@@ -40,6 +45,8 @@ def application_spec(
     check_route_prefix(route_prefix)
     graph = _Graph(name)
     ingress = graph.add(target)
+    if services is not None:
+        offer(services, target.deployment.func_or_class, graph.specs[-1].interface)
     check_routes(graph.specs)
     return control_pb2.ApplicationSpec(
         name=name,
@@ -91,6 +98,8 @@ class _Graph:
         deployment = node.deployment
         name = self._names[id(node)] = unique_name(deployment.name, self._taken)
         spec = control_pb2.DeploymentSpec(name=name, init_arguments=arguments, settings=deployment.to_settings())
+        if deployment.autoscaling_config is not None:
+            spec.settings.autoscaling.CopyFrom(autoscaling_settings(deployment.autoscaling_config))
         code = deployment.func_or_class
         interface = interface_of(code)  # before it is pickled: this resolves type hints, which travel with it
         path = code if isinstance(code, str) else import_path_of(code)

@@ -144,7 +144,7 @@ class DeploymentConfig:
     def to_settings(self, batched: int = 0) -> control_pb2.DeploymentSettings:
         """What the controller is told of a deployment whose batches can hold ``batched`` calls at once."""
         return control_pb2.DeploymentSettings(
-            num_replicas=max(self.num_replicas, 1),
+            num_replicas=self.num_replicas,
             max_ongoing_requests=self.ongoing_limit(batched),
             max_queued_requests=self.max_queued_requests,
             user_config=self._user_config_json(),
@@ -155,6 +155,8 @@ class DeploymentConfig:
             max_constructor_retry_count=self.max_constructor_retry_count,
             backpressure_status_code=self.backpressure_config.status_code,
             backpressure_retry_after_s=self.backpressure_config.retry_after_s,
+            rolling_update_percentage=self.rolling_update_percentage,
+            max_surge_percent=self.max_surge_percent,
         )
 
 

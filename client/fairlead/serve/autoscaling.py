@@ -1,0 +1,46 @@
+"""An ``AutoscalingConfig`` as the controller is told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cloudpickle
+
+from fairlead.serve.code import import_path_of, pickled_code
+from fairlead.serve.config import AggregationFunction, AutoscalingConfig
+from fairlead.v1 import control_pb2
+
+_AGGREGATIONS = {
+    AggregationFunction.MEAN: control_pb2.LOAD_AGGREGATION_MEAN,
+    AggregationFunction.MAX: control_pb2.LOAD_AGGREGATION_MAX,
+    AggregationFunction.MIN: control_pb2.LOAD_AGGREGATION_MIN,
+}
+
+
+def autoscaling_settings(config: AutoscalingConfig) -> control_pb2.AutoscalingSettings:
+    """The settings, complete. Raises TypeError for a policy that cannot be sent to the controller."""
+    down = config.downscale_delay_s
+    to_zero = config.downscale_to_zero_delay_s
+    settings = control_pb2.AutoscalingSettings(
+        min_replicas=config.min_replicas,
+        max_replicas=config.max_replicas,
+        target_ongoing_requests=config.target_ongoing_requests,
+        look_back_period_s=config.look_back_period_s,
+        upscaling_factor=config.smoothing_factor if config.upscaling_factor is None else config.upscaling_factor,
+        downscaling_factor=config.smoothing_factor if config.downscaling_factor is None else config.downscaling_factor,
+        upscale_delay_s=config.upscale_delay_s,
+        downscale_delay_s=down,
+        downscale_to_zero_delay_s=down if to_zero is None else to_zero,
+        aggregation=_AGGREGATIONS[AggregationFunction(config.aggregation_function)],
+    )
+    policy = config.policy
+    if policy is not None:
+        function: Any = policy.policy_function
+        path = function if isinstance(function, str) else import_path_of(function)
+        if path is not None:
+            settings.policy_import_path = path
+        else:
+            settings.pickled_policy = pickled_code(function)
+        if policy.policy_kwargs:
+            settings.policy_arguments = cloudpickle.dumps(dict(policy.policy_kwargs))
+    return settings
