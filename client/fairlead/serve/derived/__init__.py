@@ -1,0 +1,1 @@
+"""Protobuf services derived from the type hints of deployments."""
