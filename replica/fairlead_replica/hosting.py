@@ -21,6 +21,7 @@ from fairlead_replica import assignment
 from fairlead_replica.asgi import application_of
 from fairlead_replica.callable import UserCallable
 from fairlead_replica.hooks import Hooks
+from fairlead_replica.routing_stats import collect_forever
 from fairlead_replica.runtime import Runtime
 from fairlead_replica.typed.services import TypedServices
 
@@ -40,6 +41,8 @@ class Hosted:
     """What the host calls."""
     registry: Registry
     """Its models."""
+    stats: asyncio.Task[None] | None = None
+    """Collects the statistics for request routers; None: there are none."""
 
     async def end(self, timeout_s: float) -> None:
         """Finishes what runs, unloads models, destroys what the user built; cuts short what takes too long.
@@ -47,6 +50,8 @@ class Hosted:
         New calls are refused from now on.
         """
         runtime = self.runtime
+        if self.stats is not None:
+            self.stats.cancel()
         until = time.monotonic() + timeout_s
         runtime.drain()
         try:
@@ -106,7 +111,11 @@ async def host(
         runtime.use_services(TypedServices(interface, target))
     announce(target.target)
     runtime.use_models(registry)
-    return Hosted(runtime=runtime, hooks=hooks, registry=registry)
+    stats = None
+    if hooks.records_routing_stats:
+        collecting = collect_forever(hooks.record_routing_stats, settings, runtime.report_stats)
+        stats = asyncio.get_running_loop().create_task(collecting)
+    return Hosted(runtime=runtime, hooks=hooks, registry=registry, stats=stats)
 
 
 async def _construct(code: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -150,6 +150,7 @@ class Replica:
             set_context=set_replica_context,
             registry=registry,
             links=self._links,
+            interface=spec.interface,
         )
 
     def _use_gateways(self, assigned: replica_pb2.ReplicaAssignment) -> None:

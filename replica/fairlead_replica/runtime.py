@@ -21,6 +21,8 @@ from fairlead_replica.call import Call
 from fairlead_replica.callable import UserCallable
 from fairlead_replica.execution import Execution
 from fairlead_replica.pool import Mailbox, ThreadPool
+from fairlead_replica.routed.bindings import Bindings
+from fairlead_replica.routed.execution import RoutedExecution
 from fairlead_replica.typed.execution import TypedExecution
 from fairlead_replica.typed.services import TypedServices
 
@@ -77,10 +79,12 @@ class Runtime:
         self._idle = asyncio.Event()
         self._sequence = 0
         self._services: TypedServices | None = None
+        self._bindings = Bindings(self.callable.target)
         self._registry: Registry | None = None
         self.models = ModelSnapshot()
         """The multiplexed models that are loaded and loading."""
         self._loaded_models: session_pb2.LoadedModels | None = None
+        self._routing_stats: bytes | None = None
         self._links = set() if links is None else links
         self._busy = self._busy_outcome()
 
@@ -118,13 +122,24 @@ class Runtime:
             for link in self._links:
                 link.report_load()
 
+    def report_stats(self, stats: bytes) -> None:
+        """Tells gateways at once what the user's ``record_routing_stats`` returned, an object in JSON."""
+        self._routing_stats = stats
+        for link in self._links:
+            link.report_load()
+
     def opened(self, link: Link) -> None:
-        """A gateway's link: from now on it carries load reports, the first one at once if there are models."""
+        """A gateway's link: from now on it carries load reports, the first one at once if there is more than load."""
         reported: session_pb2.LoadedModels | None = None
+        stats_reported: bytes | None = None
 
         def load() -> session_pb2.Load:
-            nonlocal reported
+            nonlocal reported, stats_reported
             report = self.load()
+            stats = self._routing_stats
+            if stats is not stats_reported and stats is not None:
+                stats_reported = stats
+                report.routing_stats = stats
             models = self._loaded_models
             if models is not reported and models is not None:
                 reported = models
@@ -132,7 +147,7 @@ class Runtime:
             return report
 
         link.load = load
-        if self._loaded_models is not None:
+        if self._loaded_models is not None or self._routing_stats is not None:
             link.report_load()
 
     def acceptor(self, _context: Any = None) -> Any:
@@ -160,6 +175,8 @@ class Runtime:
     def _execution(self, stream: Stream, header: session_pb2.CallHeader, *, admitted: bool = True) -> Call:
         if header.request_serialization == _PROTOBUF and self._services is not None:
             return TypedExecution(self, stream, header, self._services, admitted=admitted)
+        if header.method and header.request_serialization == _HTTP:
+            return RoutedExecution(self, stream, header, self._bindings, admitted=admitted)
         if self.callable.asgi is not None and header.request_serialization == _HTTP:
             return AsgiExecution(self, stream, header, admitted=admitted)
         return Execution(self, stream, header, admitted=admitted)

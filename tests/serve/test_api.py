@@ -158,10 +158,9 @@ def test_what_cannot_run_is_refused_before_anything_happens():
         api.start(http_options={"prot": 1})
 
 
-def test_options_without_effect_are_named(caplog):
-    with caplog.at_level(logging.WARNING):
-        api.start(grpc_options={"grpc_servicer_functions": ["a.b"]})
-    assert "grpc_options: grpc_servicer_functions has no effect yet" in caplog.text
+def test_a_servicer_function_that_is_none_is_refused():
+    with pytest.raises(ModuleNotFoundError, match="nowhere"):
+        api.start(grpc_options={"grpc_servicer_functions": ["nowhere.add_XServicer_to_server"]})
 
 
 def test_halves_of_tls_are_refused():

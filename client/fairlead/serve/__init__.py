@@ -18,14 +18,17 @@ from fairlead.serve.batching import batch
 from fairlead.serve.config import HTTPOptions
 from fairlead.serve.context import get_multiplexed_model_id, get_replica_context, get_request_context
 from fairlead.serve.deployment import Application, Deployment, deployment
+from fairlead.serve.grpc_services import grpc_service
 from fairlead.serve.ingress import ingress
 from fairlead.serve.multiplexing import multiplexed
 from fairlead.serve.routes import route
+from fairlead.serve.service_sources import JsonOptions
 
 __all__ = [
     "Application",
     "Deployment",
     "HTTPOptions",
+    "JsonOptions",
     "RunTarget",
     "batch",
     "delete",
@@ -35,6 +38,7 @@ __all__ = [
     "get_multiplexed_model_id",
     "get_replica_context",
     "get_request_context",
+    "grpc_service",
     "ingress",
     "multiplexed",
     "route",

@@ -17,14 +17,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from fairlead.serve import connection, context, environment
+from fairlead.serve import connection, context, environment, instance_services
 from fairlead.serve.config import HTTPOptions, ProxyLocation, gRPCOptions
 from fairlead.serve.deployment import Application
+from fairlead.serve.doors import Doors
 from fairlead.serve.graph import application_spec, check_application
 from fairlead.serve.handle import DeploymentHandle
 from fairlead.serve.instance import Instance
 from fairlead.serve.local_instance import LocalInstance, refuse_other_instance
-from fairlead.serve.owned_instance import Doors, OwnedInstance, answers
+from fairlead.serve.owned_instance import OwnedInstance, answers
 from fairlead.serve.progress import Progress
 from fairlead.serve.status import ServeStatus, serve_status
 from fairlead.serve.termination import Terminated, terminable
@@ -149,7 +150,14 @@ def _deploy_all(targets: Sequence[RunTarget], caller: str, *, wait: bool) -> lis
     refuse_other_instance(_current.instance, local=False)
     instance = _found_or_started()
     specs = [
-        application_spec(one.target, name=one.name, route_prefix=one.route_prefix, caller=caller) for one in targets
+        application_spec(
+            one.target,
+            name=one.name,
+            route_prefix=one.route_prefix,
+            caller=caller,
+            services=instance_services.kept(instance.address),
+        )
+        for one in targets
     ]
     with _forgotten_if_it_failed(instance):
         generations = [instance.deploy(spec) for spec in specs]

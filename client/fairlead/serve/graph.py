@@ -15,7 +15,9 @@ from fairlead.serve.deployment import Application, Deployment
 from fairlead.serve.grpc_services import offer
 from fairlead.serve.handle import DeploymentHandle, unbound_handle
 from fairlead.serve.interface import interface_of
+from fairlead.serve.router_settings import router_settings
 from fairlead.serve.routes.description import check_application as check_routes
+from fairlead.serve.routes.description import describe_rest
 from fairlead.serve.sources import source_digest
 from fairlead.serve.validation import check_route_prefix
 from fairlead.v1 import control_pb2
@@ -35,7 +37,6 @@ def application_spec(
     """The application bound from ``target``: its deployments, each after those that its arguments need.
 
     ``services``: the typed services of the instance, which the ingress deployment serves if it has their methods.
-
     Raises TypeError if ``target`` was not made by ``.bind()`` (``caller`` names the function in the message) or code or
     arguments cannot be pickled, ValueError for a route prefix that cannot be, FairleadError for an empty name.
     """
@@ -46,7 +47,9 @@ def application_spec(
     graph = _Graph(name)
     ingress = graph.add(target)
     if services is not None:
-        offer(services, target.deployment.func_or_class, graph.specs[-1].interface)
+        code = target.deployment.func_or_class
+        offer(services, code, graph.specs[-1].interface)
+        describe_rest(code, graph.specs[-1].interface)
     check_routes(graph.specs)
     return control_pb2.ApplicationSpec(
         name=name,
@@ -100,6 +103,8 @@ class _Graph:
         spec = control_pb2.DeploymentSpec(name=name, init_arguments=arguments, settings=deployment.to_settings())
         if deployment.autoscaling_config is not None:
             spec.settings.autoscaling.CopyFrom(autoscaling_settings(deployment.autoscaling_config))
+        if (router := router_settings(deployment.config.request_router_config)) is not None:
+            spec.settings.request_router.CopyFrom(router)
         code = deployment.func_or_class
         interface = interface_of(code)  # before it is pickled: this resolves type hints, which travel with it
         path = code if isinstance(code, str) else import_path_of(code)

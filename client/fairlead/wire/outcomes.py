@@ -168,4 +168,8 @@ def without_secrets(outcome: session_pb2.Outcome) -> session_pb2.Outcome:
     """The outcome as a peer that is not trusted may see it."""
     if not outcome.exception and not outcome.traceback:
         return outcome
-    return session_pb2.Outcome(status=outcome.status)
+    return session_pb2.Outcome(
+        status=outcome.status,
+        trailing_metadata=outcome.trailing_metadata,
+        initial_metadata=outcome.initial_metadata,
+    )

@@ -38,6 +38,8 @@ def check_serialization(serialization: int, trust: Trust) -> None:
     """
     if trust.may_run_code and serialization == session_pb2.SERIALIZATION_HTTP:
         return
+    if serialization == session_pb2.SERIALIZATION_PROTOBUF:
+        return
     codec = codec_of(serialization)
     if codec.runs_code and not trust.may_run_code:
         safe = ", ".join(codec.name for codec in CODECS if not codec.runs_code)

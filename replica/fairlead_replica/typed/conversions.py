@@ -1,0 +1,81 @@
+"""How the messages of a method become what the user's method takes, and what it returns a message.
+
+A service may come with a conversion of its own, such as one derived from type hints: :data:`CONVERTERS` is asked first,
+and what nobody converts passes messages as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.message import Message
+
+from fairlead.v1 import control_pb2
+from fairlead_replica.typed.messages import MessageTypes
+
+
+class Conversion(Protocol):
+    """The conversion of one method. Used by several threads at once."""
+
+    def arguments(self, message: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments for a request. Raises what it likes for bytes that are none: INVALID_ARGUMENT."""
+
+    def item(self, message: bytes) -> Any:
+        """One item of a client stream. Raises as ``arguments``."""
+
+    def dump(self, result: Any) -> bytes:
+        """A result, or an item of one. Raises what it likes for what cannot be one: INTERNAL."""
+
+
+Converter = Callable[
+    [control_pb2.DeploymentInterface, MessageTypes, MethodDescriptor, Callable[..., Any]], Conversion | None
+]
+"""Makes the conversion for a method of a service and the user's callable; None: not one of its services."""
+
+CONVERTERS: list[Converter] = []
+"""Asked in order."""
+
+
+def conversion_of(
+    interface: control_pb2.DeploymentInterface,
+    types: MessageTypes,
+    descriptor: MethodDescriptor,
+    call: Callable[..., Any],
+) -> Conversion:
+    """The conversion of a method."""
+    for converter in CONVERTERS:
+        found = converter(interface, types, descriptor, call)
+        if found is not None:
+            return found
+    return MessageConversion(types.message_class(descriptor.input_type), types.message_class(descriptor.output_type))
+
+
+class MessageConversion:
+    """Messages as they are. A method may return a mapping of the message's fields, too."""
+
+    __slots__ = ("_output", "_output_name", "_parse")
+
+    def __init__(self, input_class: type[Message], output_class: type[Message]) -> None:
+        self._parse: Callable[[bytes], Message] = input_class.FromString
+        self._output = output_class
+        self._output_name = output_class.DESCRIPTOR.full_name
+
+    def arguments(self, message: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """See Conversion."""
+        return (self._parse(message),), {}
+
+    def item(self, message: bytes) -> Any:
+        """See Conversion."""
+        return self._parse(message)
+
+    def dump(self, result: Any) -> bytes:
+        """See Conversion."""
+        if type(result) is not self._output:
+            if isinstance(result, Mapping):
+                result = self._output(**result)
+            elif not isinstance(result, Message) or result.DESCRIPTOR.full_name != self._output_name:
+                raise TypeError(f"the method returns {self._output_name}, or a mapping of its fields")
+        payload: bytes = result.SerializeToString()
+        return payload
