@@ -11,6 +11,7 @@ from pathlib import Path
 from fairlead.lifetime import process_ended
 from fairlead.v1 import control_pb2
 from fairlead_gateway.edge.binding import TcpListener
+from fairlead_gateway.edge.control_relay import ControlRelay
 from fairlead_gateway.edge.grpc_door import GrpcDoor, GrpcLimits
 from fairlead_gateway.edge.http import HttpLimits
 from fairlead_gateway.edge.http_door import HttpDoor
@@ -64,7 +65,11 @@ class Worker:
         self._upstreams = Upstreams()
         self._sessions = SessionDoor(self.router)
         self._grpc = GrpcDoor(
-            self.router, sessions=self._sessions.handler, limits=config.grpc_limits, reflection=config.reflection
+            self.router,
+            sessions=self._sessions.handler,
+            limits=config.grpc_limits,
+            reflection=config.reflection,
+            control=ControlRelay(config.controller),
         )
         self._http = (
             HttpDoor(self.router, config.http, limits=config.http_limits, root_path=config.root_path)

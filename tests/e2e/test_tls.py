@@ -22,7 +22,7 @@ import pytest
 
 from fairlead import serve
 from fairlead.serve import api
-from fairlead.v1 import control_pb2, serving_pb2
+from fairlead.v1 import control_pb2, control_pb2_grpc, serving_pb2
 from tests.certificates import PASSWORD, make_certificates
 from tests.e2e.peers import body, failure, start
 from tests.e2e.trust_app import Guarded
@@ -144,6 +144,36 @@ class TestTokenOverTls:
             (answer,) = start(channel, "Call", target, pickled, metadata=(("authorization", f"Bearer {TOKEN}"),))
         assert pickle.loads(answer.payload.data) == 1j
 
+    def test_deploying_from_elsewhere(self, address: str, run: Run, pki: Path) -> None:
+        program = """
+            import json
+            from fairlead import serve
+
+            @serve.deployment
+            class Remote:
+                def __call__(self, x):
+                    return x + 1
+
+            handle = serve.run(Remote.bind(), name="remote", route_prefix=None)
+            told = [handle.remote(1).result(timeout_s=30), sorted(serve.status().applications)]
+            serve.delete("remote")
+            told.append(sorted(serve.status().applications))
+            try:
+                serve.run(serve.deployment(lambda: None).bind(), name="guarded", route_prefix="no")
+            except ValueError as error:
+                told.append("route_prefix" in str(error))
+            print(json.dumps(told))
+        """
+        told = run(program, ADDRESS=address, TOKEN=TOKEN, TLS_CA=str(pki / "ca.pem"))
+        assert told == [2, ["guarded", "remote"], ["guarded"], True]
+
+    def test_who_proves_nothing_neither_deploys_nor_looks(self, address: str, pki: Path) -> None:
+        credentials = grpc.ssl_channel_credentials((pki / "ca.pem").read_bytes())
+        with grpc.secure_channel(address.removeprefix("https://"), credentials) as channel:
+            with pytest.raises(grpc.RpcError) as refused:
+                control_pb2_grpc.ControlServiceStub(channel).GetStatus(control_pb2.GetStatusRequest(), timeout=30)
+            assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
+
     def test_http(self, gateway: control_pb2.GatewayStatus, pki: Path) -> None:
         url = f"https://localhost:{gateway.http_address.rpartition(':')[2]}"
         context = ssl.create_default_context(cafile=str(pki / "ca.pem"))
@@ -164,6 +194,27 @@ class TestTokenOverTls:
 
 class TestTokenInPlainText:
     token = TOKEN
+
+    def test_nothing_is_deployed_over_it(self, instances: Instances, run: Run) -> None:
+        address = instances.start().grpc_address
+        program = """
+            import json
+            from fairlead import serve
+            try:
+                serve.status()
+            except Exception as error:
+                print(json.dumps([type(error).__name__, str(error)]))
+        """
+        (name, message) = run(program, ADDRESS=address, TOKEN=TOKEN)
+        assert name == "FairleadError"
+        assert "takes nothing but calls" in message
+        with grpc.insecure_channel(address) as channel:
+            stub = control_pb2_grpc.ControlServiceStub(channel)
+            request = control_pb2.DeployRequest()
+            with pytest.raises(grpc.RpcError) as refused:
+                stub.Deploy(request, timeout=30, metadata=(("authorization", f"Bearer {TOKEN}"),))
+        assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
+        assert "TLS with a token" in refused.value.details()
 
     def test_it_lets_in_and_proves_nothing(self, instances: Instances, run: Run) -> None:
         address = instances.start().grpc_address

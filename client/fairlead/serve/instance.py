@@ -38,8 +38,8 @@ class Instance:
     def __init__(self, address: str, owned: OwnedInstance | None = None) -> None:
         """``owned``: set if the instance belongs to this process."""
         self.address = address
-        """The controller's, as gRPC names it: "unix:/path". Or "host:port" or "https://host:port" of a gateway, for
-        handles only."""
+        """The controller's, as gRPC names it: "unix:/path". Or "host:port" or "https://host:port" of a gateway,
+        which passes requests on to its controller where this program has proved who it is."""
         self.owned = owned
         self._connecting = threading.Lock()
         self._channel: grpc.Channel | None = None
@@ -54,13 +54,18 @@ class Instance:
         return self.owned is None or self.owned.alive
 
     @property
+    def remote(self) -> bool:
+        """Whether it is known by a gateway's port only."""
+        return not self.address.startswith("unix:")
+
+    @property
     def controls(self) -> bool:
-        """Whether this is an instance to deploy to and to look at; False: a gateway's port, which takes calls only."""
-        return self.address.startswith("unix:")
+        """Whether this is an instance to deploy to and to look at; False: a gateway's port that takes calls only."""
+        return not self.remote or environment.credentials().trust(self.address).may_run_code
 
     def gateway(self) -> tuple[str, Trust, Credentials]:
         """Where its gateway takes this process's calls, what it is trusted with there, and what to prove to it."""
-        if not self.controls:
+        if self.remote:
             credentials = environment.credentials()
             _warn_of_plain_token(self.address, credentials)
             return self.address, credentials.trust(self.address), credentials
@@ -147,16 +152,26 @@ class Instance:
     def _control(self) -> control_pb2_grpc.ControlServiceStub:
         if not self.controls:
             raise FairleadError(
-                f"{self.address} is a gateway's port, which takes calls only; deploying, status and shutdown go to the "
-                f"controller's Unix socket"
+                f"{self.address} is a gateway's port, and takes nothing but calls from this program; deploying and "
+                f"status go to the controller's Unix socket, or to https://host:port with {environment.TOKEN} or a "
+                f"client certificate"
             )
         with self._connecting:
             if self._stub is None:
                 if self.owned is not None:
                     self.owned.wait_for("listening", _START_S)
-                self._channel = grpc.insecure_channel(self.address, options=_OPTIONS)
+                self._channel = self._connect()
                 self._stub = control_pb2_grpc.ControlServiceStub(self._channel)
             return self._stub
+
+    def _connect(self) -> grpc.Channel:
+        if not self.remote:
+            return grpc.insecure_channel(self.address, options=_OPTIONS)
+        credentials = environment.credentials()
+        secured = credentials.for_channel()
+        if credentials.token is not None:
+            secured = grpc.composite_channel_credentials(secured, grpc.access_token_call_credentials(credentials.token))
+        return grpc.secure_channel(self.address.removeprefix(TLS_SCHEME), secured, options=_OPTIONS)
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:

@@ -102,6 +102,11 @@ class LocalInstance(Instance):
         return f"<LocalInstance {list(self._running)}>"
 
     @property
+    def remote(self) -> bool:
+        """Whether it is known by a gateway's port only: no."""
+        return False
+
+    @property
     def controls(self) -> bool:
         """Whether this is an instance to deploy to and to look at: yes."""
         return True
@@ -249,6 +254,8 @@ def _deployment_routes(deployment: LocalDeployment, replicas: list[Replica]) -> 
     )
     if settings.HasField("backpressure_retry_after_s"):
         routes.backpressure_retry_after_s = settings.backpressure_retry_after_s
+    if settings.HasField("request_router"):
+        routes.request_router.CopyFrom(settings.request_router)
     return routes
 
 

@@ -21,11 +21,14 @@ from fairlead.wire.outcomes import outcome_of
 from fairlead.wire.trust import Trust
 from fairlead_gateway.edge.access import Access
 from fairlead_gateway.edge.binding import BindError, TcpListener, bind, format_address
+from fairlead_gateway.edge.control_relay import ControlRelay
 from fairlead_gateway.edge.gathering import Gathering
 from fairlead_gateway.edge.health import Health
 from fairlead_gateway.edge.reflection import Reflection
 from fairlead_gateway.edge.serving import SERVICE, ServingHandlers
 from fairlead_gateway.edge.status import grpc_status
+from fairlead_gateway.edge.typed.grpc_handlers import TypedHandlers
+from fairlead_gateway.edge.typed.methods import RpcMethods
 from fairlead_gateway.edge.upstream import CallRouter
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
@@ -79,6 +82,8 @@ class GrpcLimits:
 class GrpcDoor:
     """All gRPC listeners of a gateway worker. Belongs to one event loop. ``reflection``: whether that service is there.
 
+    ``methods``: those of typed services, where the worker's doors share them.
+
     ``health`` is updated here from the router's table; draining is the worker's to say, through :meth:`drain`.
     """
 
@@ -89,10 +94,15 @@ class GrpcDoor:
         sessions: SessionHandlers | None = None,
         limits: GrpcLimits | None = None,
         reflection: bool = True,
+        control: ControlRelay | None = None,
+        methods: RpcMethods | None = None,
     ) -> None:
         self.health = Health(always=(SERVICE,))
+        self._methods = methods or RpcMethods(router.table)
+        self._methods.on_change.append(self._describe)
         self._router = router
         self._sessions = sessions
+        self._control = control
         self._limits = limits or GrpcLimits()
         self._gathering = Gathering(router, asyncio.get_running_loop())
         self._reflection = Reflection((serving_pb2.DESCRIPTOR, health_pb2.DESCRIPTOR)) if reflection else None
@@ -101,6 +111,7 @@ class GrpcDoor:
         router.table.on_change.append(self._refresh)
         if router.table.populated:
             self._refresh()
+            self._describe()
 
     def __repr__(self) -> str:
         return f"<GrpcDoor servers={len(self._servers)} {self.health!r}>"
@@ -154,6 +165,8 @@ class GrpcDoor:
         """
         self.health.drain()
         self.health.close()
+        if self._control is not None:
+            await self._control.close()  # whoever watches a status would hold the door
         await asyncio.gather(*(server.stop(grace_s) for server in self._servers))
         self._servers.clear()
         if self._socket_path is not None:
@@ -164,7 +177,12 @@ class GrpcDoor:
             self._socket_path = None
 
     def _refresh(self) -> None:
-        self.health.update({name: app.serving for name, app in self._router.table.applications.items()})
+        applications = self._router.table.applications
+        self.health.update({name: app.serving for name, app in applications.items()}, self._methods.statuses())
+
+    def _describe(self) -> None:
+        if self._reflection is not None:
+            self._reflection.update(self._methods.services.values())
 
     async def _start(self, server: grpc.aio.Server) -> None:
         await server.start()
@@ -178,36 +196,51 @@ class GrpcDoor:
         methods.update(self.health.by_method())
         if self._reflection is not None:
             methods.update(self._reflection.by_method())
+        if self._control is not None:
+            methods.update(self._control.by_method(access.trust))
         if self._sessions is not None:
             methods[_SESSION] = self._sessions(access.trust, longest_us)
+        typed = TypedHandlers(
+            self._router,
+            self._gathering,
+            self._methods,
+            access.trust,
+            limit=self._limits.max_message_bytes,
+            longest_us=longest_us,
+            secret=not access.open,
+        )
         return grpc.aio.server(
-            handlers=(_Methods(methods) if access.open else _GuardedMethods(methods, access),),
+            handlers=(_Methods(methods, typed) if access.open else _GuardedMethods(methods, typed, access),),
             options=self._limits.options(reuse_port),
         )
 
 
 class _Methods(grpc.GenericRpcHandler):
-    """All methods of a listener in one table."""
+    """All methods of a listener: the gateway's own in a table, and those of typed services, which come and go."""
 
-    def __init__(self, methods: dict[str, Handler]) -> None:
+    def __init__(self, methods: dict[str, Handler], typed: TypedHandlers) -> None:
         self._methods = methods
+        self._typed = typed
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Handler | None:
-        return self._methods.get(handler_call_details.method)
+        return self._find(handler_call_details.method)
+
+    def _find(self, path: str) -> Handler | None:
+        return self._methods.get(path) or self._typed.find(path)
 
 
 class _GuardedMethods(_Methods):
     """The same where callers have to present a token."""
 
-    def __init__(self, methods: dict[str, Handler], access: Access) -> None:
-        super().__init__(methods)
+    def __init__(self, methods: dict[str, Handler], typed: TypedHandlers, access: Access) -> None:
+        super().__init__(methods, typed)
         self._access = access
         self._refusal: Handler = grpc.stream_stream_rpc_method_handler(_refuse)
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Handler | None:
         method = handler_call_details.method
         if self._access.admits(handler_call_details.invocation_metadata) or method.startswith(_OPEN_METHODS):
-            return self._methods.get(method)
+            return self._find(method)
         return self._refusal
 
 
