@@ -160,11 +160,11 @@ class Instance:
             if self._stub is None:
                 if self.owned is not None:
                     self.owned.wait_for("listening", _START_S)
-                self._channel = self._connect()
+                self._channel = self._open_channel()
                 self._stub = control_pb2_grpc.ControlServiceStub(self._channel)
             return self._stub
 
-    def _connect(self) -> grpc.Channel:
+    def _open_channel(self) -> grpc.Channel:
         if not self.remote:
             return grpc.insecure_channel(self.address, options=_OPTIONS)
         credentials = environment.credentials()

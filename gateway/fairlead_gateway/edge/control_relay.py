@@ -67,7 +67,7 @@ class ControlRelay:
             await self._channel.close()
             self._channel = None
 
-    def _connection(self) -> grpc.aio.Channel:
+    def _connection(self) -> Any:
         if self._channel is None:
             self._channel = grpc.aio.insecure_channel(self._controller, options=_OPTIONS)
         return self._channel
