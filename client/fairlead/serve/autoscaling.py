@@ -7,7 +7,7 @@ from typing import Any
 import cloudpickle
 
 from fairlead.serve.code import import_path_of, pickled_code
-from fairlead.serve.config import AggregationFunction, AutoscalingConfig
+from fairlead.serve.config import AggregationFunction, AutoscalingConfig, AutoscalingPolicy
 from fairlead.v1 import control_pb2
 
 _AGGREGATIONS = {
@@ -33,8 +33,8 @@ def autoscaling_settings(config: AutoscalingConfig) -> control_pb2.AutoscalingSe
         downscale_to_zero_delay_s=down if to_zero is None else to_zero,
         aggregation=_AGGREGATIONS[AggregationFunction(config.aggregation_function)],
     )
-    policy = config.policy
-    if policy is not None:
+    if config.policy is not None:
+        policy = AutoscalingPolicy.of(config.policy)  # type: ignore[arg-type]  # which it is, once checked
         function: Any = policy.policy_function
         path = function if isinstance(function, str) else import_path_of(function)
         if path is not None:

@@ -27,32 +27,10 @@ class ApplicationRecord(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    @_typing.final
-    class ScaledEntry(_message.Message):
-        DESCRIPTOR: _descriptor.Descriptor
-
-        KEY_FIELD_NUMBER: _builtins.int
-        VALUE_FIELD_NUMBER: _builtins.int
-        key: _builtins.str
-        value: _builtins.int
-        def __init__(
-            self,
-            *,
-            key: _builtins.str = ...,
-            value: _builtins.int = ...,
-        ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
-        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-        def WhichOneof(self, oneof_group: _Never) -> None: ...
-
     SPEC_FIELD_NUMBER: _builtins.int
     GENERATION_FIELD_NUMBER: _builtins.int
     DEPLOYED_TIME_S_FIELD_NUMBER: _builtins.int
     DELETING_FIELD_NUMBER: _builtins.int
-    TRAFFIC_FIELD_NUMBER: _builtins.int
-    SCALED_FIELD_NUMBER: _builtins.int
     generation: _builtins.int
     """Its generation."""
     deployed_time_s: _builtins.float
@@ -63,14 +41,6 @@ class ApplicationRecord(_message.Message):
     def spec(self) -> _control_pb2.ApplicationSpec:
         """What was deployed."""
 
-    @_builtins.property
-    def traffic(self) -> _containers.RepeatedCompositeFieldContainer[_control_pb2.TrafficPolicy]:
-        """How calls to its endpoints are spread."""
-
-    @_builtins.property
-    def scaled(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
-        """How many replicas its deployments have that scale by themselves, by name."""
-
     def __init__(
         self,
         *,
@@ -78,12 +48,10 @@ class ApplicationRecord(_message.Message):
         generation: _builtins.int = ...,
         deployed_time_s: _builtins.float = ...,
         deleting: _builtins.bool = ...,
-        traffic: _abc.Iterable[_control_pb2.TrafficPolicy] | None = ...,
-        scaled: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deleting", b"deleting", "deployed_time_s", b"deployed_time_s", "generation", b"generation", "scaled", b"scaled", "spec", b"spec", "traffic", b"traffic"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deleting", b"deleting", "deployed_time_s", b"deployed_time_s", "generation", b"generation", "spec", b"spec"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -115,11 +83,33 @@ class StandingRecord(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class ScaledEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     ROUTE_PREFIX_FIELD_NUMBER: _builtins.int
     INGRESS_DEPLOYMENT_FIELD_NUMBER: _builtins.int
     SERVING_FIELD_NUMBER: _builtins.int
     RETIRED_FIELD_NUMBER: _builtins.int
     FAILURES_FIELD_NUMBER: _builtins.int
+    TRAFFIC_FIELD_NUMBER: _builtins.int
+    SCALED_FIELD_NUMBER: _builtins.int
     route_prefix: _builtins.str
     """Where it is mounted over HTTP now; absent: nowhere."""
     ingress_deployment: _builtins.str
@@ -134,6 +124,14 @@ class StandingRecord(_message.Message):
     def failures(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Why deployments were given up, by name."""
 
+    @_builtins.property
+    def traffic(self) -> _containers.RepeatedCompositeFieldContainer[_control_pb2.TrafficPolicy]:
+        """How calls to its endpoints are spread."""
+
+    @_builtins.property
+    def scaled(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """How many replicas its deployments have that scale by themselves, by name."""
+
     def __init__(
         self,
         *,
@@ -142,10 +140,12 @@ class StandingRecord(_message.Message):
         serving: _builtins.bool = ...,
         retired: _abc.Iterable[_control_pb2.DeploymentSpec] | None = ...,
         failures: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        traffic: _abc.Iterable[_control_pb2.TrafficPolicy] | None = ...,
+        scaled: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_route_prefix", b"_route_prefix", "route_prefix", b"route_prefix"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_route_prefix", b"_route_prefix", "failures", b"failures", "ingress_deployment", b"ingress_deployment", "retired", b"retired", "route_prefix", b"route_prefix", "serving", b"serving"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_route_prefix", b"_route_prefix", "failures", b"failures", "ingress_deployment", b"ingress_deployment", "retired", b"retired", "route_prefix", b"route_prefix", "scaled", b"scaled", "serving", b"serving", "traffic", b"traffic"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__route_prefix: _TypeAlias = _typing.Literal["route_prefix"]  # noqa: Y015
     _WhichOneofArgType__route_prefix: _TypeAlias = _typing.Literal["_route_prefix", b"_route_prefix"]  # noqa: Y015

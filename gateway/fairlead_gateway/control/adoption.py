@@ -59,6 +59,8 @@ def standing_record(goal: ApplicationGoal, standing: Standing, observed: Observe
         ingress_deployment=standing.ingress,
         serving=standing.serving,
         retired=[deployment.spec for deployment in standing.retired.values()],
+        traffic=standing.traffic.values(),
+        scaled={name: goal.target for name, goal in goal.deployments.items() if goal.scaled is not None},
     )
     for name in goal.deployments:
         progress = observed.progress.get((goal.name, name))
@@ -77,6 +79,7 @@ def standing_of(goal: ApplicationGoal, record: store_pb2.StandingRecord | None) 
         ingress=record.ingress_deployment,
         retired=deployment_goals(before),
         serving=record.serving,
+        traffic={policy.name: policy for policy in record.traffic},
     )
 
 

@@ -88,7 +88,8 @@ class Autoscaler:
         """When it last got more."""
         self.scaled_down_at: float | None = None
         """When it last got fewer."""
-        self._settings = settings
+        self.settings = settings
+        """By which it decides; :meth:`configure` changes them."""
         self._since = now
         self._more_since: float | None = None
         self._wishes: deque[tuple[float, int]] = deque()
@@ -100,19 +101,19 @@ class Autoscaler:
     @property
     def has_policy(self) -> bool:
         """Whether a function of the user's decides."""
-        return self._settings.WhichOneof("policy") is not None
+        return self.settings.WhichOneof("policy") is not None
 
     def configure(self, settings: control_pb2.AutoscalingSettings) -> None:
         """Takes in settings; the bounds count at once."""
-        if settings.WhichOneof("policy") != self._settings.WhichOneof("policy"):
+        if settings.WhichOneof("policy") != self.settings.WhichOneof("policy"):
             self.wish = None
-        self._settings = settings
+        self.settings = settings
         self.target = self._bounded(self.target)
 
     def load(self, now: float) -> float:
         """The calls of the look-back period as one number."""
-        self.window.forget(now - self._settings.look_back_period_s)
-        return self.window.aggregate(now, self._settings.look_back_period_s, self._settings.aggregation)
+        self.window.forget(now - self.settings.look_back_period_s)
+        return self.window.aggregate(now, self.settings.look_back_period_s, self.settings.aggregation)
 
     def decide(self, now: float, running: int) -> int:
         """How many replicas there shall be from now on; ``running`` of them can be called now."""
@@ -120,12 +121,12 @@ class Autoscaler:
         self._remember(now, wanted)
         if wanted > self.target:
             self._more_since = now if self._more_since is None else self._more_since
-            if self.target == 0 or now - self._more_since >= self._settings.upscale_delay_s:
+            if self.target == 0 or now - self._more_since >= self.settings.upscale_delay_s:
                 self.target, self.scaled_up_at, self._more_since = wanted, now, None
             return self.target
         self._more_since = None
         last = self.target == 1
-        delay = self._settings.downscale_to_zero_delay_s if last else self._settings.downscale_delay_s
+        delay = self.settings.downscale_to_zero_delay_s if last else self.settings.downscale_delay_s
         fewer = max(self._most_wanted(now, delay), 0 if last else 1)
         if fewer < self.target:
             self.target, self.scaled_down_at = fewer, now
@@ -137,7 +138,7 @@ class Autoscaler:
         while wishes and wishes[-1][1] <= wanted:
             wishes.pop()
         wishes.append((now, wanted))
-        longest = max(self._settings.downscale_delay_s, self._settings.downscale_to_zero_delay_s)
+        longest = max(self.settings.downscale_delay_s, self.settings.downscale_to_zero_delay_s)
         while wishes[0][0] < now - longest:
             wishes.popleft()
 
@@ -153,10 +154,10 @@ class Autoscaler:
             wanted = self.target if self.wish is None else self.wish
         elif self.target == 0:
             # What wakes a sleeping deployment is there now, whatever the last half minute was like.
-            wanted = wanted_replicas(self._settings, 1, current)
+            wanted = wanted_replicas(self.settings, 1, current)
         else:
-            wanted = wanted_replicas(self._settings, running or self.target, self.load(now))
+            wanted = wanted_replicas(self.settings, running or self.target, self.load(now))
         return self._bounded(max(wanted, 1) if current else wanted)
 
     def _bounded(self, replicas: int) -> int:
-        return max(self._settings.min_replicas, min(replicas, self._settings.max_replicas))
+        return max(self.settings.min_replicas, min(replicas, self.settings.max_replicas))

@@ -32,7 +32,9 @@ from fairlead_gateway.control.launcher import Ending, Launcher, Process, Program
 from fairlead_gateway.control.leases import Lease, Leases
 from fairlead_gateway.control.observed import GatewayView
 from fairlead_gateway.control.persistence import Persistence
+from fairlead_gateway.control.processor_time import processor_time
 from fairlead_gateway.control.statuses import instance_status
+from fairlead_gateway.control.stopping import ACKNOWLEDGEMENT_S
 from fairlead_gateway.control.store import MemoryStore, Store
 
 logger = logging.getLogger("fairlead.controller")
@@ -81,7 +83,11 @@ class Controller:
         """``store``: None: the instance ends with its driver. Raises StoreError."""
         self.settings = settings
         self.persistence = Persistence(store or MemoryStore())
-        self.core = Core(randomness=random.Random(), gateways=settings.gateways)  # noqa: S311 - names, not secrets
+        self.core = Core(
+            randomness=random.Random(),  # noqa: S311 - names, not secrets
+            gateways=settings.gateways,
+            processor_time=processor_time,
+        )
         self.gateways = GatewaySupervisor(directory=settings.directory, doors=settings.doors, count=settings.gateways)
         self.persistence.restore(self.core)
         self.leases = Leases()
@@ -93,6 +99,7 @@ class Controller:
         )
         self.snapshots = Latest(self.core.snapshot)
         self.statuses = Latest(self._status())
+        self._applied: Latest[int | None] = Latest(None)
         self.fatal: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         """Settled with one line when the instance cannot run, because a gateway worker cannot open its doors."""
         self._launcher = launcher
@@ -158,6 +165,20 @@ class Controller:
                 one.settings.num_replicas = num_replicas
         return self.deploy(spec)
 
+    async def set_traffic(self, application: str, policy: control_pb2.TrafficPolicy) -> None:
+        """Spreads an endpoint's calls; returns when gateway workers do so. Raises FairleadError."""
+        self.core.set_traffic(application, policy)
+        logger.info("traffic of %r in application %r: %s", policy.name, application, _described(policy))
+        self._act()
+        version = self.core.snapshot.version
+        try:
+            async with asyncio.timeout(ACKNOWLEDGEMENT_S):
+                async for applied in self._applied.changes():
+                    if applied is None or applied >= version:
+                        return
+        except TimeoutError:
+            logger.warning("not all gateway workers have answered; they are told when they come back")
+
     def take_lease(self, hello: replica_pb2.ReplicaHello) -> replica_pb2.ReplicaAssignment | None:
         """A replica has called; what it shall run, None if it runs already and only has to hear what changes.
 
@@ -193,9 +214,10 @@ class Controller:
     def lease_event(self, replica_id: str, request: replica_pb2.RegisterRequest) -> None:
         """A replica has said something on its lease."""
         now = time.monotonic()
+        returned = self.core.replica_heard(replica_id, now)
         match request.WhichOneof("event"):
             case "report":
-                if not self.core.replica_reported(replica_id, request.report):
+                if not self.core.replica_reported(replica_id, request.report) and not returned:
                     return
             case "ready":
                 self.core.replica_ready(replica_id, request.ready.address, now)
@@ -224,6 +246,11 @@ class Controller:
         self.core.gateway_said(view)
         self.gateways.said(view)
         self._act()
+
+    def gateway_loads(self, request: control_pb2.WatchRequest) -> None:
+        """A gateway worker tells the calls that it has."""
+        if self.core.gateway_loads(request.gateway_id, request.loads, time.monotonic()):
+            self._act()
 
     def gateway_lost(self, gateway_id: str, pid: int) -> None:
         """A gateway worker's watch has ended."""
@@ -296,6 +323,7 @@ class Controller:
             self._perform(action)
         self.persistence.follow(self.core)
         self.statuses.set(self._status())
+        self._applied.set(min((view.applied_version for view in self.core.observed.gateways.values()), default=None))
 
     def _end_recovery(self) -> None:
         if self.recovered.is_set():
@@ -445,3 +473,10 @@ class Controller:
         owner, patience = self.settings.owner_pid, self.settings.patience_s
         arguments = () if owner is None else ("--owner-pid", str(owner))
         return arguments if patience is None else (*arguments, "--controller-patience", str(patience))
+
+
+def _described(policy: control_pb2.TrafficPolicy) -> str:
+    shares = [(share, "") for share in policy.backends] + [(share, " as a shadow") for share in policy.shadows]
+    return (
+        ", ".join(f"{one.share:.1%} to {one.application}/{one.deployment}{how}" for one, how in shares) or "not spread"
+    )

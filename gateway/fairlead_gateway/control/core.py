@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import random
 import string
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from fairlead.v1 import control_pb2, replica_pb2, store_pb2
 from fairlead.wire.errors import FairleadError
@@ -23,9 +24,12 @@ from fairlead_gateway.control.backoff import CALM_S
 from fairlead_gateway.control.desired import ApplicationGoal, DeploymentGoal, DesiredState
 from fairlead_gateway.control.observed import GatewayView, ObservedState, Phase, Progress, Replica
 from fairlead_gateway.control.rollout import kind_of_change, plan
+from fairlead_gateway.control.scaling import TICK_S, Scaling, carried_over
+from fairlead_gateway.control.silence import LOOK_S, Listener, heard
 from fairlead_gateway.control.snapshot import application_routes
-from fairlead_gateway.control.standing import Standing, is_complete
+from fairlead_gateway.control.standing import Standing, is_complete, is_settled
 from fairlead_gateway.control.stopping import EXIT_GRACE_S, advance_stop, begin_stop, note_drained
+from fairlead_gateway.control.traffic import checked_policy
 
 LEASE_GRACE_S = 10.0
 """A process whose lease was lost has that long to end or to take it up again."""
@@ -34,14 +38,23 @@ LEASE_GRACE_S = 10.0
 class Core:
     """The state of one instance's applications. Times are seconds of one monotonic clock."""
 
-    def __init__(self, *, randomness: random.Random, gateways: int) -> None:
+    def __init__(
+        self,
+        *,
+        randomness: random.Random,
+        gateways: int,
+        processor_time: Callable[[int], float | None] = lambda pid: None,
+    ) -> None:
+        """``processor_time``: seconds that the process with an id has used; None: not to be found out."""
         self.desired = DesiredState()
         self.observed = ObservedState()
         self.standings: dict[str, Standing] = {}
+        self.scaling = Scaling()
         self.snapshot = control_pb2.WatchResponse(version=1)
         """The last one published."""
         self.due: float | None = None
         """When to reconcile next if nothing happens before; None: no need."""
+        self._listener = Listener(processor_time)
         self._random = randomness
         self._gateways = gateways
         self._draining_gateways = False
@@ -64,6 +77,9 @@ class Core:
             record = standings.get(goal.name)
             self.desired.applications[goal.name] = goal
             self.standings[goal.name] = standing_of(goal, record)
+            for name, count in ({} if record is None else record.scaled).items():
+                if name in goal.deployments:
+                    goal.deployments[name] = replace(goal.deployments[name], scaled=count)
             failures = {} if record is None else dict(record.failures)
             for deployment in goal.deployments.values():
                 self.observed.progress[goal.name, deployment.name] = progress_of(goal, deployment, failures)
@@ -92,8 +108,9 @@ class Core:
         before = self.desired.applications.get(spec.name)
         known = {} if before is None else before.deployments
         goal = self.desired.deploy(spec, now)
-        for deployment in goal.deployments.values():
-            self._renew_progress(deployment, known.get(deployment.name), goal.generation)
+        for name, deployment in goal.deployments.items():
+            goal.deployments[name] = deployment = carried_over(deployment, known.get(name))
+            self._renew_progress(deployment, known.get(name), goal.generation)
         standing = self.standings.get(spec.name)
         if standing is None:
             self.standings[spec.name] = Standing(route_prefix=goal.route_prefix, ingress=spec.ingress_deployment)
@@ -109,6 +126,15 @@ class Core:
     def delete(self, name: str) -> bool:
         """Takes an application's end as its goal; whether there is one."""
         return self.desired.delete(name)
+
+    def set_traffic(self, application: str, policy: control_pb2.TrafficPolicy) -> None:
+        """Takes how an endpoint's calls shall be spread, in the place of what was said before. Raises FairleadError."""
+        policy = checked_policy(application, policy, self.desired.applications)
+        traffic = self.standings[application].traffic
+        if policy.backends:
+            traffic[policy.name] = policy
+        else:
+            traffic.pop(policy.name, None)
 
     def end(self) -> None:
         """Takes the end of the whole instance as the goal: first that of all applications."""
@@ -151,6 +177,12 @@ class Core:
         if replica := self.observed.replicas.get(replica_id):
             replica.leased = True
             replica.lease_lost_at = None
+            replica.heard_at = None
+
+    def replica_heard(self, replica_id: str, now: float) -> bool:
+        """The replica has said anything at all; whether it was taken for frozen."""
+        replica = self.observed.replicas.get(replica_id)
+        return replica is not None and heard(replica, now)
 
     def lease_lost(self, replica_id: str, now: float) -> None:
         """The lease stream has ended."""
@@ -209,6 +241,7 @@ class Core:
         progress = self._progress_of(replica)
         if traceback and progress is not None:
             progress.failed = True
+            progress.trigger = control_pb2.DEPLOYMENT_TRIGGER_REPLICA_STARTUP_FAILED
             progress.message = f"Replica {replica_id} could not be reconfigured:\n{traceback}"
 
     def process_ended(self, replica_id: str, description: str, now: float) -> None:
@@ -230,6 +263,11 @@ class Core:
     def gateway_lost(self, gateway_id: str) -> None:
         """A gateway worker's watch has ended."""
         self.observed.gateways.pop(gateway_id, None)
+        self.scaling.lost(gateway_id)
+
+    def gateway_loads(self, gateway_id: str, loads: Iterable[control_pb2.DeploymentLoad], now: float) -> bool:
+        """A gateway worker tells its calls; whether that cannot wait for the next decision."""
+        return self.scaling.note(gateway_id, loads, now)
 
     # Deciding.
 
@@ -237,6 +275,7 @@ class Core:
         """Decides what to do now. Deciding twice without an event in between decides nothing the second time."""
         actions: list[Action] = []
         self.due = None
+        self._listen(now)
         for goal in list(self.desired.applications.values()):
             if goal.deleting:
                 self._plan_deletion(goal, now)
@@ -265,9 +304,8 @@ class Core:
         for deployment in goal.deployments.values():
             progress = self.observed.progress[goal.name, deployment.name]
             if is_complete(deployment, progress, self.observed):
-                progress.reached = True
-                progress.message = ""
-            else:
+                progress.complete()
+            elif not is_settled(deployment, progress, self.observed):
                 complete = False
         if complete:
             standing.serving = True
@@ -285,11 +323,12 @@ class Core:
     ) -> None:
         progress = self.observed.progress[goal.name, deployment.name]
         replicas = self.observed.replicas_of(goal.name, deployment.name)
+        deployment = self._rescale(goal, deployment, progress, replicas, now)
         step = plan(deployment, progress, replicas, now)
         for replica, reason in step.stop:
             begin_stop(replica, now, reason)
             if replica.failed_health_checks:
-                progress.message = f"Replica {replica.replica_id} {reason}"
+                progress.unhealthy(f"Replica {replica.replica_id} {reason}")
         for replica in step.reconfigure:
             replica.settings = deployment.spec.settings
             replica.reconfiguring = True
@@ -299,8 +338,38 @@ class Core:
             actions.append(StartReplica(replica_id=replica.replica_id, environment=goal.spec.environment))
         self._remember(step.not_before)
 
+    def _rescale(
+        self, goal: ApplicationGoal, before: DeploymentGoal, progress: Progress, replicas: list[Replica], now: float
+    ) -> DeploymentGoal:
+        """The deployment with as many replicas as its calls ask for."""
+        if progress.failed:
+            return before
+        running = sum(replica.phase is Phase.RUNNING for replica in replicas)
+        goal.deployments[before.name] = after = self.scaling.decide(before, running, now)
+        if after.target != before.target:
+            progress.scale(up=after.target > before.target)
+        return after
+
+    def _listen(self, now: float) -> None:
+        """Looks for frozen replicas."""
+        replicas = self.observed.replicas.values()
+        for replica in self._listener.look(replicas, now):
+            self._note_crash(replica, f"Replica {replica.replica_id} was frozen for too long; it is replaced", now)
+            begin_stop(replica, now, "it was frozen for too long", 0.0)
+        for replica in replicas:
+            if replica.silent and replica.phase is Phase.RUNNING and (progress := self._progress_of(replica)):
+                progress.unhealthy(
+                    f"Replica {replica.replica_id} (process {replica.pid}) gives no sign of life and gets no calls: it "
+                    "may be stopped, swapped out or deadlocked"
+                )
+        if self.scaling:
+            self._remember(now + TICK_S)
+        if any(replica.phase is Phase.RUNNING and replica.leased for replica in replicas):
+            self._remember(now + LOOK_S)
+
     def _retire(self, application: str, standing: Standing, now: float) -> None:
         for name in list(standing.retired):
+            self.scaling.forget((application, name))
             replicas = self.observed.replicas_of(application, name)
             for replica in replicas:
                 begin_stop(replica, now, "removed by an update")
@@ -322,6 +391,7 @@ class Core:
         self.desired.gone(goal.name)
         del self.standings[goal.name]
         for key in [key for key in self.observed.progress if key[0] == goal.name]:
+            self.scaling.forget(key)
             del self.observed.progress[key]
 
     def _publish(self, actions: list[Action]) -> None:
@@ -360,8 +430,7 @@ class Core:
             self.observed.progress[key] = Progress(generation=generation, code_version=goal.code_version)
             return
         progress.generation = generation
-        progress.kind = kind_of_change(before, goal)
-        progress.reached = False
+        progress.renew(kind_of_change(before, goal))
 
     def _progress_of(self, replica: Replica) -> Progress | None:
         """The progress of its deployment, if the replica is one of those that the goal asks for."""
@@ -395,6 +464,7 @@ class Core:
             return
         progress.failures += 1
         progress.backoff.failed(now)
+        progress.trigger = control_pb2.DEPLOYMENT_TRIGGER_REPLICA_STARTUP_FAILED
         progress.message = (
             f"The deployment failed to start {progress.failures} times in a row. This may be due to a problem with its "
             f"constructor or initial health check failing. Error:\n{description}"
@@ -408,7 +478,7 @@ class Core:
             if now - replica.running_since >= CALM_S:
                 progress.backoff.recovered()
             progress.backoff.failed(now)
-            progress.message = description
+            progress.unhealthy(description)
 
     def _has_calls(self, application: str, deployment: str) -> bool:
         """Whether replicas of the deployment may have calls that they have been asked to finish."""
@@ -420,7 +490,7 @@ class Core:
 
     def _is_all_reached(self, goal: ApplicationGoal) -> bool:
         return not goal.deleting and all(
-            is_complete(deployment, self.observed.progress[goal.name, name], self.observed)
+            is_settled(deployment, self.observed.progress[goal.name, name], self.observed)
             for name, deployment in goal.deployments.items()
         )
 

@@ -25,6 +25,8 @@ class DeploymentGoal:
     """Code, arguments and settings."""
     code_version: str
     """Equal for replicas that need no restart to become this: a digest of code, arguments and environment."""
+    scaled: int | None = None
+    """How many replicas its calls ask for; None: that is not known yet, or it does not scale by itself."""
 
     @property
     def name(self) -> str:
@@ -34,7 +36,7 @@ class DeploymentGoal:
     @property
     def target(self) -> int:
         """How many replicas shall run."""
-        return self.spec.settings.num_replicas
+        return self.spec.settings.num_replicas if self.scaled is None else self.scaled
 
     @property
     def constructor_failure_limit(self) -> int:
@@ -148,8 +150,24 @@ def _check(spec: control_pb2.ApplicationSpec) -> None:
         where = f"application {spec.name!r}, deployment {deployment.name!r}"
         if deployment.WhichOneof("code") is None:
             raise InvalidCallError(f"{where}: there is no code to run")
-        if settings.num_replicas < 1 or settings.max_ongoing_requests < 1:
-            raise InvalidCallError(f"{where}: num_replicas and max_ongoing_requests must be at least 1")
+        _check_scale(settings, where)
+
+
+def _check_scale(settings: control_pb2.DeploymentSettings, where: str) -> None:
+    if settings.max_ongoing_requests < 1:
+        raise InvalidCallError(f"{where}: max_ongoing_requests must be at least 1")
+    if not settings.HasField("autoscaling"):
+        if settings.num_replicas < 1:
+            raise InvalidCallError(f"{where}: num_replicas must be at least 1, unless autoscaling is set")
+        return
+    scale = settings.autoscaling
+    if not scale.min_replicas <= settings.num_replicas <= scale.max_replicas or scale.max_replicas < 1:
+        raise InvalidCallError(
+            f"{where}: replicas, between min_replicas ({scale.min_replicas}) and max_replicas ({scale.max_replicas}), "
+            f"cannot be {settings.num_replicas} at first"
+        )
+    if not scale.target_ongoing_requests > 0:
+        raise InvalidCallError(f"{where}: target_ongoing_requests must be above 0")
 
 
 def _code_version(deployment: control_pb2.DeploymentSpec, environment: control_pb2.CodeEnvironment) -> str:

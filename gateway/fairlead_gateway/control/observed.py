@@ -73,6 +73,12 @@ class Replica:
     health_message: str = ""
     failure: str = ""
     """Why it could not start, by its own account."""
+    heard_at: float | None = None
+    """When there last was a sign of life; None: not noted yet."""
+    used_s: float | None = None
+    """The processor time that it had used when it became suspect; None: it is not."""
+    silent: bool = False
+    """Whether it is taken for frozen."""
     stop: Stop | None = None
     """Set while STOPPING."""
 
@@ -101,8 +107,45 @@ class Progress:
     """Whether the goal was ever reached."""
     failed: bool = False
     """Whether the goal was given up."""
+    autoscaling: bool = False
+    """Whether the number of replicas follows the calls just now, the goal itself having been reached before."""
+    trigger: control_pb2.DeploymentTrigger.ValueType = control_pb2.DEPLOYMENT_TRIGGER_CONFIG_UPDATE_STARTED
+    """What brought the deployment into its state."""
     message: str = ""
     """What went wrong last; empty: nothing, or it is over."""
+
+    def renew(self, kind: control_pb2.DeploymentState.ValueType) -> None:
+        """A deploy asks for something else that needs no other code."""
+        self.kind = kind
+        self.trigger = control_pb2.DEPLOYMENT_TRIGGER_CONFIG_UPDATE_STARTED
+        self.reached = self.autoscaling = False
+
+    def scale(self, *, up: bool) -> None:
+        """The calls ask for another number of replicas."""
+        if self.reached or self.autoscaling:
+            self.autoscaling = True
+            self.trigger = control_pb2.DEPLOYMENT_TRIGGER_AUTOSCALING
+            self.kind = control_pb2.DEPLOYMENT_STATE_UPSCALING if up else control_pb2.DEPLOYMENT_STATE_DOWNSCALING
+        self.reached = False
+
+    def complete(self) -> None:
+        """Exactly what the goal asks for runs."""
+        self.message = ""
+        if not self.reached or self.trigger == control_pb2.DEPLOYMENT_TRIGGER_HEALTH_CHECK_FAILED:
+            self.trigger = _COMPLETED[self.kind]
+        self.reached, self.autoscaling = True, False
+
+    def unhealthy(self, message: str) -> None:
+        """A replica that had been running does not any more."""
+        self.message = message
+        self.trigger = control_pb2.DEPLOYMENT_TRIGGER_HEALTH_CHECK_FAILED
+
+
+_COMPLETED = {
+    control_pb2.DEPLOYMENT_STATE_UPDATING: control_pb2.DEPLOYMENT_TRIGGER_CONFIG_UPDATE_COMPLETED,
+    control_pb2.DEPLOYMENT_STATE_UPSCALING: control_pb2.DEPLOYMENT_TRIGGER_UPSCALE_COMPLETED,
+    control_pb2.DEPLOYMENT_STATE_DOWNSCALING: control_pb2.DEPLOYMENT_TRIGGER_DOWNSCALE_COMPLETED,
+}
 
 
 @dataclass(kw_only=True, slots=True)

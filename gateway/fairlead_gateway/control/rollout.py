@@ -59,7 +59,7 @@ def _replace(
     target = goal.target
     step.stop += [(replica, "replaced by an update") for replica in outdated if replica.phase is Phase.STARTING]
     old = [replica for replica in outdated if replica.phase is Phase.RUNNING]
-    ready = sum(replica.phase is Phase.RUNNING for replica in current)
+    ready = sum(replica.phase is Phase.RUNNING and not replica.silent for replica in current)
     # At least one may start beside the old ones: with none, an update of one replica would be an outage.
     surge = max(1, ceil(target * goal.spec.settings.max_surge_percent / 100))
     if not (progress.started_once or ready or not target):

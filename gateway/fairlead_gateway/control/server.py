@@ -60,6 +60,16 @@ class ControlServicer(control_pb2_grpc.ControlServiceServicer):
         async for status in self._controller.statuses.changes():
             yield control_pb2.WatchStatusResponse(status=status)
 
+    async def SetTraffic(
+        self, request: control_pb2.SetTrafficRequest, context: Context
+    ) -> control_pb2.SetTrafficResponse:
+        """Answers when gateway workers spread calls so."""
+        try:
+            await self._controller.set_traffic(request.application, request.policy)
+        except FairleadError as error:
+            await _abort(context, error)
+        return control_pb2.SetTrafficResponse()
+
     async def Shutdown(self, request: control_pb2.ShutdownRequest, context: Context) -> control_pb2.ShutdownResponse:
         """Answers when all but the controller have ended."""
         await self._stop()
@@ -91,10 +101,13 @@ class ControlServicer(control_pb2_grpc.ControlServiceServicer):
         return control_pb2.GetConfigResponse(applications=[config_of(goal) for goal in goals])
 
     async def _read_watch(self, requests: AsyncIterator[control_pb2.WatchRequest]) -> None:
-        request = None
+        request = view = None
         try:
             async for request in requests:
-                self._controller.gateway_said(_view(request))
+                self._controller.gateway_loads(request)
+                if (said := _view(request)) != view:
+                    view = said
+                    self._controller.gateway_said(said)
         finally:
             if request is not None:
                 self._controller.gateway_lost(request.gateway_id, request.pid)

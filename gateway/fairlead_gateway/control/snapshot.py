@@ -20,6 +20,7 @@ def application_routes(
         ingress_deployment=standing.ingress,
         deployments=[_deployment_routes(deployment, goal, observed) for deployment in deployments.values()],
         serving=standing.serving and not goal.deleting,
+        traffic=standing.traffic.values(),
     )
     if standing.route_prefix is not None:
         routes.route_prefix = standing.route_prefix
@@ -34,17 +35,21 @@ def _deployment_routes(
         name=deployment.name,
         max_ongoing_requests=settings.max_ongoing_requests,
         max_queued_requests=settings.max_queued_requests,
+        autoscaled=settings.HasField("autoscaling"),
         backpressure_status_code=settings.backpressure_status_code or _DEFAULT_BACKPRESSURE_STATUS,
         replicas=[
             control_pb2.ReplicaRoute(replica_id=replica.replica_id, address=replica.address)
             for replica in observed.replicas_of(goal.name, deployment.name)
-            if replica.phase is Phase.RUNNING
+            if replica.phase is Phase.RUNNING and not replica.silent
         ],
     )
     if settings.HasField("backpressure_retry_after_s"):
         routes.backpressure_retry_after_s = settings.backpressure_retry_after_s
     if deployment.spec.HasField("interface"):
         routes.interface.CopyFrom(deployment.spec.interface)
+    if settings.HasField("request_router"):
+        routes.request_router.CopyFrom(settings.request_router)
+        routes.sys_path.extend(goal.spec.environment.sys_path)
     if not routes.replicas:
         routes.unavailable_message = _unavailable_message(deployment, goal, observed)
     return routes

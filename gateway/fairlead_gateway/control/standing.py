@@ -20,6 +20,8 @@ class Standing:
     """The deployment called from outside now; as above."""
     retired: dict[str, DeploymentGoal] = field(default_factory=dict)
     """Deployments that the goal no longer has, until their replicas have gone."""
+    traffic: dict[str, control_pb2.TrafficPolicy] = field(default_factory=dict)
+    """How calls to its endpoints are spread, by their names. Deploys do not change it."""
     serving: bool = False
     """Whether it was ever complete and is not being deleted."""
     ready_version: int | None = None
@@ -49,10 +51,23 @@ def is_complete(goal: DeploymentGoal, progress: Progress, observed: ObservedStat
 def _is_current(replica: Replica, goal: DeploymentGoal) -> bool:
     return (
         replica.phase is Phase.RUNNING
+        and not replica.silent
         and replica.code_version == goal.code_version
         and not replica.reconfiguring
         and replica_settings(replica.settings) == replica_settings(goal.spec.settings)
     )
+
+
+def is_settled(goal: DeploymentGoal, progress: Progress, observed: ObservedState) -> bool:
+    """Whether it is complete, or was and now only follows the calls: for the application that is the same."""
+    if is_complete(goal, progress, observed):
+        return True
+    return progress.autoscaling and not progress.failed and not keeps_failing(goal, progress)
+
+
+def keeps_failing(goal: DeploymentGoal, progress: Progress) -> bool:
+    """Whether replicas of code that could start once cannot any more."""
+    return progress.started_once and progress.failures >= goal.constructor_failure_limit
 
 
 def deployment_state(
@@ -63,8 +78,7 @@ def deployment_state(
         return control_pb2.DEPLOYMENT_STATE_DEPLOY_FAILED
     if is_complete(goal, progress, observed):
         return control_pb2.DEPLOYMENT_STATE_HEALTHY
-    keeps_failing = progress.started_once and progress.failures >= goal.constructor_failure_limit
-    if progress.reached or keeps_failing:
+    if progress.reached or keeps_failing(goal, progress):
         return control_pb2.DEPLOYMENT_STATE_UNHEALTHY
     return progress.kind
 

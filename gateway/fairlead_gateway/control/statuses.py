@@ -5,7 +5,7 @@ from __future__ import annotations
 from fairlead.v1 import control_pb2
 from fairlead_gateway.control.core import Core
 from fairlead_gateway.control.desired import ApplicationGoal, DeploymentGoal
-from fairlead_gateway.control.observed import ObservedState, Phase
+from fairlead_gateway.control.observed import Phase
 from fairlead_gateway.control.standing import application_state, deployment_state
 
 _REPLICA_STATES = {
@@ -25,7 +25,7 @@ def instance_status(core: Core, gateways: list[control_pb2.GatewayStatus]) -> co
 
 def _application_status(goal: ApplicationGoal, core: Core) -> control_pb2.ApplicationStatus:
     standing = core.standings[goal.name]
-    deployments = [_deployment_status(deployment, core.observed) for deployment in goal.deployments.values()]
+    deployments = [_deployment_status(deployment, core) for deployment in goal.deployments.values()]
     status = control_pb2.ApplicationStatus(
         name=goal.name,
         state=application_state(goal, standing, [deployment.state for deployment in deployments]),
@@ -36,19 +36,24 @@ def _application_status(goal: ApplicationGoal, core: Core) -> control_pb2.Applic
         deployments=deployments,
         ingress_deployment=standing.ingress,
         generation=goal.generation,
+        traffic=standing.traffic.values(),
     )
     if standing.route_prefix is not None:
         status.route_prefix = standing.route_prefix
     return status
 
 
-def _deployment_status(goal: DeploymentGoal, observed: ObservedState) -> control_pb2.DeploymentStatus:
-    progress = observed.progress[goal.application, goal.name]
+def _deployment_status(goal: DeploymentGoal, core: Core) -> control_pb2.DeploymentStatus:
+    observed = core.observed
+    key = (goal.application, goal.name)
+    progress = observed.progress[key]
     return control_pb2.DeploymentStatus(
         name=goal.name,
         state=deployment_state(goal, progress, observed),
         message=progress.message,
         target_replicas=goal.target,
+        trigger=progress.trigger,
+        calls=core.scaling.calls(key),
         replicas=[
             control_pb2.ReplicaStatus(
                 replica_id=replica.replica_id, state=_REPLICA_STATES[replica.phase], pid=replica.pid

@@ -1,0 +1,87 @@
+"""The deployments of an instance that scale by themselves, and the calls that gateway workers have for them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from fairlead.v1 import control_pb2
+from fairlead_gateway.control.autoscaling import Autoscaler
+from fairlead_gateway.control.desired import DeploymentGoal
+
+TICK_S = 0.25
+"""Seconds between decisions."""
+
+Key = tuple[str, str]
+"""Application and deployment."""
+
+
+class Scaling:
+    """Who scales, and by what. Times are seconds of one monotonic clock."""
+
+    def __init__(self) -> None:
+        self._scalers: dict[Key, Autoscaler] = {}
+        self._loads: dict[str, dict[Key, control_pb2.DeploymentLoad]] = {}
+
+    def __repr__(self) -> str:
+        return f"<Scaling {self._scalers}>"
+
+    def __bool__(self) -> bool:
+        return bool(self._scalers)
+
+    def scaler(self, key: Key) -> Autoscaler | None:
+        """That of a deployment; None: it does not scale by itself."""
+        return self._scalers.get(key)
+
+    def calls(self, key: Key) -> int:
+        """The calls that gateway workers have for a deployment, running and waiting."""
+        return sum(load.ongoing + load.queued for load in self._loads_of(key))
+
+    def waiting(self, key: Key) -> int:
+        """Those that wait."""
+        return sum(load.queued for load in self._loads_of(key))
+
+    def note(self, gateway_id: str, loads: Iterable[control_pb2.DeploymentLoad], now: float) -> bool:
+        """What a gateway worker tells of its calls. Whether a deployment that has no replicas is called."""
+        self._loads[gateway_id] = {(load.application, load.deployment): load for load in loads}
+        self._measure(now)
+        return any(not scaler.target and scaler.window.current for scaler in self._scalers.values())
+
+    def lost(self, gateway_id: str) -> None:
+        """A gateway worker is gone, and its calls with it."""
+        self._loads.pop(gateway_id, None)
+
+    def decide(self, goal: DeploymentGoal, running: int, now: float) -> DeploymentGoal:
+        """The goal with as many replicas as the calls ask for; the same one if it does not scale by itself."""
+        key = (goal.application, goal.name)
+        if not goal.spec.settings.HasField("autoscaling"):
+            self.forget(key)
+            return goal
+        settings = goal.spec.settings.autoscaling
+        scaler = self._scalers.get(key)
+        if scaler is None:
+            scaler = self._scalers[key] = Autoscaler(settings, goal.target, now)
+        elif scaler.settings != settings:
+            scaler.configure(settings)
+        scaler.window.note(now, self.calls(key))
+        target = scaler.decide(now, running)
+        return goal if goal.scaled == target else replace(goal, scaled=target)
+
+    def forget(self, key: Key) -> None:
+        """The deployment is gone, or has a fixed number of replicas now."""
+        self._scalers.pop(key, None)
+
+    def _loads_of(self, key: Key) -> list[control_pb2.DeploymentLoad]:
+        return [loads[key] for loads in self._loads.values() if key in loads]
+
+    def _measure(self, now: float) -> None:
+        for key, scaler in self._scalers.items():
+            scaler.window.note(now, self.calls(key))
+
+
+def carried_over(goal: DeploymentGoal, before: DeploymentGoal | None) -> DeploymentGoal:
+    """A new goal that goes on with as many replicas as there are, if it scales by itself."""
+    if before is None or not goal.spec.settings.HasField("autoscaling"):
+        return goal
+    settings = goal.spec.settings.autoscaling
+    return replace(goal, scaled=max(settings.min_replicas, min(before.target, settings.max_replicas)))

@@ -1,0 +1,61 @@
+"""Traffic policies as users give them: checked, and complete. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from fairlead.v1 import control_pb2
+from fairlead.wire.errors import InvalidCallError
+from fairlead_gateway.control.desired import ApplicationGoal
+
+TOLERANCE = 1e-5
+"""How far shares may miss a sum of 1."""
+
+
+def checked_policy(
+    application: str, policy: control_pb2.TrafficPolicy, applications: Mapping[str, ApplicationGoal]
+) -> control_pb2.TrafficPolicy:
+    """The policy with every application filled in. Raises InvalidCallError that says what is wrong with it."""
+    where = f"traffic of endpoint {policy.name!r} in application {application!r}"
+    goal = applications.get(application)
+    if goal is None or goal.deleting:
+        raise InvalidCallError(f"{where}: there is no such application; there are {_listed(applications)}")
+    if not policy.name:
+        raise InvalidCallError(f"{where}: the endpoint needs a name")
+    complete = control_pb2.TrafficPolicy(
+        name=policy.name,
+        backends=[_share(one, application, where, applications) for one in policy.backends],
+        shadows=[_share(one, application, where, applications) for one in policy.shadows],
+    )
+    for shares, what in ((complete.backends, "backends"), (complete.shadows, "shadows")):
+        names = [(one.application, one.deployment) for one in shares]
+        if len(set(names)) != len(names):
+            raise InvalidCallError(f"{where}: the {what} must differ")
+    total = math.fsum(one.share for one in complete.backends)
+    if complete.backends and abs(total - 1) > TOLERANCE:
+        raise InvalidCallError(f"{where}: the shares of its backends must sum up to 1, not {total:g}")
+    if complete.shadows and not complete.backends:
+        raise InvalidCallError(f"{where}: shadows need backends beside them")
+    return complete
+
+
+def _share(
+    share: control_pb2.TrafficShare, application: str, where: str, applications: Mapping[str, ApplicationGoal]
+) -> control_pb2.TrafficShare:
+    name = share.application or application
+    goal = applications.get(name)
+    if goal is None or goal.deleting:
+        raise InvalidCallError(f"{where}: there is no application {name!r}; there are {_listed(applications)}")
+    deployment = share.deployment or goal.spec.ingress_deployment
+    if deployment not in goal.deployments:
+        raise InvalidCallError(
+            f"{where}: application {name!r} has no deployment {deployment!r}; it has {_listed(goal.deployments)}"
+        )
+    if not 0 <= share.share <= 1:
+        raise InvalidCallError(f"{where}: the share of {deployment!r} must be between 0 and 1, not {share.share:g}")
+    return control_pb2.TrafficShare(application=name, deployment=share.deployment, share=share.share)
+
+
+def _listed(names: Mapping[str, object]) -> str:
+    return ", ".join(map(repr, sorted(names))) or "none"
