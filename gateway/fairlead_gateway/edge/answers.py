@@ -33,12 +33,15 @@ class Answer:
         "_size",
         "_waiter",
         "_writable",
+        "metadata",
         "outcome",
     )
 
     def __init__(self, limit: int) -> None:
         self.outcome: session_pb2.Outcome | None = None
         """Why the call failed; None while it runs and after success."""
+        self.metadata: session_pb2.Outcome | None = None
+        """What a call that ended came with besides its messages, failed or not; None: nothing."""
         self._limit = limit
         self._call: StartedCall | None = None
         self._abandoned = False
@@ -82,6 +85,9 @@ class Answer:
         if self._ended:
             return
         self._ended = True
+        self.metadata = outcome
+        if outcome is not None and outcome.HasField("status") and not outcome.status.code:
+            outcome = None  # it succeeded, and has metadata
         self.outcome = outcome
         if payload is not None and self._size + len(payload) > self._limit:
             self.outcome = outcome_of(self._too_large(), trusted=False)

@@ -1,4 +1,4 @@
-"""``grpc.health.v1``: the gateway worker as a whole, and each application under its own name.
+"""``grpc.health.v1``: the gateway worker as a whole, and each application and typed service under its own name.
 
 Our own, because the servicer of grpcio-health-checking has no List, and loses updates when one of several watchers of a
 service leaves.
@@ -37,17 +37,19 @@ class Health:
         self._draining = False
         self._closed = False
         self._applications: dict[str, bool] = {}
+        self._services: dict[str, bool] = {}
         self._changed: asyncio.Future[None] | None = None
 
     def __repr__(self) -> str:
         return f"<Health ready={self._ready} draining={self._draining} applications={self._applications}>"
 
-    def update(self, applications: Mapping[str, bool]) -> None:
-        """Sets which applications there are, and whether they serve.
+    def update(self, applications: Mapping[str, bool], services: Mapping[str, bool] | None = None) -> None:
+        """Sets which applications there are, and whether they serve; the same of their typed services, by full name.
 
         From the first time on the worker serves, unless there are applications and none of them does.
         """
         self._applications = dict(applications)
+        self._services = dict(services or {})
         self._ready = True
         self._announce()
 
@@ -69,6 +71,8 @@ class Health:
             serving = self._ready and (not self._applications or any(self._applications.values()))
         elif service in self._applications:
             serving = self._applications[service]
+        elif service in self._services:
+            serving = self._services[service]
         else:
             return _UNKNOWN
         return _SERVING if serving and not self._draining else _NOT_SERVING
@@ -122,7 +126,7 @@ class Health:
 
     async def list_all(self, request: health_pb2.HealthListRequest, context: Context) -> health_pb2.HealthListResponse:
         """List: all services and their statuses."""
-        names = [*self._own, *self._applications]
+        names = list(dict.fromkeys((*self._own, *self._applications, *self._services)))
         if len(names) > MAX_LISTED:
             await context.abort(
                 grpc.StatusCode.RESOURCE_EXHAUSTED, f"{len(names)} services; List answers with at most {MAX_LISTED}"

@@ -234,7 +234,7 @@ async def _pump(requests: AsyncIterator[bytes], call: StartedCall, answer: Answe
                 await answer.writable()
         call.send(b"", last=True)
     except Exception as error:
-        answer.fail(_shown(error))
+        answer.fail(shown(error))
 
 
 async def _parsed(parse: Callable[[bytes], _M], data: bytes, context: Context) -> _M:
@@ -253,7 +253,7 @@ async def _filled(
         await _fail(context, _outcome(error))
 
 
-def _shown(error: Exception) -> FairleadError:
+def shown(error: Exception) -> FairleadError:
     """The error as callers may see it: a defect of ours stays in the log."""
     if isinstance(error, FairleadError):
         return error
@@ -264,7 +264,7 @@ def _shown(error: Exception) -> FairleadError:
 
 
 def _outcome(error: Exception) -> session_pb2.Outcome:
-    return outcome_of(_shown(error), trusted=False)
+    return outcome_of(shown(error), trusted=False)
 
 
 async def _fail(context: Context, outcome: session_pb2.Outcome, request_id: str = "") -> NoReturn:

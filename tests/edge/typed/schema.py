@@ -49,7 +49,7 @@ def library_pool() -> DescriptorPool:
     return pool_of(library_set())
 
 
-def message(name: str, **fields):
+def message(name: str, /, **fields):
     """A message of the library's package."""
     descriptor = library_pool().FindMessageTypeByName(f"library.v1.{name}")
     return message_factory.GetMessageClass(descriptor)(**fields)

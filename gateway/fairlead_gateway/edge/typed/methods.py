@@ -185,6 +185,14 @@ class RpcMethods:
             f"Application '{application}' not found among those that offer {service}: {known}."
         )
 
+    def kind(self, path: str) -> tuple[bool, bool] | None:
+        """Whether the client streams, and whether the server does; None: there is no such method."""
+        offered = self._methods.get(path)
+        if offered is None:
+            return None
+        method = next(iter(offered.values()))
+        return method.client_streaming, method.server_streaming
+
     def of_application(self, application: str) -> list[RpcMethod]:
         """The methods that an application offers."""
         return [offered[application] for offered in self._methods.values() if application in offered]
@@ -241,7 +249,10 @@ class RpcMethods:
             json = ProtoJson(pool, json_options(service.json))
             for method in descriptor.methods:
                 typed = TypedMethod(method, application, deployment, json, service.json)
-                self._methods.setdefault(typed.path, {})[application] = typed
+                if self.kind(typed.path) in (None, (typed.client_streaming, typed.server_streaming)):
+                    self._methods.setdefault(typed.path, {})[application] = typed
+                else:
+                    logger.warning("%r is not served: it streams where the others of that name do not", typed)
 
     def _index(self) -> None:
         for method in self.own:
