@@ -37,9 +37,11 @@ PUBLIC: dict[str, set[str]] = {
         "shutdown_async",
         "start",
         "status",
+        "typed",
     },
     # The parts: what they hold is imported from its module.
     "fairlead.cli": set(),
+    "fairlead.serve.derived": set(),
     "fairlead.serve.batching": {"_RuntimeSummaryStatistics", "batch"},
     "fairlead.serve.multiplexing": {"multiplexed"},
     "fairlead.serve.routes": {"route"},
@@ -63,7 +65,12 @@ PORTED: dict[str, set[str]] = {
         "RequestRouterConfig",
         "gRPCOptions",
     },
-    "fairlead.serve.context": {"ReplicaContext", "_get_serve_batch_request_context", "_get_serve_request_context"},
+    "fairlead.serve.context": {
+        "ReplicaContext",
+        "_get_internal_replica_context",
+        "_get_serve_batch_request_context",
+        "_get_serve_request_context",
+    },
     "fairlead.serve.exceptions": {
         "BackPressureError",
         "DeploymentUnavailableError",
@@ -78,6 +85,15 @@ PORTED: dict[str, set[str]] = {
         "DeploymentResponse",
         "DeploymentResponseGenerator",
         "ReplicaSelection",
+    },
+    "fairlead.serve.request_router": {
+        "FIFOMixin",
+        "LocalityMixin",
+        "MultiplexMixin",
+        "PendingRequest",
+        "ReplicaID",
+        "RequestRouter",
+        "RunningReplica",
     },
     "fairlead.serve.schema": {"ApplicationStatus"},
 }

@@ -18,6 +18,7 @@ from fairlead.serve.batching import batch
 from fairlead.serve.config import HTTPOptions
 from fairlead.serve.context import get_multiplexed_model_id, get_replica_context, get_request_context
 from fairlead.serve.deployment import Application, Deployment, deployment
+from fairlead.serve.derived.decorator import typed
 from fairlead.serve.grpc_services import grpc_service
 from fairlead.serve.ingress import ingress
 from fairlead.serve.multiplexing import multiplexed
@@ -48,4 +49,5 @@ __all__ = [
     "shutdown_async",
     "start",
     "status",
+    "typed",
 ]

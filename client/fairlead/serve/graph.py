@@ -12,6 +12,7 @@ import cloudpickle
 from fairlead.serve.autoscaling import autoscaling_settings
 from fairlead.serve.code import capture_environment, import_path_of, pickled_code
 from fairlead.serve.deployment import Application, Deployment
+from fairlead.serve.derived.description import describe_ingress
 from fairlead.serve.grpc_services import offer
 from fairlead.serve.handle import DeploymentHandle, unbound_handle
 from fairlead.serve.interface import interface_of
@@ -46,10 +47,12 @@ def application_spec(
     check_route_prefix(route_prefix)
     graph = _Graph(name)
     ingress = graph.add(target)
+    code = target.deployment.func_or_class
+    interface = graph.specs[-1].interface
     if services is not None:
-        code = target.deployment.func_or_class
-        offer(services, code, graph.specs[-1].interface)
-        describe_rest(code, graph.specs[-1].interface)
+        offer(services, code, interface)
+    describe_ingress(code, interface)
+    describe_rest(code, interface)
     check_routes(graph.specs)
     return control_pb2.ApplicationSpec(
         name=name,

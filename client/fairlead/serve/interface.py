@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fairlead.serve import ingress
+from fairlead.serve.derived.description import describe_typed
 from fairlead.serve.grpc_services import describe_services
 from fairlead.serve.routes.description import describe_rest, describe_routes
 from fairlead.v1 import control_pb2
@@ -18,6 +19,7 @@ _DESCRIBERS: tuple[Callable[[Any, control_pb2.DeploymentInterface], None], ...] 
     ingress.describe,
     describe_routes,
     describe_services,
+    describe_typed,
     describe_rest,
 )
 """Each looks at a class or function and adds what it finds; raises ValueError or TypeError for what makes no sense.

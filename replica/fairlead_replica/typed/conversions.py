@@ -13,11 +13,15 @@ from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 
 from fairlead.v1 import control_pb2
+from fairlead_replica.typed.derived import derived_conversion
 from fairlead_replica.typed.messages import MessageTypes
 
 
 class Conversion(Protocol):
     """The conversion of one method. Used by several threads at once."""
+
+    parameters_are_fields: bool
+    """Whether a second parameter of the method is a field of the request, and not the context."""
 
     def arguments(self, message: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments for a request. Raises what it likes for bytes that are none: INVALID_ARGUMENT."""
@@ -29,12 +33,10 @@ class Conversion(Protocol):
         """A result, or an item of one. Raises what it likes for what cannot be one: INTERNAL."""
 
 
-Converter = Callable[
-    [control_pb2.DeploymentInterface, MessageTypes, MethodDescriptor, Callable[..., Any]], Conversion | None
-]
-"""Makes the conversion for a method of a service and the user's callable; None: not one of its services."""
+Converter = Callable[[control_pb2.DeploymentInterface, MethodDescriptor, Any], Conversion | None]
+"""Makes the conversion for a method of a service and the user's object or function; None: not one of its services."""
 
-CONVERTERS: list[Converter] = []
+CONVERTERS: list[Converter] = [derived_conversion]
 """Asked in order."""
 
 
@@ -42,11 +44,11 @@ def conversion_of(
     interface: control_pb2.DeploymentInterface,
     types: MessageTypes,
     descriptor: MethodDescriptor,
-    call: Callable[..., Any],
+    target: Any,
 ) -> Conversion:
-    """The conversion of a method."""
+    """The conversion of a method of ``target``, the user's object or function."""
     for converter in CONVERTERS:
-        found = converter(interface, types, descriptor, call)
+        found = converter(interface, descriptor, target)
         if found is not None:
             return found
     return MessageConversion(types.message_class(descriptor.input_type), types.message_class(descriptor.output_type))
@@ -56,6 +58,8 @@ class MessageConversion:
     """Messages as they are. A method may return a mapping of the message's fields, too."""
 
     __slots__ = ("_output", "_output_name", "_parse")
+
+    parameters_are_fields = False
 
     def __init__(self, input_class: type[Message], output_class: type[Message]) -> None:
         self._parse: Callable[[bytes], Message] = input_class.FromString

@@ -44,7 +44,7 @@ class Rpc:
             loads=conversion.item,
         )
         self._by_name = takes_context(method.call)
-        self._by_place = not self._by_name and _takes_two(method.call)
+        self._by_place = not self._by_name and not conversion.parameters_are_fields and _takes_two(method.call)
 
     def __repr__(self) -> str:
         return f"<Rpc {self.path} {self.method!r}>"
@@ -105,7 +105,7 @@ class TypedServices:
             method = self._target.method(self._services[service_name].methods.get(name, name))
         except MethodNotFoundError as error:
             raise RpcAborted(grpc.StatusCode.UNIMPLEMENTED, f"{path} is not implemented") from error
-        conversion = conversion_of(self._interface, self._types, descriptor, method.call)
+        conversion = conversion_of(self._interface, self._types, descriptor, self._target.target)
         return Rpc(path, method, conversion, descriptor.client_streaming, descriptor.server_streaming)
 
     def _give_contexts(self) -> None:

@@ -19,6 +19,9 @@ class MethodConversion:
 
     __slots__ = ("_decode", "_fill", "_method", "_request", "_response")
 
+    parameters_are_fields = True
+    """A second parameter is no context."""
+
     def __init__(self, method: Method, descriptor: MethodDescriptor) -> None:
         """``descriptor``: the method as it was deployed. Raises KeyError where it lacks what the hints ask for."""
         self._method = method

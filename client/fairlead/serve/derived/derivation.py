@@ -1,0 +1,74 @@
+"""A class to its contract: hints, lock file and package put together."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from google.protobuf import descriptor_pb2
+
+from fairlead.serve.derived import lockfile
+from fairlead.serve.derived.decorator import TypedOptions, options_of
+from fairlead.serve.derived.descriptor import file_of
+from fairlead.serve.derived.lock import Breaking, LockedService, advance
+from fairlead.serve.derived.methods import service_of
+from fairlead.serve.derived.shapes import Service
+from fairlead.serve.derived.text import text_of
+
+
+class BreakingChangeError(ValueError):
+    """The class does not keep what its lock file promised to callers. The message lists how, and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Derivation:
+    """A service with its numbers."""
+
+    service: Service
+    lock: LockedService
+    """The numbers: those of the lock file, and new ones for what it does not know yet."""
+    locked: LockedService | None
+    """What the lock file has; None: nothing."""
+    lock_path: Path | None
+    """The lock file, there or not; None: there cannot be one."""
+    breaking: tuple[Breaking, ...]
+    """What callers with the old contract would not survive."""
+
+    @property
+    def file(self) -> descriptor_pb2.FileDescriptorProto:
+        """The file that defines it."""
+        return file_of(self.service, self.lock)
+
+    @property
+    def text(self) -> str:
+        """The .proto file."""
+        return text_of(self.service, self.lock)
+
+    def check(self) -> None:
+        """Raises BreakingChangeError if it breaks what the lock file has."""
+        if self.breaking:
+            listed = "\n".join(f"  {each}" for each in self.breaking)
+            raise BreakingChangeError(
+                f"callers of {self.service.full_name} would break:\n{listed}\n"
+                f"If nobody calls it yet, `fairlead build --proto --allow-breaking` writes {self.lock_path} anew"
+            )
+
+
+def derive(func_or_class: Any, lock_path: Path | None = None) -> Derivation | None:
+    """What a class or function derives to; None if it has no methods for callers with messages.
+
+    ``lock_path``: instead of the lock file that belongs to it. Raises HintError for a hint that cannot be mapped,
+    LockFileError, and ValueError for a package that cannot be.
+    """
+    if not isinstance(func_or_class, type) and not inspect.isroutine(func_or_class):
+        return None
+    options = options_of(func_or_class) or TypedOptions()
+    service = service_of(func_or_class, options.package)
+    if service is None:
+        return None
+    path = lock_path or lockfile.path_of(func_or_class, options.lock)
+    locked = lockfile.load(path).get(service.full_name) if path is not None else None
+    lock, breaking = advance(locked, service)
+    return Derivation(service, lock, locked, path, tuple(breaking))
