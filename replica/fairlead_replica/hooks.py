@@ -94,11 +94,21 @@ class Hooks:
             # It must not run a second time when the interpreter ends.
             object.__setattr__(target, "__class__", spent(type(target)))  # type: ignore[arg-type]
 
-    async def _call(self, hook: Callable[..., Any], *args: Any) -> None:
+    @property
+    def records_routing_stats(self) -> bool:
+        """Whether there is a ``record_routing_stats``."""
+        return self._target.hook("record_routing_stats") is not None
+
+    async def record_routing_stats(self) -> Any:
+        """What ``record_routing_stats`` returns. Raises what it raises."""
+        hook = self._target.hook("record_routing_stats")
+        assert hook is not None
+        return await self._call(hook)
+
+    async def _call(self, hook: Callable[..., Any], *args: Any) -> Any:
         try:
             result = hook(*args) if inspect.iscoroutinefunction(hook) else await self._in_thread(hook, *args)
-            if inspect.isawaitable(result):
-                await result
+            return await result if inspect.isawaitable(result) else result
         except (SystemExit, KeyboardInterrupt) as error:  # from a task they would end the loop
             raise FairleadError(f"{one_line(error)} in {getattr(hook, '__name__', hook)}") from error
 

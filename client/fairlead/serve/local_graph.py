@@ -11,6 +11,7 @@ from typing import Any
 from fairlead.serve.deployment import Application
 from fairlead.serve.graph import ArgumentPickler, unique_name
 from fairlead.serve.handle import DeploymentHandle
+from fairlead.serve.router_settings import router_settings
 from fairlead.v1 import control_pb2
 
 
@@ -56,13 +57,16 @@ class LocalGraph:
         self._open.pop()
         deployment = node.deployment
         name = self._names[id(node)] = unique_name(deployment.name, self._taken)
+        settings = deployment.to_settings()
+        if (router := router_settings(deployment.config.request_router_config)) is not None:
+            settings.request_router.CopyFrom(router)
         self.deployments.append(
             LocalDeployment(
                 name=name,
                 code=deployment.func_or_class,
                 args=args,
                 kwargs=kwargs,
-                settings=deployment.to_settings(),
+                settings=settings,
             )
         )
         return name

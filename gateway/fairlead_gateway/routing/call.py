@@ -15,6 +15,7 @@ from fairlead.wire.errors import DeadlineExceededError, FairleadError, RequestCa
 from fairlead.wire.outcomes import outcome_of, without_secrets
 from fairlead.wire.session import Stream, cost
 from fairlead.wire.trust import Trust
+from fairlead_gateway.routing.choice import Choice
 from fairlead_gateway.routing.model_wish import ModelWish
 from fairlead_gateway.routing.replica import Replica
 
@@ -66,6 +67,7 @@ class Call:
     __slots__ = (
         "answered",
         "avoid",
+        "choice",
         "deadline",
         "done",
         "downstream",
@@ -116,6 +118,8 @@ class Call:
         self.pieces: list[tuple[bytes, bool, bool]] | None = None
         """What followed the first piece: kept while the call waits and, if it is little, until the answer begins."""
         self.kept_bytes = 0
+        self.choice: Choice | None = None
+        """What the user's request router says of the call, while it waits because of that."""
         self.model: ModelWish | None = None
         """Set for a call with a model id, where replicas report their models."""
 

@@ -22,6 +22,8 @@ from fairlead.wire.outcomes import error_info, outcome_of
 from fairlead.wire.session import Stream
 from fairlead_gateway.routing.budget import RetryBudget
 from fairlead_gateway.routing.call import Call
+from fairlead_gateway.routing.choice import Choice, Ranks, backoff_s, pick_by_rank
+from fairlead_gateway.routing.chooser import Chooser
 from fairlead_gateway.routing.model_wish import ModelWish
 from fairlead_gateway.routing.pick import pick, pick_by_key, pick_by_model, worth_waiting
 from fairlead_gateway.routing.replica import Replica
@@ -63,6 +65,10 @@ class Deployment:
         self.retry_after_s: float | None = None
         self.interface = control_pb2.DeploymentInterface()
         """What it offers at the doors beyond calls by a method's name."""
+        self.autoscaled = False
+        """Whether the number of its replicas follows its calls."""
+        self.on_starved: Callable[[], None] | None = None
+        """Called when calls begin to wait and there is no replica at all, if it is autoscaled."""
         self.replicas: dict[str, Replica] = {}
         """All that the controller lists."""
         self.ready: list[Replica] = []
@@ -84,6 +90,7 @@ class Deployment:
         self._random = rand
         self._call_later = call_later
         self._model_time_s = 0.0
+        self._chooser: Chooser | None = None
 
     def __repr__(self) -> str:
         return f"<Deployment {self.application}#{self.name} ready={self.ready} queued={self.queued}>"
@@ -97,6 +104,8 @@ class Deployment:
             routes.backpressure_retry_after_s if routes.HasField("backpressure_retry_after_s") else None
         )
         self.interface = routes.interface
+        self.autoscaled = routes.autoscaled
+        self._use_router(routes)
         self.unavailable = routes.unavailable_message
         self.wake()
         if self.unavailable:
@@ -107,6 +116,9 @@ class Deployment:
         self.replicas.clear()
         self.unavailable = f"deployment {self.application}#{self.name} was deleted"
         self._fail_waiting(DeploymentUnavailableError(self.unavailable))
+        if self._chooser is not None:
+            self._chooser.close()
+            self._chooser = None
 
     # -- calls
 
@@ -127,12 +139,14 @@ class Deployment:
         if self.queued >= limit or self._bytes() + len(call.payload) > QUEUE_BYTES:
             call.fail(BackPressureError(self.queued, limit, self.status_code, self.retry_after_s))
             return
-        if call.model is not None and call.model.waits:
+        if _rather_waits(call):
             self.parked.append(call)
         else:
             self.queue.append(call)
         self.queued += 1
         self.queued_bytes += len(call.payload)
+        if self.autoscaled and self.queued == 1 and not self.replicas and self.on_starved is not None:
+            self.on_starved()
 
     def _limit(self) -> int:
         return self.max_queued if 0 <= self.max_queued < QUEUE_LIMIT else QUEUE_LIMIT
@@ -141,6 +155,8 @@ class Deployment:
         return self.queued_bytes + self.kept_bytes
 
     def _pick(self, call: Call) -> Replica | None:
+        if self._chooser is not None:
+            return self._pick_by_router(call, self._chooser)
         header = call.header
         key = header.multiplexed_model_id
         if key and (call.model is not None or self._multiplexes()):
@@ -186,7 +202,7 @@ class Deployment:
                 continue
             replica = self._pick(call)
             if replica is None:
-                if call.model is None or not call.model.waits:
+                if not _rather_waits(call):
                     return
                 queue.popleft()
                 self.parked.append(call)
@@ -252,6 +268,75 @@ class Deployment:
         replica.load -= 1
         if self.queued:
             self.wake()
+
+    # -- the user's request router
+
+    def _use_router(self, routes: control_pb2.DeploymentRoutes) -> None:
+        chooser = self._chooser
+        wanted = routes.request_router if routes.HasField("request_router") else None
+        if (None if chooser is None else chooser.settings) == wanted:
+            return
+        if chooser is not None:
+            chooser.close()
+        for call in self.parked:
+            call.choice = None
+        self._chooser = None
+        if wanted is not None:
+            settings = control_pb2.RequestRouterSettings()
+            settings.CopyFrom(wanted)
+            self._chooser = Chooser(settings, routes.sys_path, self.application, self.name)
+
+    def _pick_by_router(self, call: Call, chooser: Chooser) -> Replica | None:
+        """Picks as the user's router says. None: it has not answered yet, or what it chose is full."""
+        key = call.header.multiplexed_model_id
+        if key and call.model is None and self._multiplexes():
+            call.model = ModelWish(key)
+        if call.choice is None:
+            free = any(replica.load < self.slots for replica in self.ready)
+            if not free or (len(self.parked) >= MAX_PARKED and call not in self.parked):
+                return None
+            self._ask(call, chooser, 1)
+        choice = call.choice
+        if choice is not None and choice.pending:
+            return None
+        groups = [] if choice is None else choice.groups(self.ready)
+        if not groups:  # no answer, or one of no use
+            call.choice = None
+            return pick(self.ready, self.slots, self._random, call.avoid)
+        replica = pick_by_rank(groups, self.slots, self._random, call.avoid)
+        if replica is not None:
+            call.choice = None
+            if choice is not None and choice.question is not None:
+                chooser.routed(choice.question, replica)
+        return replica
+
+    def _ask(self, call: Call, chooser: Chooser, asked: int) -> None:
+        choice = call.choice = Choice(asked)
+        asking = True
+
+        def answered(ranks: Ranks | None) -> None:
+            choice.answer(ranks)
+            if call.choice is not choice or call.done:
+                return
+            if ranks is not None:
+                self._ask_again_later(call, chooser, choice)
+            if not asking:
+                self.wake()
+
+        choice.question = chooser.ask(call.header, self.ready, self.slots, answered)
+        asking = False
+
+    def _ask_again_later(self, call: Call, chooser: Chooser, choice: Choice) -> None:
+        """What was chosen may be full for long, while others are free."""
+        settings = chooser.settings
+
+        def again() -> None:
+            if call.choice is choice and not call.done and self._chooser is chooser:
+                self._ask(call, chooser, choice.asked + 1)
+
+        later = self._call_later or asyncio.get_running_loop().call_later
+        delay = backoff_s(choice.asked, settings.initial_backoff_s, settings.backoff_multiplier, settings.max_backoff_s)
+        later(delay, again)
 
     # -- models
 
@@ -364,6 +449,11 @@ class Deployment:
         """A replica is not to be picked any more. Its calls go on."""
         if replica in self.ready:
             self.ready.remove(replica)
+
+
+def _rather_waits(call: Call) -> bool:
+    """Whether a call waits for certain replicas, so that others need not wait for it."""
+    return call.choice is not None or (call.model is not None and call.model.waits)
 
 
 def _refusal(outcome: session_pb2.Outcome) -> str:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from hashlib import blake2b
+from typing import Any
+
+import orjson
 
 from fairlead.v1 import session_pb2
 from fairlead.wire.link import Link
@@ -28,6 +32,7 @@ class Replica:
         "models_sent",
         "replica_id",
         "reserved",
+        "routing_stats",
         "sequence",
     )
 
@@ -50,6 +55,8 @@ class Replica:
         """The multiplexed models that it last reported, loaded or loading; None: it does not report any."""
         self.models_sent: dict[str, int] = {}
         """How many calls this worker has on it for each model: they have it loaded, if it is not reported yet."""
+        self.routing_stats: Mapping[str, Any] = {}
+        """What the deployment's ``record_routing_stats`` returned there last."""
         self.load_time_s = 0.0
         """How long it takes to load a model, as it reported; 0: not known."""
 
@@ -98,6 +105,8 @@ class Replica:
         if report.HasField("models"):
             self.models = frozenset(report.models.model_ids)
             self.load_time_s = report.models.load_time_us * 1e-6
+        if report.HasField("routing_stats"):
+            self.routing_stats = orjson.loads(report.routing_stats)
         if report.sequence > self.sequence:
             self.sequence = report.sequence
             self.elsewhere = max(0, report.ongoing - self.in_flight + self.reserved)

@@ -6,17 +6,22 @@ The controller may come and go: without it the worker routes by what it heard la
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
+from typing import TypeAlias
 
 import grpc
 import grpc.aio
 
 from fairlead.v1 import control_pb2, control_pb2_grpc
+from fairlead_gateway.routing.load_reports import LoadReports
 from fairlead_gateway.routing.table import RouteTable
 from fairlead_gateway.routing.upstream import Upstreams
 
 logger = logging.getLogger(__name__)
+
+_WatchCall: TypeAlias = "grpc.aio.StreamStreamCall[control_pb2.WatchRequest, control_pb2.WatchResponse]"
 
 FIRST_RETRY = 0.05
 LAST_RETRY = 2.0
@@ -52,6 +57,8 @@ class Watch:
         self._about = about
         self._on_drain = on_drain
         self._patience_s = patience_s
+        self._reports = LoadReports(table)
+        self._writing = asyncio.Lock()
 
     async def run(self) -> None:
         """Runs until cancelled, or there is no controller for too long."""
@@ -64,16 +71,17 @@ class Watch:
                 call = stub.Watch(wait_for_ready=True)
                 give_up_at = lost_at + self._patience_s
                 heard = False
+                reporting = asyncio.create_task(self._report(call))
                 try:
                     self._about.applied_version = 0  # another controller counts anew
                     async with asyncio.timeout_at(give_up_at):
-                        await call.write(self._about)
+                        await self._say(call)
                         snapshot = await call.read()
                     while isinstance(snapshot, control_pb2.WatchResponse):
                         delay = FIRST_RETRY
                         heard = True
                         await self._apply(snapshot)
-                        await call.write(self._about)
+                        await self._say(call)
                         snapshot = await call.read()
                 except TimeoutError:
                     logger.warning("no controller for %.0f s; this worker drains and ends", self._patience_s)
@@ -82,11 +90,27 @@ class Watch:
                 except (grpc.aio.AioRpcError, asyncio.InvalidStateError):  # the latter: written to when it was over
                     logger.debug("the controller is away: %r", call)
                 finally:
+                    reporting.cancel()
                     call.cancel()
                     if heard:
                         lost_at = loop.time()
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, LAST_RETRY)
+
+    async def _say(self, call: _WatchCall) -> None:
+        async with self._writing:
+            await call.write(self._about)
+
+    async def _report(self, call: _WatchCall) -> None:
+        """Tells the worker's calls, from the first snapshot on, while the stream lasts."""
+
+        async def tell(loads: list[control_pb2.DeploymentLoad]) -> None:
+            del self._about.loads[:]
+            self._about.loads.extend(loads)
+            await self._say(call)
+
+        with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # whoever reads notices it, too
+            await self._reports.run(tell)
 
     async def _apply(self, snapshot: control_pb2.WatchResponse) -> None:
         await self._upstreams.apply(self._table.apply(snapshot))
