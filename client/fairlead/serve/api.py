@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from fairlead.serve import connection, context, environment, instance_services
+from fairlead.serve import connection, context, environment, instance_services, standing
 from fairlead.serve.config import HTTPOptions, ProxyLocation, gRPCOptions
 from fairlead.serve.deployment import Application
 from fairlead.serve.doors import Doors
@@ -25,7 +25,7 @@ from fairlead.serve.graph import application_spec, check_application
 from fairlead.serve.handle import DeploymentHandle
 from fairlead.serve.instance import Instance
 from fairlead.serve.local_instance import LocalInstance, refuse_other_instance
-from fairlead.serve.owned_instance import OwnedInstance, answers
+from fairlead.serve.owned_instance import OwnedInstance
 from fairlead.serve.progress import Progress
 from fairlead.serve.status import ServeStatus, serve_status
 from fairlead.serve.termination import Terminated, terminable
@@ -62,6 +62,8 @@ class _Current:
         self.instance: Instance | None = None
         self.handles: OrderedDict[tuple[str, str], DeploymentHandle[Any]] = OrderedDict()
         self.exit_registered = False
+        self.deployed: set[str] = set()
+        """The applications that this process has deployed to an instance that is not its own."""
 
 
 _current = _Current()
@@ -161,6 +163,8 @@ def _deploy_all(targets: Sequence[RunTarget], caller: str, *, wait: bool) -> lis
     ]
     with _forgotten_if_it_failed(instance):
         generations = [instance.deploy(spec) for spec in specs]
+        if instance.owned is None:
+            _current.deployed.update(spec.name for spec in specs)
         if wait:
             for spec, generation in zip(specs, generations, strict=True):
                 with Progress() as progress:
@@ -178,9 +182,13 @@ def start(
     *,
     detached: bool = False,
     insecure: bool = False,
+    gateways: int = 1,
     **options: Any,
 ) -> None:
     """Starts an instance that ends with this process, and waits until it can be called. Nothing happens if one runs.
+
+    ``detached``: a standing instance instead, which belongs to no process and ends by ``serve.shutdown()``.
+    ``gateways``: how many gateway workers share the ports.
 
     ``proxy_location="Disabled"``: no ports, handles only. ``port`` 0 in either options: any free port, told by
     ``fairlead.serve.api.instance_status()``. If ``FAIRLEAD_TOKEN`` is set, callers of both ports have to present it.
@@ -189,18 +197,18 @@ def start(
 
     Raises TypeError or ValueError for bad options, RuntimeError if a port cannot be bound, TimeoutError after 60 s.
     """
-    if detached:
-        raise FairleadError(
-            "Detached instances are not available yet: instances end with the program that starts them."
-        )
     given = dict(http_options) if isinstance(http_options, Mapping) else {}
     http = http_options if isinstance(http_options, HTTPOptions) else HTTPOptions.of({**given, **options})
-    doors = Doors.of(proxy_location, http, gRPCOptions.of(grpc_options), insecure)
+    doors = Doors.of(proxy_location, http, gRPCOptions.of(grpc_options), insecure, gateways)
     with _current.lock:
         _warn_of_ended()
         if _find() is not None:
             if proxy_location or http_options or grpc_options or options:
                 logger.warning("The options are ignored: an instance runs already.")
+            return
+        if detached:
+            standing.start(doors)
+            _find()
             return
         instance = _start(doors)
     with _forgotten_if_it_failed(instance):
@@ -214,6 +222,9 @@ def shutdown() -> None:
     """
     with _current.lock:
         _remove_ended()
+        if _current.instance is None and environment.address() is None and standing.orphans():
+            standing.end_orphans_for_good()
+            return
         instance = _find()
         if instance is None:
             logger.info("There is nothing to shut down.")
@@ -250,7 +261,7 @@ def get_app_handle(name: str) -> DeploymentHandle[Any]:
 
     Where ``FAIRLEAD_ADDRESS`` names a gateway's port, whether it exists is found out by the first call.
     """
-    if not _existing().controls:
+    if _existing().remote:
         return _handle("", name)
     application = _applications().get(name)
     if application is None:
@@ -272,7 +283,7 @@ def get_deployment_handle(
                 "Please specify an application name when getting a deployment handle outside of a Serve application."
             )
         app_name = context.get_replica_context().app_name
-    if _check_exists and _existing().controls:
+    if _check_exists and not _existing().remote:
         application = _applications().get(app_name)
         names = [] if application is None else [deployment.name for deployment in application.deployments]
         if deployment_name not in names:
@@ -324,7 +335,7 @@ def _find() -> Instance | None:
     instance = _current.instance
     if instance is not None:
         return instance
-    address = environment.address() or _standing_address()
+    address = environment.address() or standing.address()
     if address is None:
         return None
     return _use(Instance(address))
@@ -366,11 +377,6 @@ def _forgotten_if_it_failed(instance: Instance) -> Iterator[None]:
         raise
 
 
-def _standing_address() -> str | None:
-    path = environment.state_directory() / "standing" / "controller.sock"
-    return f"unix:{path}" if path.exists() and answers(path) else None
-
-
 def _start(doors: Doors) -> Instance:
     owned = OwnedInstance(doors)
     if not _current.exit_registered:
@@ -403,6 +409,8 @@ def _at_exit() -> None:
 def wait() -> None:
     """Blocks until Ctrl-C or SIGTERM, then shuts everything down; or until somebody else has shut it down.
 
+    Of an instance that is not this process's own, the applications that this process has deployed are deleted instead.
+
     SIGTERM counts in the main thread, unless the program handles it itself. A second signal, while the shutdown lasts,
     cuts it short and is raised: KeyboardInterrupt, or SystemExit with status 143. Raises FairleadError if the
     instance's controller ends by itself; nothing is left of it then.
@@ -417,7 +425,17 @@ def _block(instance: Instance) -> None:
         except (KeyboardInterrupt, Terminated) as signalled:
             name = "SIGTERM" if isinstance(signalled, Terminated) else "KeyboardInterrupt"
             logger.warning("Got %s, shutting down...", name)
-            shutdown()
+            _end_what_is_ours(instance)
+
+
+def _end_what_is_ours(instance: Instance) -> None:
+    """The instance if it is this process's own, else the applications that this process has deployed to it."""
+    if instance.owned is not None or not instance.controls:
+        shutdown()
+        return
+    for name in sorted(_current.deployed):
+        instance.delete(name)
+    _current.deployed.clear()
 
 
 def _wait_for_end(instance: Instance) -> None:

@@ -37,7 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         make = _standing if arguments.standing else _owned
         surroundings = make(arguments, instance_options, password)
     except (StoreError, StateLockedError, OtherOptionsError, BindError, OSError) as error:
-        logging.getLogger("fairlead.controller").info("%s", error)
+        if arguments.ready_fd is None:
+            sys.stderr.write(f"fairlead: {error}\n")
         report.say(f"failed {error}", last=True)
         return BIND_FAILED
     try:
@@ -64,7 +65,7 @@ def _standing(arguments: argparse.Namespace, options: list[str], password: str |
 
     standing = StandingInstance(arguments.directory)
     secrets = {"token": os.environ.get(TOKEN, ""), "password": password or ""}
-    options = standing.options(None if arguments.as_before else options, secrets)
+    options = standing.options(options, secrets, as_before=arguments.as_before)
     instance, doors = _instance_options(options)
     doors = Doors(http=standing.door("http", doors.http), grpc=standing.door("grpc", doors.grpc), options=doors.options)
     doors = standing.ports.reserve(doors, shared_already=standing.has_gateways)

@@ -43,13 +43,13 @@ class StandingInstance:
         """Whether gateway workers of an earlier controller run."""
         return any(name.startswith(_GATEWAY_PREFIX) for name in self.found)
 
-    def options(self, given: Sequence[str] | None, secrets: Mapping[str, str]) -> list[str]:
-        """The options to run with: those given, else (None) those of the last start, else none.
+    def options(self, given: Sequence[str], secrets: Mapping[str, str], *, as_before: bool) -> list[str]:
+        """The options to run with: those given or, with ``as_before``, those of the last start if there was one.
 
         Raises OtherOptionsError if workers that run have others, or other secrets.
         """
         before = self._read()
-        options = list(given) if given is not None else before.get("options", [])
+        options = list(before["options"]) if as_before and before else list(given)
         if self.has_gateways and before:
             if options != before["options"]:
                 raise OtherOptionsError(

@@ -1,0 +1,87 @@
+"""The doors of an instance, as its controller and gateway workers are told of them."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+
+from fairlead.serve import environment
+from fairlead.serve.config import HTTPOptions, ProxyLocation, gRPCOptions
+from fairlead.serve.grpc_services import describe_sources
+from fairlead.variables import HTTP_KEY_PASSWORD, TOKEN
+
+
+@dataclass(frozen=True, kw_only=True)
+class Doors:
+    """Where an instance can be called from outside this user's Unix sockets."""
+
+    http: HTTPOptions | None = field(default_factory=HTTPOptions)
+    """None: no HTTP."""
+    grpc: gRPCOptions | None = field(default_factory=gRPCOptions)
+    """None: no gRPC port."""
+    gateways: int = 1
+    """How many gateway workers share them."""
+    insecure: bool = False
+    """Whether doors that other hosts can reach may be open to everybody."""
+
+    @classmethod
+    def of(
+        cls,
+        proxy_location: ProxyLocation | str | None,
+        http: HTTPOptions,
+        grpc: gRPCOptions | None,
+        insecure: bool,
+        gateways: int = 1,
+    ) -> Doors:
+        """The doors that a user's options ask for. Where proxies are disabled there is neither of them.
+
+        Raises what importing their ``grpc_servicer_functions`` raises.
+        """
+        grpc = grpc or gRPCOptions()
+        describe_sources(grpc.grpc_servicer_functions)
+        disabled = ProxyLocation.Disabled in (ProxyLocation.of(proxy_location), http.location)
+        return cls(
+            http=None if disabled or http.host is None else http,
+            grpc=None if disabled or grpc.host is None else grpc,
+            insecure=insecure,
+            gateways=gateways,
+        )
+
+    def arguments(self) -> list[str]:
+        """For the controller's command line; what follows ``--`` is for gateway workers."""
+        arguments = ["--gateways", str(self.gateways)]
+        for name, door in (("http", self.http), ("grpc", self.grpc)):
+            if door is None or door.host is None:
+                arguments.append(f"--no-{name}")
+            else:
+                arguments += [f"--{name}-host", door.host, f"--{name}-port", str(door.port)]
+        return [*arguments, "--", *self._worker_options()]
+
+    def _worker_options(self) -> list[str]:
+        options = ["--insecure"] if self.insecure else []
+        for name, door in (("http", self.http), ("grpc", self.grpc)):
+            if door is not None and door.ssl_certfile is not None and door.ssl_keyfile is not None:
+                options += [f"--{name}-tls-cert", _absolute(door.ssl_certfile)]
+                options += [f"--{name}-tls-key", _absolute(door.ssl_keyfile)]
+                if door.ssl_ca_certs is not None:
+                    options += [f"--{name}-tls-client-ca", _absolute(door.ssl_ca_certs)]
+        if http := self.http:
+            options += ["--http-keep-alive-timeout", str(http.keep_alive_timeout_s), "--http-root-path", http.root_path]
+            if http.request_timeout_s is not None:
+                options += ["--http-request-timeout", str(http.request_timeout_s)]
+        if grpc := self.grpc:
+            if grpc.request_timeout_s is not None:
+                options += ["--grpc-request-timeout", str(grpc.request_timeout_s)]
+            if not grpc.enable_reflection:
+                options.append("--no-grpc-reflection")
+        return options
+
+    def secrets(self) -> dict[str, str]:
+        """What goes to the processes by their environment, which only this user can read."""
+        found = {TOKEN: environment.token(), HTTP_KEY_PASSWORD: self.http and self.http.ssl_keyfile_password}
+        return {name: value for name, value in found.items() if value}
+
+
+def _absolute(path: str) -> str:
+    """Of a file's path, also if this program changes its directory before a gateway worker is started again."""
+    return os.path.abspath(path)
