@@ -94,12 +94,15 @@ class Execution(Call):
             raise DeadlineExceededError("the call's deadline passed before it could start")
         payload, self._payload = self._payload, b""
         if self.http:
-            self._request = self._codec.loads(payload)
-            return (self._request,) if self._method.takes_request else (), {}
+            return self._http_arguments(payload)
         args, kwargs = load_arguments(self._codec, payload)
         if self._inbound is not None:
             args = (self._inbound, *args)
         return args, kwargs
+
+    def _http_arguments(self, payload: bytes) -> tuple[Any, dict[str, Any]]:
+        self._request = self._codec.loads(payload)
+        return (self._request,) if self._method.takes_request else (), {}
 
     async def _run(self) -> None:
         """Runs an asynchronous method, in a task of its own."""

@@ -25,10 +25,19 @@ JSON_LINES = b"application/x-ndjson"
 
 def decode_request(payload: bytes) -> Any:
     """The payload of a call as a ``starlette.requests.Request``. Raises InvalidArgumentsError."""
+    return request_of(parse_request(payload))
+
+
+def parse_request(payload: bytes) -> http_pb2.HttpRequest:
+    """The payload of a call as a message. Raises InvalidArgumentsError."""
     try:
-        message = http_pb2.HttpRequest.FromString(payload)
+        return http_pb2.HttpRequest.FromString(payload)
     except Exception as error:  # protobuf raises its own
         raise InvalidArgumentsError(f"the payload is not a HttpRequest: {error}") from error
+
+
+def request_of(message: http_pb2.HttpRequest) -> Any:
+    """The message as a ``starlette.requests.Request``."""
     body = message.body
     request = (_request_class or _import_request_class())(scope_of(message), Body(body).receive)
     request._body = body  # what body() would set after a detour through receive()
