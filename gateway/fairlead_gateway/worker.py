@@ -16,6 +16,7 @@ from fairlead_gateway.edge.grpc_door import GrpcDoor, GrpcLimits
 from fairlead_gateway.edge.http import HttpLimits
 from fairlead_gateway.edge.http_door import HttpDoor
 from fairlead_gateway.edge.session_door import SessionDoor
+from fairlead_gateway.edge.typed.methods import RpcMethods
 from fairlead_gateway.routing.router import Router
 from fairlead_gateway.routing.upstream import Upstreams
 from fairlead_gateway.routing.watch import Watch
@@ -64,8 +65,10 @@ class Worker:
         self.router = Router(asyncio.get_running_loop())
         self._upstreams = Upstreams()
         self._sessions = SessionDoor(self.router)
+        methods = RpcMethods(self.router.table)
         self._grpc = GrpcDoor(
             self.router,
+            methods=methods,
             sessions=self._sessions.handler,
             limits=config.grpc_limits,
             reflection=config.reflection,

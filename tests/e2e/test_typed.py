@@ -1,0 +1,165 @@
+"""Typed services from generated stubs, handles and HTTP to replicas and back."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2, status_pb2
+
+from fairlead import serve
+from fairlead.serve import api
+from fairlead.serve.grpc_util import RpcAborted
+from tests.e2e.conftest import Ports
+from tests.edge.typed.schema import SERVICE, generate
+
+SERVICER_FUNCTION = "library_pb2_grpc.add_LibraryServiceServicer_to_server"
+
+
+@pytest.fixture(scope="module")
+def generated(tmp_path_factory):
+    """The generated modules, importable here and, since it is this program's sys.path, in replicas."""
+    directory = tmp_path_factory.mktemp("generated")
+    generate(directory)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(directory))
+        yield importlib.import_module("library_pb2"), importlib.import_module("library_pb2_grpc")
+        for name in ("library_pb2", "library_pb2_grpc", "tests.e2e.typed_app"):
+            sys.modules.pop(name, None)
+
+
+@pytest.fixture(scope="module")
+def ports(state_directory, generated):
+    serve.start(http_options={"port": 0}, grpc_options={"port": 0, "grpc_servicer_functions": [SERVICER_FUNCTION]})
+    (gateway,) = api.instance_status().gateways
+    yield Ports(f"http://{gateway.http_address}", gateway.grpc_address, gateway.trusted_address)
+    serve.shutdown()
+
+
+@pytest.fixture(scope="module")
+def app(ports):
+    return importlib.import_module("tests.e2e.typed_app")
+
+
+@pytest.fixture(scope="module")
+def books(app):
+    """The application that most tests call."""
+    return serve.run(app.Library.bind(), name="books", route_prefix="/")
+
+
+@pytest.fixture
+def stub(books, generated, channel):
+    return generated[1].LibraryServiceStub(channel)
+
+
+def failure(call):
+    with pytest.raises(grpc.RpcError) as caught:
+        call()
+    return caught.value
+
+
+def test_unary(stub, generated):
+    pb2, _ = generated
+    answer, call = stub.GetBook.with_call(
+        pb2.GetBookRequest(name="shelves/1/books/3"), metadata=(("x-request-id", "mine"),)
+    )
+    assert (answer.title, answer.copies) == ("Volume 3", 3)
+    trailing = dict(call.trailing_metadata())
+    assert trailing["request_id"] == trailing["x-request-id"] == "mine"
+    assert trailing["x-pid"].isdigit()
+    assert trailing["echo-bin"] == b"\x00\xff"
+
+
+def test_errors_have_codes_and_details(stub, generated):
+    pb2, _ = generated
+    error = failure(lambda: stub.GetBook(pb2.GetBookRequest(name="nowhere")))
+    assert (error.code(), error.details()) == (grpc.StatusCode.NOT_FOUND, "no book nowhere")
+    trailing = dict(error.trailing_metadata())
+    assert trailing["x-pid"].isdigit()
+    info = error_details_pb2.ResourceInfo()
+    assert status_pb2.Status.FromString(trailing["grpc-status-details-bin"]).details[0].Unpack(info)
+    assert info.resource_name == "nowhere"
+    error = failure(lambda: stub.CreateBook(pb2.CreateBookRequest(book=pb2.Book(title="crash"))))
+    assert error.code() is grpc.StatusCode.INTERNAL
+    assert "Traceback" not in error.details()
+    assert "typed_app.py" not in str(error.trailing_metadata())
+
+
+def test_streams(stub, generated):
+    pb2, _ = generated
+    watched = list(stub.WatchBooks(pb2.SearchBooksRequest(query="b", count=3)))
+    assert [book.title for book in watched] == ["b0", "b1", "b2"]
+    stream = stub.WatchBooks(pb2.SearchBooksRequest(query="b", count=1, exact=True))
+    assert next(stream).title == "b0"
+    error = failure(lambda: next(stream))
+    assert (error.code(), error.details()) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "enough")
+    requests = [pb2.CreateBookRequest(parent="p", book=pb2.Book(title=title)) for title in "ab"]
+    assert list(stub.AddBooks(iter([*requests, pb2.CreateBookRequest()])).titles) == ["p:a", "p:b", ":"]
+    said = [book.title for book in stub.Chat(iter([pb2.Book(title="x"), pb2.Book(), pb2.Book(title="y")]))]
+    assert said == ["X", "", "Y"]
+
+
+def test_metadata_in(stub, generated):
+    pb2, _ = generated
+    metadata = (("x-from", "me"), ("multiplexed_model_id", "m1"), ("session_id", "s1"))
+    answer = stub.MoveBook(pb2.MoveBookRequest(other_shelf="o"), metadata=metadata)
+    assert answer.title == "me|m1|s1|o"
+
+
+def test_deadlines_and_what_is_not_implemented(stub, generated):
+    pb2, _ = generated
+    slow = pb2.CreateBookRequest(book=pb2.Book(title="slow"))
+    assert failure(lambda: stub.CreateBook(slow, timeout=0.2)).code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    call = stub.CreateBook.future(slow)
+    call.cancel()
+    assert failure(lambda: stub.WriteBook(iter([]))).code() is grpc.StatusCode.UNIMPLEMENTED
+    assert stub.GetBook(pb2.GetBookRequest(name="shelves/1/books/1")).copies == 1
+
+
+def test_bytes_that_are_no_message(stub, channel, books, generated):
+    pb2, _ = generated
+    error = failure(lambda: channel.unary_unary(f"/{SERVICE}/GetBook")(b"\xff\xff\xff"))
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    pid = dict(stub.GetBook.with_call(pb2.GetBookRequest(name="shelves/1/books/1"))[1].trailing_metadata())["x-pid"]
+    failure(lambda: channel.unary_unary(f"/{SERVICE}/GetBook")(b"\xff"))
+    again = dict(stub.GetBook.with_call(pb2.GetBookRequest(name="shelves/1/books/1"))[1].trailing_metadata())["x-pid"]
+    assert pid == again
+
+
+def test_handles_call_the_same_methods(books, generated):
+    pb2, _ = generated
+    assert books.GetBook.remote(pb2.GetBookRequest(name="shelves/1/books/2")).result().copies == 2
+    with pytest.raises(RpcAborted) as caught:
+        books.GetBook.remote(pb2.GetBookRequest(name="nowhere")).result()
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+    watched = books.options(stream=True).WatchBooks.remote(pb2.SearchBooksRequest(query="h", count=2))
+    assert [book.title for book in watched] == ["h0", "h1"]
+
+
+def test_several_applications_and_the_instances_own_services(stub, app, channel, generated):
+    pb2, _ = generated
+    serve.run(app.Untold.bind(), name="untold", route_prefix=None)
+    serve.run(app.Servicer.bind(), name="servicer", route_prefix=None)
+    request = pb2.GetBookRequest(name="shelves/1/books/1")
+    try:
+        error = failure(lambda: stub.GetBook(request))
+        assert error.code() is grpc.StatusCode.NOT_FOUND
+        assert "'books', 'servicer', 'untold'" in error.details()
+        for application, title in (("untold", "untold"), ("servicer", "servicer"), ("books", "Volume 1")):
+            assert stub.GetBook(request, metadata=(("application", application),)).title == title
+        metadata = (("application", "servicer"),)
+        call = stub.GetBook.with_call(request, metadata=metadata)[1]
+        assert dict(call.initial_metadata())["x-initial"] == "1"
+        error = failure(lambda: stub.GetBook(pb2.GetBookRequest(), metadata=metadata))
+        assert (error.code(), error.details()) == (grpc.StatusCode.INVALID_ARGUMENT, "which?")
+        assert [book.title for book in stub.WatchBooks(pb2.SearchBooksRequest(), metadata=metadata)] == ["written"]
+        error = failure(lambda: stub.MoveBook(pb2.MoveBookRequest(), metadata=metadata))
+        assert (error.code(), error.details()) == (grpc.StatusCode.UNIMPLEMENTED, "Method not implemented!")
+        missing = failure(lambda: stub.MoveBook(pb2.MoveBookRequest(), metadata=(("application", "untold"),)))
+        assert missing.code() is grpc.StatusCode.UNIMPLEMENTED
+    finally:
+        serve.delete("untold")
+        serve.delete("servicer")
+    assert stub.GetBook(request).title == "Volume 1"
