@@ -37,7 +37,9 @@ from fairlead_gateway.edge.http_request import (
 from fairlead_gateway.edge.http_response import CONNECTION as CONNECTION
 from fairlead_gateway.edge.http_response import HttpConnection, Send, respond, send_reply
 from fairlead_gateway.edge.http_targets import HttpTargets, Matched
+from fairlead_gateway.edge.typed.methods import RpcMethods
 from fairlead_gateway.edge.upstream import CallRouter
+from fairlead_gateway.edge.web.door import WebDoor
 
 _CLOSE = (b"connection", b"close")
 
@@ -45,7 +47,8 @@ _CLOSE = (b"connection", b"close")
 class HttpApp:
     """The application. ``access``: who is let in; None: everybody who can connect.
 
-    ``root_path``: a prefix that a proxy has removed from all paths; handlers see it, as in ASGI.
+    ``root_path``: a prefix that a proxy has removed from all paths; handlers see it, as in ASGI. ``methods``: those of
+    typed services, where the worker's doors share them.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class HttpApp:
         limits: HttpLimits | None = None,
         access: Access | None = None,
         root_path: str = "",
+        methods: RpcMethods | None = None,
     ) -> None:
         self.limits = limits or HttpLimits()
         self.draining = False
@@ -62,6 +66,7 @@ class HttpApp:
         self._router = router
         self._root_path = root_path.rstrip("/")
         self._access = access or Access(Trust.UNTRUSTED)
+        self._web = WebDoor(router, methods or RpcMethods(router.table), self.limits, secret=not self._access.open)
         self._mounts = Mounts()
         self._targets = HttpTargets()
         self._builtins: dict[str, Callable[[], Reply]] = {"/-/healthz": self._healthz, "/-/routes": self._routes}
@@ -90,6 +95,9 @@ class HttpApp:
             return await send_reply(send, reply)
         if builtin is not None:
             return await send_reply(send, builtin())
+        spoken = self._web.spoken(scope)
+        if spoken is not None:
+            return await self._web.serve(spoken, noticed, scope, receive, send)
         if b"%" in scope["raw_path"]:
             try:
                 path = separated(scope["raw_path"])

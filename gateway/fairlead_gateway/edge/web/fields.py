@@ -1,0 +1,72 @@
+"""Header fields of gRPC-Web and Connect, and the metadata of a call: which of them are which. Pure.
+
+In both protocols a caller's metadata are header fields like any others, so that all pass but the protocols' own.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+
+from fairlead.v1 import session_pb2
+from fairlead.wire.errors import InvalidCallError
+from fairlead_gateway.edge.http_headers import HeaderRules, from_metadata, grpc_timeout_s, to_metadata
+
+CONNECT_TIMEOUT = "connect-timeout-ms"
+GRPC_TIMEOUT = "grpc-timeout"
+AUTHORIZATION = b"authorization"
+CLOSE = (b"connection", b"close")
+"""Says that the connection ends with this response: the rest of the request's body is not read."""
+
+_OWN = frozenset(
+    {b"accept", b"accept-encoding", b"content-encoding", b"content-length", b"content-type", b"host", b"x-grpc-web"}
+)
+_OWN_PREFIXES = (b"connect-", b"grpc-", b"sec-")
+_EVERYTHING = HeaderRules(names=frozenset(), prefixes=(b"",))
+_MILLISECONDS = re.compile(r"[0-9]{1,10}")
+
+Fields = list[tuple[bytes, bytes]]
+
+
+def metadata_of(fields: Iterable[tuple[bytes, bytes]], *, secret: bool) -> list[session_pb2.Metadata]:
+    """The metadata of a call. ``secret``: whether ``authorization`` is the gateway's own, and stays here.
+
+    Raises InvalidCallError for a ``-bin`` field that is no base64.
+    """
+    passing = [
+        (name, value)
+        for name, value in fields
+        if name not in _OWN and not name.startswith(_OWN_PREFIXES) and not (secret and name == AUTHORIZATION)
+    ]
+    return to_metadata(passing, _EVERYTHING)
+
+
+def initial_fields(outcome: session_pb2.Outcome | None) -> Fields:
+    """The initial metadata of an answer as header fields."""
+    return [] if outcome is None else from_metadata(outcome.initial_metadata)
+
+
+def trailing_fields(outcome: session_pb2.Outcome | None) -> Fields:
+    """The trailing metadata of an answer as header fields."""
+    return [] if outcome is None else from_metadata(outcome.trailing_metadata)
+
+
+def timeout_s(grpc: str | None, connect_ms: str | None, longest: float | None) -> float | None:
+    """Seconds that a call may take, by what its caller says, and at most ``longest``; None: no limit.
+
+    Raises InvalidCallError for a malformed value.
+    """
+    wanted = math.inf if longest is None else longest
+    if grpc is not None:
+        wanted = min(wanted, grpc_timeout_s(grpc))
+    if connect_ms is not None:
+        if _MILLISECONDS.fullmatch(connect_ms) is None:
+            raise InvalidCallError(f"{CONNECT_TIMEOUT} must be at most ten digits")
+        wanted = min(wanted, int(connect_ms) / 1000)
+    return None if wanted == math.inf else wanted
+
+
+def as_text(fields: Iterable[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
+    """Header fields as text."""
+    return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in fields]
