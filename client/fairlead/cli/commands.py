@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 import fairlead
+from fairlead.cli.build_proto import build
 from fairlead.cli.imports import ImportPathError, load_application
 from fairlead.serve import api
 from fairlead.serve.config import HTTPOptions, gRPCOptions
@@ -77,6 +78,9 @@ def run(
         api.run(target, name=name, route_prefix=route_prefix)
         _say_where(api.instance_status(), name, encrypted=tls_cert is not None)
         api.wait()
+
+
+app.command(epilog="Example: [bold]fairlead build --proto examples.digits.app:app[/bold]")(build)
 
 
 def _pair(argument: str) -> tuple[str, str]:

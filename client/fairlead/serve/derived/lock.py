@@ -108,7 +108,7 @@ class _Advance:
         return new, self._breaking
 
     def _break(self, where: str, reason: str, fix: str) -> None:
-        self._breaking.append(Breaking(f"{self._service.full_name}: {where}", reason, fix))
+        self._breaking.append(Breaking(where, reason, fix))
 
     def _methods(self) -> dict[str, LockedMethod]:
         found = {each.name: each for each in self._service.methods}
