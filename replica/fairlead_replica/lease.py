@@ -18,7 +18,7 @@ from fairlead.v1 import replica_pb2, replica_pb2_grpc
 
 logger = logging.getLogger(__name__)
 
-REPORT_PERIOD_S = 1.0
+REPORT_PERIOD_S = 0.5
 FIRST_BACKOFF_S = 0.05
 LONGEST_BACKOFF_S = 2.0
 
@@ -46,7 +46,7 @@ class Lease:
         """Prepares a lease with the controller at an address.
 
         ``hello`` says at each registration who this is, ``on_command`` gets what the controller says, ``on_abandoned`` hears when it could not be reached for
-        ``patience_s`` seconds, ``report`` is asked every second; all of them on the lease's threads.
+        ``patience_s`` seconds, ``report`` is asked twice a second; all of them on the lease's threads.
         """
         self._controller = controller
         self._hello = hello

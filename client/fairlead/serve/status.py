@@ -37,6 +37,9 @@ class DeploymentStatusTrigger(enum.StrEnum):
     UNSPECIFIED = "UNSPECIFIED"
     CONFIG_UPDATE_STARTED = "CONFIG_UPDATE_STARTED"
     CONFIG_UPDATE_COMPLETED = "CONFIG_UPDATE_COMPLETED"
+    UPSCALE_COMPLETED = "UPSCALE_COMPLETED"
+    DOWNSCALE_COMPLETED = "DOWNSCALE_COMPLETED"
+    AUTOSCALING = "AUTOSCALING"
     HEALTH_CHECK_FAILED = "HEALTH_CHECK_FAILED"
     REPLICA_STARTUP_FAILED = "REPLICA_STARTUP_FAILED"
 
@@ -103,13 +106,6 @@ class ServeStatus:
     """Always None."""
 
 
-_TRIGGERS = {
-    DeploymentStatus.HEALTHY: DeploymentStatusTrigger.CONFIG_UPDATE_COMPLETED,
-    DeploymentStatus.UNHEALTHY: DeploymentStatusTrigger.HEALTH_CHECK_FAILED,
-    DeploymentStatus.DEPLOY_FAILED: DeploymentStatusTrigger.REPLICA_STARTUP_FAILED,
-}
-
-
 def serve_status(status: control_pb2.InstanceStatus) -> ServeStatus:
     """The controller's account as users know it."""
     return ServeStatus(
@@ -141,10 +137,10 @@ def _application(status: control_pb2.ApplicationStatus) -> ApplicationStatusOver
 
 
 def _deployment(status: control_pb2.DeploymentStatus) -> DeploymentStatusOverview:
-    state = deployment_status(status.state)
+    trigger = control_pb2.DeploymentTrigger.Name(status.trigger).removeprefix("DEPLOYMENT_TRIGGER_")
     return DeploymentStatusOverview(
-        status=state,
-        status_trigger=_TRIGGERS.get(state, DeploymentStatusTrigger.CONFIG_UPDATE_STARTED),
+        status=deployment_status(status.state),
+        status_trigger=DeploymentStatusTrigger(trigger),
         replica_states=dict(
             Counter(
                 control_pb2.ReplicaState.Name(replica.state).removeprefix("REPLICA_STATE_")

@@ -46,7 +46,7 @@ class RegisterRequest(_message.Message):
 
     @_builtins.property
     def report(self) -> Global___ReplicaReport:
-        """How it is, every second or so."""
+        """How it is, twice a second."""
 
     @_builtins.property
     def drained(self) -> Global___ReplicaDrained:

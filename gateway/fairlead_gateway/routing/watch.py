@@ -110,7 +110,7 @@ class Watch:
             await self._say(call)
 
         with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # whoever reads notices it, too
-            await self._reports.run(tell)
+            await self._reports.run(list(self._about.loads), tell)
 
     async def _apply(self, snapshot: control_pb2.WatchResponse) -> None:
         await self._upstreams.apply(self._table.apply(snapshot))
