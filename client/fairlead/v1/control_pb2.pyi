@@ -730,6 +730,7 @@ class WatchResponse(_message.Message):
     APPLICATIONS_FIELD_NUMBER: _builtins.int
     DRAIN_FIELD_NUMBER: _builtins.int
     ENDING_FIELD_NUMBER: _builtins.int
+    GATEWAY_ADDRESSES_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """Grows with each change."""
     drain: _builtins.bool
@@ -740,6 +741,10 @@ class WatchResponse(_message.Message):
     def applications(self) -> _containers.RepeatedCompositeFieldContainer[Global___ApplicationRoutes]:
         """The applications."""
 
+    @_builtins.property
+    def gateway_addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Where all gateway workers take sessions of trusted callers, "wire:/path"."""
+
     def __init__(
         self,
         *,
@@ -747,10 +752,11 @@ class WatchResponse(_message.Message):
         applications: _abc.Iterable[Global___ApplicationRoutes] | None = ...,
         drain: _builtins.bool = ...,
         ending: _builtins.bool = ...,
+        gateway_addresses: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["applications", b"applications", "drain", b"drain", "ending", b"ending", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["applications", b"applications", "drain", b"drain", "ending", b"ending", "gateway_addresses", b"gateway_addresses", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -206,6 +206,7 @@ class CallHeader(_message.Message):
     PEER_FIELD_NUMBER: _builtins.int
     RESERVE_FIELD_NUMBER: _builtins.int
     RESERVATION_ID_FIELD_NUMBER: _builtins.int
+    METRICS_FIELD_NUMBER: _builtins.int
     SHARD_KEY_FIELD_NUMBER: _builtins.int
     application: _builtins.str
     """The application; empty: the one that is deployed, if it is the only one."""
@@ -244,6 +245,8 @@ class CallHeader(_message.Message):
     """The reservation_id of a ReplicaSelection: the call runs on that replica, in that slot, or fails. The first call
     that names it uses the reservation up, whatever becomes of the call. It must be for the same deployment.
     """
+    metrics: _builtins.bool
+    """Asks the process at the other end for a MetricsReport, its own alone. Trusted peers only; takes no slot."""
     shard_key: _builtins.str
     """Calls with one key go to one backend of an endpoint whose calls are spread over several; empty: by session_id."""
     @_builtins.property
@@ -270,11 +273,12 @@ class CallHeader(_message.Message):
         peer: _builtins.str = ...,
         reserve: _builtins.bool = ...,
         reservation_id: _builtins.str = ...,
+        metrics: _builtins.bool = ...,
         shard_key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["reservation", b"reservation", "reservation_id", b"reservation_id", "reserve", b"reserve"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["application", b"application", "broadcast", b"broadcast", "deployment", b"deployment", "idempotent", b"idempotent", "metadata", b"metadata", "method", b"method", "multiplexed_model_id", b"multiplexed_model_id", "peer", b"peer", "request_id", b"request_id", "request_serialization", b"request_serialization", "reservation", b"reservation", "reservation_id", b"reservation_id", "reserve", b"reserve", "response_serialization", b"response_serialization", "route", b"route", "session_id", b"session_id", "shard_key", b"shard_key", "stream", b"stream", "timeout_us", b"timeout_us"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["application", b"application", "broadcast", b"broadcast", "deployment", b"deployment", "idempotent", b"idempotent", "metadata", b"metadata", "method", b"method", "metrics", b"metrics", "multiplexed_model_id", b"multiplexed_model_id", "peer", b"peer", "request_id", b"request_id", "request_serialization", b"request_serialization", "reservation", b"reservation", "reservation_id", b"reservation_id", "reserve", b"reserve", "response_serialization", b"response_serialization", "route", b"route", "session_id", b"session_id", "shard_key", b"shard_key", "stream", b"stream", "timeout_us", b"timeout_us"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_reservation: _TypeAlias = _typing.Literal["reserve", "reservation_id"]  # noqa: Y015
     _WhichOneofArgType_reservation: _TypeAlias = _typing.Literal["reservation", b"reservation"]  # noqa: Y015
