@@ -8,6 +8,7 @@ import logging
 import os
 import threading
 import time
+import zlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -155,7 +156,9 @@ class Replica:
 
     def _use_gateways(self, assigned: replica_pb2.ReplicaAssignment) -> None:
         if assigned.gateway_addresses:
-            connection.set_address(assigned.gateway_addresses[0], Trust.OWNER)
+            key = zlib.crc32(self._options.replica_id.encode())
+            address, others = connection.spread(assigned.gateway_addresses, key)
+            connection.set_address(address, Trust.OWNER, alternates=others)
 
     # -- ending
 

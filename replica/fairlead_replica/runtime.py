@@ -74,7 +74,8 @@ class Runtime:
         self._max_waiting = max_waiting
         self._calls: set[Call] = set()
         self._waiting: deque[Call] = deque()
-        self._refused: set[Link] = set()
+        self._told_full: set[Link] = set()
+        """Gateways that send nothing until they hear of a free slot."""
         self._draining = False
         self._idle = asyncio.Event()
         self._sequence = 0
@@ -117,7 +118,9 @@ class Runtime:
         if self._registry.multiplexes:
             self.models = models = self._registry.snapshot()
             self._loaded_models = session_pb2.LoadedModels(
-                model_ids=sorted((*models.loaded, *models.loading)), load_time_us=int(models.load_time_s * 1e6)
+                model_ids=sorted((*models.loaded, *models.loading)),
+                load_time_us=int(models.load_time_s * 1e6),
+                capacity=models.capacity,
             )
             for link in self._links:
                 link.report_load()
@@ -136,6 +139,8 @@ class Runtime:
         def load() -> session_pb2.Load:
             nonlocal reported, stats_reported
             report = self.load()
+            if report.ongoing >= self._limit:
+                self._told_full.add(link)
             stats = self._routing_stats
             if stats is not stats_reported and stats is not None:
                 stats_reported = stats
@@ -170,7 +175,7 @@ class Runtime:
             call.begin(payload, more, last)
         else:
             stream.link.end(stream, self._busy)
-            self._refused.add(stream.link)
+            self._told_full.add(stream.link)
 
     def _execution(self, stream: Stream, header: session_pb2.CallHeader, *, admitted: bool = True) -> Call:
         if header.request_serialization == _PROTOBUF and self._services is not None:
@@ -191,10 +196,10 @@ class Runtime:
             waiting = self._waiting.popleft()
             self._calls.add(waiting)
             waiting.admit()
-        if self._refused and len(self._calls) < self._limit:
+        if self._told_full and len(self._calls) < self._limit:
             # A gateway that has nothing else under way here would not hear of the free slot.
-            refused, self._refused = self._refused, set()
-            for link in refused:
+            told, self._told_full = self._told_full, set()
+            for link in told:
                 link.report_load()
         if self._draining and not self._calls:
             self._idle.set()

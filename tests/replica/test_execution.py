@@ -487,6 +487,23 @@ async def test_who_was_refused_hears_of_the_free_slot(stage: Stage, model: Model
     await accepting.close()
 
 
+async def test_who_was_told_that_it_is_full_hears_of_the_free_slot(stage: Stage, model: Model) -> None:
+    """Another gateway's calls took the slots: this one has nothing under way here, and waits without asking."""
+    other, accepting = link_pair(stage.runtime.accept)
+    stage.runtime.opened(accepting)
+    reports: asyncio.Queue[session_pb2.Load] = asyncio.Queue()
+    other._on_load = reports.put_nowait
+    running = [stage.caller.open("block") for _ in range(3)]
+    await until(lambda: stage.runtime.statistics().ongoing == 3)
+    accepting.report_load()
+    assert (await asyncio.wait_for(reports.get(), 10)).ongoing == 3
+    model.gate.set()
+    assert (await asyncio.wait_for(reports.get(), 10)).ongoing < 3
+    assert [await call.next() for call in running] == ["released"] * 3
+    await other.close()
+    await accepting.close()
+
+
 async def test_broadcasts_wait_for_a_slot(stage: Stage, model: Model) -> None:
     running = [stage.caller.open("block") for _ in range(3)]
     waiting = [stage.caller.open("", number, broadcast=True) for number in range(3)]

@@ -37,7 +37,9 @@ class _Sessions(grpc.GenericRpcHandler):
         return self.handler if details.method == SERVING_SESSION else None
 
 
-async def test_over_a_socket():
+@pytest.mark.parametrize("first_is_there", [True, False])
+async def test_over_a_socket(first_is_there):
+    """Also where the gateway worker that it would use first is away, and another is there."""
     gateway = FakeGateway()
     server = grpc.aio.server()
     server.add_generic_rpc_handlers((_Sessions(gateway),))
@@ -46,7 +48,8 @@ async def test_over_a_socket():
         server.add_insecure_port(address)
         await server.start()
         mine = Connection()
-        mine.set_address(address, Trust.OWNER)
+        addresses = (address, ()) if first_is_there else (f"unix:{directory}/nobody", (address,))
+        mine.set_address(addresses[0], Trust.OWNER, alternates=addresses[1])
         before = connection.use(mine)
         try:
             handle = DeploymentHandle("Echo", "app")
@@ -167,3 +170,14 @@ def test_after_a_fork():
     )
     assert done.stdout.strip() == "both", done.stderr
     assert done.stderr == ""
+
+
+def test_several_gateways_are_spread_over_those_who_use_them():
+    addresses = ["a", "b", "c"]
+    assert [connection.spread(addresses, key) for key in range(4)] == [
+        ("a", ("b", "c")),
+        ("b", ("c", "a")),
+        ("c", ("a", "b")),
+        ("a", ("b", "c")),
+    ]
+    assert connection.spread(["a"], 5) == ("a", ())

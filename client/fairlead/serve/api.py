@@ -389,7 +389,7 @@ def _use(instance: Instance) -> Instance:
     _current.instance = instance
     if not context.is_replica():
         # A replica has been told by its controller.
-        connection.set_address(*instance.gateway())
+        connection.set_address(*instance.gateway(), alternates=instance.other_gateways)
     return instance
 
 

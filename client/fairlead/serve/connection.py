@@ -12,7 +12,7 @@ import logging
 import os
 import threading
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
 
 from fairlead.serve.caller import Call
@@ -48,6 +48,8 @@ class Connection:
         """``connector``: None: as the address says, with the credentials."""
         self._connector = connector
         self.address = ""
+        self.alternates: tuple[str, ...] = ()
+        """Where else it can go while the address cannot be reached: the other gateway workers."""
         self.trust = Trust.UNTRUSTED
         self.credentials = NONE
         self.loop: asyncio.AbstractEventLoop
@@ -68,8 +70,11 @@ class Connection:
 
     # -- from any thread
 
-    def set_address(self, address: str, trust: Trust, credentials: Credentials = NONE) -> None:
+    def set_address(
+        self, address: str, trust: Trust, credentials: Credentials = NONE, alternates: tuple[str, ...] = ()
+    ) -> None:
         """Says where the gateway is, what it is trusted with, and what to prove to it. Calls under way go on."""
+        self.alternates = alternates
         if (address, trust, credentials) != (self.address, self.trust, self.credentials):
             self.address, self.trust, self.credentials = address, trust, credentials
             if self._ident:
@@ -218,9 +223,18 @@ class Connection:
             call.start()
 
     async def _open(self) -> Link:
+        *others, last = self.address, *self.alternates
+        for address in others:
+            try:
+                return await self._open_at(address)
+            except ConnectionLostError:
+                continue
+        return await self._open_at(last)
+
+    async def _open_at(self, address: str) -> Link:
         if self._connector is not None:
-            return await self._connector(self.address)
-        return await dial(self.address, SERVING_SESSION, credentials=self.credentials)
+            return await self._connector(address)
+        return await dial(address, SERVING_SESSION, credentials=self.credentials)
 
     def _fail_waiting(self, error: FairleadError) -> None:
         waiting, self._waiting = self._waiting, []
@@ -262,7 +276,7 @@ def _forget() -> None:
     parents, _lock = _current, threading.Lock()
     if parents is not None:
         _current = Connection(parents._connector)
-        _current.address, _current.trust = parents.address, parents.trust
+        _current.address, _current.trust, _current.alternates = parents.address, parents.trust, parents.alternates
         _current.credentials = parents.credentials
 
 
@@ -273,9 +287,15 @@ def use(connection: Connection | None) -> Connection | None:
     return before
 
 
-def set_address(address: str, trust: Trust, credentials: Credentials = NONE) -> None:
+def set_address(address: str, trust: Trust, credentials: Credentials = NONE, alternates: tuple[str, ...] = ()) -> None:
     """Says where this process's gateway is, what it is trusted with, and what to prove there. From any thread."""
-    current().set_address(address, trust, credentials)
+    current().set_address(address, trust, credentials, alternates)
+
+
+def spread(addresses: Sequence[str], key: int) -> tuple[str, tuple[str, ...]]:
+    """Of several gateway workers the one to use and the others, in turn; other keys use others first."""
+    first = key % len(addresses)
+    return addresses[first], (*addresses[first + 1 :], *addresses[:first])
 
 
 def use_loop(loop: asyncio.AbstractEventLoop) -> None:

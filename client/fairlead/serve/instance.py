@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import grpc
 
 from fairlead.serve import environment
+from fairlead.serve.connection import spread
 from fairlead.serve.owned_instance import OwnedInstance
 from fairlead.v1 import control_pb2, control_pb2_grpc, session_pb2
 from fairlead.wire.credentials import NONE, TLS_SCHEME, Credentials
@@ -41,6 +43,8 @@ class Instance:
         """The controller's, as gRPC names it: "unix:/path". Or "host:port" or "https://host:port" of a gateway,
         which passes requests on to its controller where this program has proved who it is."""
         self.owned = owned
+        self.other_gateways: tuple[str, ...] = ()
+        """Where else calls can go; known once :meth:`gateway` was asked."""
         self._connecting = threading.Lock()
         self._channel: grpc.Channel | None = None
         self._stub: control_pb2_grpc.ControlServiceStub | None = None
@@ -69,12 +73,15 @@ class Instance:
             credentials = environment.credentials()
             _warn_of_plain_token(self.address, credentials)
             return self.address, credentials.trust(self.address), credentials
-        if self.owned is not None:
-            return self.owned.gateway_address, Trust.OWNER, NONE
+        addresses = self._gateway_addresses() if self.owned is None else self.owned.gateway_addresses
+        address, self.other_gateways = spread(addresses, os.getpid())
+        return address, Trust.OWNER, NONE
+
+    def _gateway_addresses(self) -> list[str]:
         gateways = self.status().gateways
         if not gateways:
             raise FairleadError(f"the instance at {self.address} has no gateway")
-        return gateways[0].session_address, Trust.OWNER, NONE
+        return [gateway.session_address for gateway in gateways]
 
     def deploy(self, spec: control_pb2.ApplicationSpec) -> int:
         """Has an application deployed; its generation. Raises FairleadError if it is refused."""

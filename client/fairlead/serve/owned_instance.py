@@ -42,6 +42,7 @@ class OwnedInstance:
         if doors.grpc is not None:
             instance_services.keep(self.directory, doors.grpc.grpc_servicer_functions)
         self._ended = False
+        self._gateways = doors.gateways
         self._controller = ControllerProcess(
             ["--directory", str(self.directory), "--owner-pid", str(self.owner), *doors.arguments()], secrets_of_doors
         )
@@ -52,9 +53,9 @@ class OwnedInstance:
         return f"unix:{self.directory / 'controller.sock'}"
 
     @property
-    def gateway_address(self) -> str:
-        """Where its gateway worker takes calls from this user."""
-        return f"wire:{self.directory / 'gateway-0.wire'}"
+    def gateway_addresses(self) -> list[str]:
+        """Where its gateway workers take calls from this user."""
+        return [f"wire:{self.directory / f'gateway-{index}.wire'}" for index in range(self._gateways)]
 
     @property
     def alive(self) -> bool:
