@@ -7,7 +7,7 @@ import json
 from urllib.parse import quote
 
 import pytest
-from google.rpc import error_details_pb2
+from google.rpc import error_details_pb2, status_pb2
 
 from fairlead.v1 import session_pb2
 from fairlead.wire.errors import ApplicationNotFoundError, InvalidArgumentsError
@@ -56,6 +56,7 @@ async def test_metadata_both_ways():
         seen.extend((entry.key, entry.value) for entry in call.header.metadata)
         call.done = True
         outcome = session_pb2.Outcome(
+            status=status_pb2.Status(),
             initial_metadata=[session_pb2.Metadata(key="first", value=b"1")],
             trailing_metadata=[session_pb2.Metadata(key="last-bin", value=b"\xff\0")],
         )
@@ -225,7 +226,9 @@ async def test_server_stream():
         for number in range(3):
             await call.stream(text(str(number)))
         call.done = True
-        outcome = session_pb2.Outcome(trailing_metadata=[session_pb2.Metadata(key="last", value=b"2")])
+        outcome = session_pb2.Outcome(
+            status=status_pb2.Status(), trailing_metadata=[session_pb2.Metadata(key="last", value=b"2")]
+        )
         call.downstream.on_end(outcome, None)
 
     async with door(behave) as (client, _):

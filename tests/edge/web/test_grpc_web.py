@@ -77,6 +77,7 @@ async def test_metadata_both_ways():
     def behave(call):
         seen.extend((entry.key, entry.value) for entry in call.header.metadata)
         outcome = session_pb2.Outcome(
+            status=status_pb2.Status(),
             initial_metadata=[session_pb2.Metadata(key="first", value=b"1")],
             trailing_metadata=[
                 session_pb2.Metadata(key="last", value=b"2"),

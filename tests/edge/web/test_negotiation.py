@@ -99,6 +99,6 @@ def test_metadata_is_every_field_but_the_protocols_own():
         (b"own-bin", b"/wA"),
         (b"own", b"2"),
     ]
-    entries = [(entry.key, entry.value) for entry in metadata_of(fields, secret=False)]
-    assert entries == [("authorization", b"Bearer t"), ("own", b"1"), ("own-bin", b"\xff\0"), ("own", b"2")]
-    assert "authorization" not in {entry.key for entry in metadata_of(fields, secret=True)}
+    entries = metadata_of(fields, secret=False)
+    assert entries == [("authorization", "Bearer t"), ("own", "1"), ("own-bin", b"\xff\0"), ("own", "2")]
+    assert "authorization" not in dict(metadata_of(fields, secret=True))

@@ -7,7 +7,7 @@ import logging
 from collections.abc import AsyncIterator
 
 from fairlead.v1 import session_pb2
-from fairlead.wire.errors import FairleadError, InternalError, InvalidCallError
+from fairlead.wire.errors import FairleadError, InternalError
 from fairlead.wire.outcomes import outcome_of
 from fairlead.wire.trust import Trust
 from fairlead_gateway.edge.answers import Answer
@@ -17,6 +17,7 @@ from fairlead_gateway.edge.http_request import KEEP_ON_DISCONNECT, MODEL_ID, REQ
 from fairlead_gateway.edge.http_response import CONNECTION, HttpConnection, Send, identify
 from fairlead_gateway.edge.serving import checked_request_id
 from fairlead_gateway.edge.typed.calls import drive
+from fairlead_gateway.edge.typed.grpc_handlers import read_metadata
 from fairlead_gateway.edge.typed.methods import RpcMethod
 from fairlead_gateway.edge.upstream import CallRouter
 from fairlead_gateway.edge.web.body import StatusError
@@ -62,14 +63,11 @@ class WebExchange:
         header, noticed = self._header, self._noticed
         if timeout_s is not None:
             header.timeout_us = int(timeout_s * 1e6) or 1  # 0 would mean no limit
-        try:
-            header.request_id = checked_request_id(noticed.get(REQUEST_ID, ""))
-        except InvalidCallError:
-            pass  # a request is not refused for its id: it gets a new one
+        header.request_id = checked_request_id(noticed.get(REQUEST_ID, ""))
         header.session_id = noticed.get(SESSION_ID, "")
         header.multiplexed_model_id = noticed.get(MODEL_ID, "")
         if self.method.application:
-            header.metadata.extend(metadata_of(self.scope["headers"], secret=self._secret))
+            read_metadata(header, metadata_of(self.scope["headers"], secret=self._secret))
             header.peer = _peer(self.scope)
         return header
 
@@ -110,7 +108,7 @@ class WebExchange:
     @property
     def outcome(self) -> session_pb2.Outcome | None:
         """How the call ended, when its results have; None: well, and without metadata."""
-        return None if self._answer is None else self._answer.outcome
+        return None if self._answer is None else self._answer.outcome or self._answer.metadata
 
     async def begin_response(self, status: int, fields: Fields) -> None:
         """Sends the head of the response."""

@@ -29,8 +29,8 @@ _MILLISECONDS = re.compile(r"[0-9]{1,10}")
 Fields = list[tuple[bytes, bytes]]
 
 
-def metadata_of(fields: Iterable[tuple[bytes, bytes]], *, secret: bool) -> list[session_pb2.Metadata]:
-    """The metadata of a call. ``secret``: whether ``authorization`` is the gateway's own, and stays here.
+def metadata_of(fields: Iterable[tuple[bytes, bytes]], *, secret: bool) -> list[tuple[str, str | bytes]]:
+    """The metadata of a call as gRPC has them. ``secret``: whether ``authorization`` is the gateway's, and stays here.
 
     Raises InvalidCallError for a ``-bin`` field that is no base64.
     """
@@ -39,7 +39,10 @@ def metadata_of(fields: Iterable[tuple[bytes, bytes]], *, secret: bool) -> list[
         for name, value in fields
         if name not in _OWN and not name.startswith(_OWN_PREFIXES) and not (secret and name == AUTHORIZATION)
     ]
-    return to_metadata(passing, _EVERYTHING)
+    return [
+        (entry.key, entry.value if entry.key.endswith("-bin") else entry.value.decode("ascii"))
+        for entry in to_metadata(passing, _EVERYTHING)
+    ]
 
 
 def initial_fields(outcome: session_pb2.Outcome | None) -> Fields:
