@@ -8,13 +8,16 @@ from typing import Any
 
 from fairlead.v1 import http_pb2, session_pb2
 from fairlead.wire.codecs import Codec
+from fairlead.wire.errors import FairleadError
 from fairlead_replica.asgi import App, Message, Send
+from fairlead_replica.tracebacks import user_traceback
 
 logger = logging.getLogger(__name__)
 
 NO_STATUS, ABNORMAL, INTERNAL = 1005, 1006, 1011
 """Close codes of RFC 6455, 7.4.1."""
 
+_TEXT = (b"content-type", b"text/plain; charset=utf-8")
 _WebSocketMessage = http_pb2.WebSocketMessage
 
 CODEC = Codec(
@@ -47,20 +50,28 @@ class WebSocket:
     async def play(self, app: App, scope: dict[str, Any]) -> None:
         """Runs the application. Where it forgets to, the WebSocket is closed for it: 1000, or 1011 if it raised.
 
-        Raises what it raises before the handshake was answered.
+        Before the handshake was answered what it raises is a response with status 500. Raises Fairlead's own errors.
         """
         try:
             await app(scope, self.receive, self.send)
-        except Exception:
-            if not (self._accepted or self._closed):
-                raise
+        except FairleadError:
+            raise
+        except Exception as error:
             if not self._left:  # else it is most likely about that
-                logger.exception("the ASGI application failed in a WebSocket")
-            await self._end(INTERNAL, "Internal Server Error")
+                logger.error("the ASGI application failed in a WebSocket\n%s", user_traceback(error))
+            await self._fail()
         else:
             if not (self._accepted or self._closed):
-                raise RuntimeError("the ASGI application returned without answering the handshake")
+                logger.error("the ASGI application returned without answering the handshake of a WebSocket")
+                await self._fail()
             await self._end(1000, "")
+
+    async def _fail(self) -> None:
+        if self._accepted or self._refusal is not None:
+            await self._end(INTERNAL, "Internal Server Error")
+        elif not self._closed:
+            await self.send({"type": "websocket.http.response.start", "status": 500, "headers": [_TEXT]})
+            await self.send({"type": "websocket.http.response.body", "body": b"Internal Server Error"})
 
     async def receive(self) -> Message:
         """ASGI's ``receive``."""
@@ -82,7 +93,7 @@ class WebSocket:
     async def send(self, message: Message) -> None:
         """ASGI's ``send``. Raises OSError when the client is gone, RuntimeError for what does not fit."""
         kind = message["type"].removeprefix("websocket.")
-        if self._left and kind != "close":
+        if self._left and kind == "send":
             raise OSError("the client has left")
         if self._closed or not self._fits(kind):
             raise RuntimeError(f"the ASGI message {message['type']!r} does not fit here")

@@ -246,7 +246,7 @@ class TestResponse:
                 await client.get("/")
 
     async def test_what_is_no_response_is_an_error(self):
-        for message in (b"\xff\xff", response(0), response(101), response(999)):
+        for message in (b"\xff\xff", response(0), response(99), response(101), response(1000)):
             async with served(lambda call, message=message: call.end(None, message)) as (client, _, _):
                 answer = await client.get("/")
                 assert (answer.status_code, answer.text) == (500, "Internal Server Error")
@@ -461,18 +461,6 @@ class TestListener:
             writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
             assert (await asyncio.wait_for(reader.read(), 10)).startswith(b"HTTP/1.1 200 ")
             writer.close()
-
-    async def test_websocket_is_declined(self):
-        async with served() as (client, router, _):
-            headers = {
-                "connection": "upgrade",
-                "upgrade": "websocket",
-                "sec-websocket-key": "x3JJHMbDL1EzLkh9GBhXDw==",
-                "sec-websocket-version": "13",
-            }
-            answer = await client.get("/", headers=headers)
-            assert (answer.status_code, answer.text) == (501, "WebSockets are not supported.")
-        assert router.calls == []
 
     async def test_garbage_and_the_door_lives(self):
         async with served() as (client, _, address):

@@ -30,6 +30,7 @@ class Answer:
         "_messages",
         "_owed",
         "_pieces",
+        "_released",
         "_size",
         "_waiter",
         "_writable",
@@ -45,6 +46,7 @@ class Answer:
         self._limit = limit
         self._call: StartedCall | None = None
         self._abandoned = False
+        self._released = False
         self._ended = False
         self._messages: deque[tuple[bytes, int]] = deque()
         self._pieces: list[bytes] | None = None
@@ -69,7 +71,9 @@ class Answer:
         """See Downstream."""
         if self._ended:
             return
-        if not more and self._pieces is None:
+        if self._released:
+            self._pay(cost(payload))
+        elif not more and self._pieces is None:
             self._messages.append((payload, cost(payload)))
             self._wake()
         elif more:
@@ -152,9 +156,13 @@ class Answer:
             self.on_end(outcome_of(error, trusted=False), None)
             self._abandon()
 
+    def release(self) -> None:
+        """The answer is complete, though the call is not: it goes on by itself, and what it still says is dropped."""
+        self._released = True
+
     def close(self) -> None:
         """The door is done, or its client gone: cancels the call if it still runs, and lets go of who waits for it."""
-        if not self._ended:
+        if not self._ended and not self._released:
             self._ended = True
             self._messages.clear()
             self._abandon()

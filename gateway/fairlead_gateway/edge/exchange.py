@@ -78,7 +78,7 @@ class Exchange:
         """A prefix that a proxy has removed from the path."""
         self.params = params
         """What the route's pattern captured: text by the parameter's name or field path."""
-        self.timeout_s = timeout_of(noticed, limits.request_timeout_s) if noticed else limits.request_timeout_s
+        self.timeout_s = timeout_of(noticed, limits) if noticed else limits.request_timeout_s
         """Seconds that the request may take; None: no limit."""
         self.connection: HttpConnection | None = scope.get(CONNECTION)
 

@@ -20,11 +20,11 @@ from fairlead_gateway.edge.answers import Answer
 from fairlead_gateway.edge.exchange import Exchange
 from fairlead_gateway.edge.http_limits import HttpLimits as HttpLimits
 from fairlead_gateway.edge.http_mounts import Mount, Mounts
+from fairlead_gateway.edge.http_pages import Pages, docs
 from fairlead_gateway.edge.http_reply import Reply
 from fairlead_gateway.edge.http_request import (
     AUTHORIZATION,
     KEEP_ON_DISCONNECT,
-    UPGRADE,
     ClientGoneError,
     Receive,
     Scope,
@@ -37,11 +37,15 @@ from fairlead_gateway.edge.http_request import (
 from fairlead_gateway.edge.http_response import CONNECTION as CONNECTION
 from fairlead_gateway.edge.http_response import HttpConnection, Send, respond, send_reply
 from fairlead_gateway.edge.http_targets import HttpTargets, Matched
+from fairlead_gateway.edge.http_websocket import WebSocketExchange, refuse
 from fairlead_gateway.edge.typed.methods import RpcMethods
 from fairlead_gateway.edge.upstream import CallRouter
 from fairlead_gateway.edge.web.door import WebDoor
 
 _CLOSE = (b"connection", b"close")
+
+_PUBLIC = ("/-/healthz", "/-/docs")
+"""Pages without secrets, for those who have no token: probes, and browsers that ask for the page to enter one in."""
 
 
 class HttpApp:
@@ -69,7 +73,13 @@ class HttpApp:
         self._web = WebDoor(router, methods or RpcMethods(router.table), self.limits, secret=not self._access.open)
         self._mounts = Mounts()
         self._targets = HttpTargets()
-        self._builtins: dict[str, Callable[[], Reply]] = {"/-/healthz": self._healthz, "/-/routes": self._routes}
+        self._pages = Pages(self._mounts, self._targets)
+        self._builtins: dict[str, Callable[[], Reply]] = {
+            "/-/healthz": self._healthz,
+            "/-/routes": lambda: self._once_populated(self._pages.routes),
+            "/-/openapi.json": lambda: self._once_populated(self._pages.openapi),
+            "/-/docs": docs,
+        }
         router.table.on_change.append(self._refresh)
         self._refresh()
 
@@ -78,21 +88,18 @@ class HttpApp:
         if scope["type"] == "http":
             await self._serve(scope, receive, send)
         elif scope["type"] == "websocket":
-            await receive()
-            await send({"type": "websocket.close", "code": 1011, "reason": "WebSockets are not supported"})
+            await self._serve_websocket(scope, receive, send)
         else:
             raise NotImplementedError(f"ASGI scope type {scope['type']!r}")
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
         builtin = self._builtins.get(path)
-        if builtin is not None and path == "/-/healthz":  # probes have no token
+        if builtin is not None and path in _PUBLIC:
             return await send_reply(send, builtin())
         noticed = notice(scope["headers"])
         if not self._access.open and not self._access.admits_authorization(noticed.get(AUTHORIZATION)):
-            reply = http_reply.text(401, "Send the header 'Authorization: Bearer <token>'.", _CLOSE)
-            reply.headers.append((b"www-authenticate", b"Bearer"))
-            return await send_reply(send, reply)
+            return await send_reply(send, _unauthenticated())
         if builtin is not None:
             return await send_reply(send, builtin())
         spoken = self._web.spoken(scope)
@@ -105,10 +112,7 @@ class HttpApp:
                 return await send_reply(send, http_status.reply(400, grpc.StatusCode.INVALID_ARGUMENT, str(error)))
         mount = self._mounts.match(path)
         if mount is None:
-            message = f"Path '{scope['path']}' not found. Ping http://.../-/routes for available routes."
-            return await send_reply(send, http_reply.text(404, message))
-        if noticed.get(UPGRADE, "").lower() == "websocket":
-            return await send_reply(send, http_reply.text(501, "WebSockets are not supported.", _CLOSE))
+            return await send_reply(send, _not_found(scope))
         targets = self._targets.of(mount.application)
         found = None if targets is None else targets.resolve(scope, mount, self._root_path)
         if found is None:
@@ -116,6 +120,30 @@ class HttpApp:
         if isinstance(found, Reply):
             return await send_reply(send, found)
         return await self._exchange(found, mount, noticed, scope, receive, send)
+
+    async def _serve_websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """WebSockets are the ingress deployment's: routes and typed services have none."""
+        await receive()
+        noticed = notice(scope["headers"])
+        if not self._access.open and not self._access.admits_authorization(noticed.get(AUTHORIZATION)):
+            return await refuse(scope, send, _unauthenticated())
+        try:
+            mount = self._mounts.match(separated(scope["raw_path"]))
+        except PathError as error:
+            return await refuse(scope, send, http_status.reply(400, grpc.StatusCode.INVALID_ARGUMENT, str(error)))
+        if mount is None:
+            return await refuse(scope, send, _not_found(scope))
+        exchange = WebSocketExchange(
+            self._router,
+            self.limits,
+            mount,
+            noticed,
+            scope=scope,
+            receive=receive,
+            send=send,
+            root_path=self._root_path,
+        )
+        return await exchange.serve()
 
     async def _exchange(
         self, found: Matched, mount: Mount, noticed: dict[str, str], scope: Scope, receive: Receive, send: Send
@@ -148,7 +176,7 @@ class HttpApp:
             return await send_reply(send, reply)
         except ClientGoneError:
             return None
-        timeout_s = timeout_of(noticed, self.limits.request_timeout_s) if noticed else self.limits.request_timeout_s
+        timeout_s = timeout_of(noticed, self.limits) if noticed else self.limits.request_timeout_s
         header = call_header(mount, noticed, timeout_s)
         answer = Answer(self.limits.max_message_bytes)
         # The payload is made here, of a request that may say what it likes: the router checks no trust in it.
@@ -174,6 +202,7 @@ class HttpApp:
             (app.route_prefix, app.name) for app in table.applications.values() if app.route_prefix is not None
         )
         self._targets.refresh(app for app in table.applications.values() if app.route_prefix is not None)
+        self._pages = Pages(self._mounts, self._targets, root_path=self._root_path, token=not self._access.open)
 
     def _healthz(self) -> Reply:
         table = self._router.table
@@ -186,7 +215,17 @@ class HttpApp:
             return http_reply.text(503, "No replicas are available yet.")
         return http_reply.text(200, "success")
 
-    def _routes(self) -> Reply:
+    def _once_populated(self, page: Callable[[], Reply]) -> Reply:
         if not self._router.table.populated:
             return http_reply.text(503, "Route table is not populated yet.")
-        return http_reply.json(200, self._mounts.as_routes())
+        return page()
+
+
+def _unauthenticated() -> Reply:
+    reply = http_reply.text(401, "Send the header 'Authorization: Bearer <token>'.", _CLOSE)
+    reply.headers.append((b"www-authenticate", b"Bearer"))
+    return reply
+
+
+def _not_found(scope: Scope) -> Reply:
+    return http_reply.text(404, f"Path '{scope['path']}' not found. Ping http://.../-/routes for available routes.")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import Any, TypeAlias
 from urllib.parse import quote
 
 from fairlead.v1 import http_pb2, session_pb2
 from fairlead.wire.errors import FairleadError, InvalidCallError, MessageTooLargeError
+from fairlead_gateway.edge.http_headers import request_timeout_s
+from fairlead_gateway.edge.http_limits import HttpLimits
 from fairlead_gateway.edge.http_mounts import Mount
 from fairlead_gateway.edge.serving import checked_request_id
 
@@ -22,12 +23,12 @@ MODEL_ID = "serve_multiplexed_model_id"
 TIMEOUT = "x-request-timeout-seconds"
 KEEP_ON_DISCONNECT = "x-request-disconnect-disabled"
 AUTHORIZATION = "authorization"
-UPGRADE = "upgrade"
-
-MAX_TIMEOUT_S = 365 * 24 * 3600.0
+CALL_METHOD = "x-serve-call-method"
+GRPC_TIMEOUT = "grpc-timeout"
 
 _NOTICED = {
-    name.encode(): name for name in (REQUEST_ID, SESSION_ID, TIMEOUT, KEEP_ON_DISCONNECT, AUTHORIZATION, UPGRADE)
+    name.encode(): name
+    for name in (REQUEST_ID, SESSION_ID, TIMEOUT, GRPC_TIMEOUT, KEEP_ON_DISCONNECT, AUTHORIZATION, CALL_METHOD)
 }
 # Proxies turn underscores into dashes, or drop such fields; all spellings mean the same, as in Ray Serve.
 _NOTICED |= {f"serve{a}multiplexed{b}model{c}id".encode(): MODEL_ID for a, b, c in itertools.product("_-", repeat=3)}
@@ -45,15 +46,14 @@ def notice(fields: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     return {_NOTICED[name]: value.decode("latin-1").strip() for name, value in fields if name in _NOTICED}
 
 
-def timeout_of(noticed: dict[str, str], default: float | None) -> float | None:
-    """The seconds that a request may take; None: no limit. A value that is no number leaves the default."""
+def timeout_of(noticed: dict[str, str], limits: HttpLimits) -> float | None:
+    """The seconds that a request may take; None: no limit. What is malformed counts as not given."""
+    seconds = noticed.get(TIMEOUT)
+    default, longest = limits.request_timeout_s, limits.max_request_timeout_s
     try:
-        seconds = float(noticed[TIMEOUT])
-    except (KeyError, ValueError):
-        return default
-    if not math.isfinite(seconds):
-        return default
-    return min(seconds, MAX_TIMEOUT_S) if seconds > 0 else None
+        return request_timeout_s(seconds, noticed.get(GRPC_TIMEOUT), default, longest)
+    except InvalidCallError:
+        return request_timeout_s(seconds, None, default, longest)
 
 
 def call_header(mount: Mount, noticed: dict[str, str], timeout_s: float | None) -> session_pb2.CallHeader:
@@ -75,6 +75,7 @@ def call_header(mount: Mount, noticed: dict[str, str], timeout_s: float | None) 
 def _read_names(header: session_pb2.CallHeader, noticed: dict[str, str]) -> None:
     header.session_id = noticed.get(SESSION_ID, "")
     header.multiplexed_model_id = noticed.get(MODEL_ID, "")
+    header.method = noticed.get(CALL_METHOD, "")
     try:
         header.request_id = checked_request_id(noticed.get(REQUEST_ID, ""))
     except InvalidCallError:

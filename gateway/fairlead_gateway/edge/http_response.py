@@ -13,6 +13,7 @@ from fairlead.wire.errors import InternalError
 from fairlead.wire.outcomes import outcome_of
 from fairlead_gateway.edge import http_reply, http_status
 from fairlead_gateway.edge.answers import Answer
+from fairlead_gateway.edge.http_headers import HOP_BY_HOP
 from fairlead_gateway.edge.http_reply import Reply
 
 logger = logging.getLogger(__name__)
@@ -22,6 +23,9 @@ Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 CONNECTION = "fairlead.connection"
 """The key in an ASGI scope under which the server puts the request's :class:`HttpConnection`."""
 
+_BODILESS = frozenset({204, 205, 304})
+_SWITCHING = 101
+"""Says that the connection speaks another protocol from here on, which it does not."""
 _HttpResponse = http_pb2.HttpResponse
 
 
@@ -66,21 +70,40 @@ async def respond(
         identify(reply.headers, header.request_id)
         return await send_reply(send, reply)
     response, status = _parse(entry[0])
-    whole = answer.drained and answer.outcome is None
-    body = b"" if status in (204, 304) else response.body
-    headers = [(field.name, field.value) for field in response.headers]
+    whole = (answer.drained and answer.outcome is None) or response.complete
+    body = response.body
+    headers = [(field.name, field.value) for field in response.headers if field.name not in HOP_BY_HOP]
     identify(headers, header.request_id)
-    if whole and status not in (204, 304) and not any(name == b"content-length" for name, _ in headers):
+    if status in _BODILESS or status < 200:
+        body, whole = _unusual(status, headers, body, whole)
+    elif whole and not any(name == b"content-length" for name, _ in headers):
         headers.append((b"content-length", str(len(body)).encode()))
     if connection is not None:
         connection.hold()
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body, "more_body": not whole})
     if whole:
+        if response.complete:
+            answer.release()
         return None
     if connection is not None:
         connection.flush()
     return await _stream(answer, entry[1], send, b"" if plain else _content_type(headers))
+
+
+def _unusual(status: int, headers: list[tuple[bytes, bytes]], body: bytes, whole: bool) -> tuple[bytes, bool]:
+    """The body, and whether it is all, of a response that by its status has none (RFC 9110, 15.3.5) or is no final one.
+
+    Informational statuses are sent as they are, since handlers may want them (classic Ray Serve shows one). Clients
+    that wait for another response must see the end of the connection.
+    """
+    if status < 200:
+        headers.append((b"connection", b"close"))
+        return body, whole
+    headers[:] = [field for field in headers if field[0] != b"content-length"]
+    if status == 205:
+        headers.append((b"content-length", b"0"))
+    return b"", True
 
 
 async def _stream(answer: Answer, taken: int, send: Send, media_type: bytes) -> None:
@@ -91,7 +114,11 @@ async def _stream(answer: Answer, taken: int, send: Send, media_type: bytes) -> 
         if entry is None:
             break
         taken = entry[1]
-        await send({"type": "http.response.body", "body": _HttpResponse.FromString(entry[0]).body, "more_body": True})
+        piece = _HttpResponse.FromString(entry[0])
+        await send({"type": "http.response.body", "body": piece.body, "more_body": not piece.complete})
+        if piece.complete:
+            answer.release()
+            return
     record = b""
     if answer.outcome is not None:
         logger.info("a response broke off: %s", answer.outcome.status.message)
@@ -110,8 +137,9 @@ def _parse(message: bytes) -> tuple[http_pb2.HttpResponse, int]:
         response = _HttpResponse.FromString(message)
     except DecodeError:
         response = _HttpResponse()
-    if 200 <= response.status <= 599:
-        return response, response.status
+    status = response.status
+    if 100 <= status <= 999 and status != _SWITCHING:
+        return response, status
     logger.error("a replica answered a HTTP request with status %s", response.status)
     return _HttpResponse(body=b"Internal Server Error"), 500
 

@@ -1,0 +1,288 @@
+"""The connections of the HTTP door: uvicorn's protocol, with bounds in time and in memory on what clients do.
+
+A well-behaved request, whose head and body come in one piece and whose answer is read, pays for hardly any of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import Any, cast
+
+import grpc
+import uvicorn
+from uvicorn.protocols.http import httptools_impl
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from fairlead_gateway.edge import http_status
+from fairlead_gateway.edge.answers import Answer
+from fairlead_gateway.edge.http_limits import HttpLimits
+from fairlead_gateway.edge.http_response import CONNECTION
+
+_COPY_LIMIT = 64 * 1024
+"""Bytes of a body above which copying it costs more than a system call."""
+_FIELD_OVERHEAD = 4
+"""Bytes of a header field beside its name and value."""
+
+for _status in range(600, 1000):  # uvicorn knows only those that mean something
+    httptools_impl.STATUS_LINE.setdefault(_status, b"HTTP/1.1 %d \r\n" % _status)
+
+
+class DoorConfig(uvicorn.Config):
+    """uvicorn's configuration, and what its protocols have to know of Fairlead's."""
+
+    limits: HttpLimits = HttpLimits()
+    """What clients may do."""
+
+
+class _HeadTooLargeError(Exception):
+    """A head that came in one piece is above the limit."""
+
+
+class _TooManyPipelinedError(Exception):
+    """A client does not wait for its answers."""
+
+
+def _refusal(line: str, status: int, code: grpc.StatusCode, message: str) -> bytes:
+    """A whole response, as it goes over the wire, after which the connection is closed."""
+    reply = http_status.reply(status, code, message, (b"connection", b"close"))
+    fields = b"".join(b"%b: %b\r\n" % field for field in reply.headers)
+    return b"HTTP/1.1 %d %b\r\n%b\r\n%b" % (status, line.encode(), fields, reply.body)
+
+
+_Code = grpc.StatusCode
+_BAD_REQUEST = _refusal("Bad Request", 400, _Code.INVALID_ARGUMENT, "The request is not valid HTTP.")
+_HEAD_TOO_LARGE = _refusal(
+    "Request Header Fields Too Large", 431, _Code.RESOURCE_EXHAUSTED, "The head of the request is too large."
+)
+_HEAD_TOO_LATE = _refusal(
+    "Request Timeout", 408, _Code.DEADLINE_EXCEEDED, "The head of the request did not come in time."
+)
+_BODY_TOO_LATE = _refusal(
+    "Request Timeout", 408, _Code.DEADLINE_EXCEEDED, "The body of the request did not come in time."
+)
+
+
+class Connection:
+    """A transport, as much of it as uvicorn uses, and a HttpConnection.
+
+    uvicorn writes the head of a response and its body one after the other, a system call each. Here they go out in one.
+    """
+
+    __slots__ = (
+        "_held",
+        "_holding",
+        "_patience_s",
+        "abort",
+        "get_extra_info",
+        "is_closing",
+        "pause_reading",
+        "resume_reading",
+        "running",
+        "transport",
+    )
+
+    def __init__(self, transport: asyncio.Transport, patience_s: float) -> None:
+        """``patience_s``: how long a client may take to read what is left when the connection is closed."""
+        self.running: Answer | None = None
+        self.transport = transport
+        self._patience_s = patience_s
+        self._holding = False
+        self._held = b""
+        self.get_extra_info = transport.get_extra_info
+        self.is_closing = transport.is_closing
+        self.pause_reading = transport.pause_reading
+        self.resume_reading = transport.resume_reading
+        self.abort = transport.abort
+
+    def write(self, data: bytes) -> None:
+        """See asyncio.Transport."""
+        if self._holding:
+            self._holding = False
+            self._held = data
+        elif self._held:
+            held, self._held = self._held, b""
+            if len(data) > _COPY_LIMIT:
+                self.transport.write(held)
+            else:
+                data = held + data
+            self.transport.write(data)
+        else:
+            self.transport.write(data)
+
+    def hold(self) -> None:
+        """See HttpConnection."""
+        self._holding = True
+
+    def flush(self) -> None:
+        """See HttpConnection."""
+        self._holding = False
+        if self._held:
+            self.write(b"")
+
+    def close(self) -> None:
+        """See asyncio.Transport; it would wait for ever for a client that does not read."""
+        self.flush()
+        transport = self.transport
+        if not transport.is_closing() and transport.get_write_buffer_size():
+            asyncio.get_running_loop().call_later(self._patience_s, transport.abort)
+        transport.close()
+
+    def lost(self) -> None:
+        """The client is gone."""
+        running, self.running = self.running, None
+        if running is not None:
+            running.close()
+
+
+class DoorProtocol(HttpToolsProtocol):
+    """uvicorn's protocol, which also bounds what a client sends and reads, and says when it has gone."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._limits = cast(DoorConfig, self.config).limits
+        self._connection: Connection
+        self._refusal = _BAD_REQUEST
+        self._in_head = True
+        self._head_bytes = 0
+        self._chunk_bytes = 0
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._body_of: RequestResponseCycle | None = None
+        self._body_bytes = 0
+        self._body_since = 0.0
+        self._body_timer: asyncio.TimerHandle | None = None
+        self._stall_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """See asyncio.Protocol."""
+        self._connection = Connection(transport, self._limits.write_timeout_s)
+        super().connection_made(cast(asyncio.Transport, self._connection))
+        self._expect_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See asyncio.Protocol."""
+        self._stop_timer()
+        for timer in (self._body_timer, self._stall_timer):
+            if timer is not None:
+                timer.cancel()
+        super().connection_lost(exc)
+        self._connection.lost()
+
+    def data_received(self, data: bytes) -> None:
+        """See asyncio.Protocol."""
+        self._chunk_bytes = len(data)
+        super().data_received(data)
+        if self._in_head:
+            if not self.transport.is_closing():
+                self._head_bytes += len(data)
+                if self._head_bytes > self._limits.max_head_bytes:
+                    self._reject(_HEAD_TOO_LARGE)
+                elif self._head_timer is None:
+                    self._expect_head()
+        elif self.cycle is not None and self.cycle.more_body:
+            self._expect_body(len(data))
+
+    # -- what the parser says
+
+    def on_message_begin(self) -> None:
+        """A request has begun."""
+        super().on_message_begin()
+        self._in_head = True
+        self.scope[CONNECTION] = self._connection  # type: ignore[literal-required]
+
+    def on_headers_complete(self) -> None:
+        """Its head is there."""
+        limits = self._limits
+        if self._head_bytes + self._chunk_bytes > limits.max_head_bytes and self._head_size() > limits.max_head_bytes:
+            self._refusal = _HEAD_TOO_LARGE
+            raise _HeadTooLargeError
+        if len(self.pipeline) >= limits.max_pipelined:
+            raise _TooManyPipelinedError
+        self._in_head = False
+        self._head_bytes = 0
+        if self._head_timer is not None:
+            self._stop_timer()
+        super().on_headers_complete()
+
+    def _head_size(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) + _FIELD_OVERHEAD for name, value in self.headers)
+
+    def send_400_response(self, msg: str) -> None:
+        """What was received is not HTTP, or a callback has raised."""
+        self._reject(self._refusal)
+
+    def _reject(self, response: bytes) -> None:
+        """Says why, unless that would get into another answer, and closes the connection."""
+        self._head_timer = None
+        if self.transport.is_closing():
+            return
+        cycle = self.cycle
+        free = cycle is None or cycle.response_complete or (cycle.more_body and not cycle.response_started)
+        if free and not self.pipeline:  # else it would be taken for the answer to a request before this one
+            self.transport.write(response)
+        self.transport.close()
+
+    # -- time
+
+    def _expect_head(self) -> None:
+        self._head_timer = self.loop.call_later(self._limits.head_timeout_s, self._reject, _HEAD_TOO_LATE)
+
+    def _stop_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _expect_body(self, amount: int) -> None:
+        """Part of a body has come; more is to follow."""
+        cycle = self.cycle
+        if cycle is not self._body_of:
+            self._body_of, self._body_bytes, self._body_since = cycle, 0, self.loop.time()
+        self._body_bytes += amount
+        if self._body_timer is None:
+            self._body_timer = self.loop.call_later(self._limits.body_timeout_s, self._check_body)
+
+    def _check_body(self) -> None:
+        self._body_timer = None
+        cycle = self._body_of
+        if cycle is None or not cycle.more_body or self.transport.is_closing():
+            self._body_of = None
+            return
+        if self.flow.read_paused:  # it is not the client that does not go on
+            self._body_since = self.loop.time()
+        limits = self._limits
+        due = self._body_since + limits.body_timeout_s + self._body_bytes / limits.min_body_rate
+        if self.loop.time() < due:
+            self._body_timer = self.loop.call_at(due, self._check_body)
+        elif cycle.response_complete:
+            self.transport.close()
+        else:
+            self._reject(_BODY_TOO_LATE)
+
+    def pause_writing(self) -> None:
+        """See asyncio.Protocol: the client does not read."""
+        super().pause_writing()
+        self._stall_timer = self.loop.call_later(self._limits.write_timeout_s, self._connection.abort)
+
+    def resume_writing(self) -> None:
+        """See asyncio.Protocol."""
+        super().resume_writing()
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
+            self._stall_timer = None
+
+    # -- WebSockets
+
+    def _should_upgrade_to_ws(self) -> bool:
+        return True
+
+    def handle_websocket_upgrade(self) -> None:
+        """Hands the connection over."""
+        from fairlead_gateway.edge.websocket_protocol import DoorWebSocketProtocol
+
+        self._stop_timer()
+        self.transport = self._connection.transport
+        self.ws_protocol_class = partial(DoorWebSocketProtocol, self._limits)  # type: ignore[assignment]
+        super().handle_websocket_upgrade()
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """The application answers; there is nothing for the operator to install."""

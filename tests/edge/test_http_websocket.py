@@ -1,0 +1,304 @@
+"""WebSockets at the HTTP door: a real client, a fake router."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any
+
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from fairlead.v1 import http_pb2
+from fairlead.wire.errors import (
+    BackPressureError,
+    InvalidCallError,
+    MessageTooLargeError,
+    ReplicaUnavailableError,
+    UserExceptionError,
+)
+from fairlead.wire.session import INITIAL_CREDIT
+from fairlead_gateway.edge.binding import TcpListener
+from fairlead_gateway.edge.http import HttpLimits
+from fairlead_gateway.edge.http_door import HttpDoor
+from tests.edge.fake_router import FakeCall, FakeRouter, application
+from tests.edge.test_http import open_raw
+
+
+@contextlib.asynccontextmanager
+async def served(behave: Any, *, limits: HttpLimits | None = None, listener: TcpListener | None = None, prefix="/"):
+    router = FakeRouter(behave)
+    router.deploy(application("app", route_prefix=prefix))
+    door = HttpDoor(router, listener or TcpListener(), limits=limits)
+    address = await door.start()
+    try:
+        yield f"ws://{address}", router
+    finally:
+        await door.stop(1)
+
+
+def say(call: FakeCall, **content: Any) -> None:
+    call.message(http_pb2.WebSocketMessage(**content).SerializeToString())
+
+
+def accept(call: FakeCall, subprotocol: str = "", **headers: str) -> None:
+    fields = [http_pb2.HttpHeader(name=name.encode(), value=value.encode()) for name, value in headers.items()]
+    say(call, accept=http_pb2.WebSocketAccept(subprotocol=subprotocol, headers=fields))
+
+
+def close(call: FakeCall, code: int = 1000, reason: str = "") -> None:
+    say(call, close=http_pb2.WebSocketClose(code=code, reason=reason))
+
+
+async def heard(call: FakeCall, count: int) -> list[http_pb2.WebSocketMessage]:
+    while len(call.sent) < count:
+        call.arrived.clear()
+        await asyncio.wait_for(call.arrived.wait(), 10)
+    return [http_pb2.WebSocketMessage.FromString(payload) for payload in call.sent]
+
+
+async def closing(socket: Any) -> tuple[int, str]:
+    with pytest.raises(ConnectionClosed):
+        await asyncio.wait_for(socket.recv(), 10)
+    return socket.close_code, socket.close_reason
+
+
+async def test_the_handshake() -> None:
+    async with served(lambda call: accept(call, "b", xkind="v"), prefix="/app") as (url, router):
+        headers = {"x-own": "1", "x-session-id": "s"}
+        async with connect(f"{url}/app/x%20y?a=1", subprotocols=["a", "b"], additional_headers=headers) as socket:
+            assert socket.subprotocol == "b"
+            assert socket.response.headers["xkind"] == "v"
+            assert socket.response.headers["x-request-id"] == "made-1"
+            call = router.calls[0]
+            request = http_pb2.HttpRequest.FromString(call.payload)
+            assert request.websocket
+            assert (request.method, request.path, request.query_string) == ("GET", "/app/x y", b"a=1")
+            assert (request.root_path, request.scheme) == ("/app", "ws")
+            assert (b"x-own", b"1") in [(field.name, field.value) for field in request.headers]
+            assert (call.header.session_id, call.header.application, call.header.stream) == ("s", "app", True)
+            assert not call.half_closed.is_set()
+
+
+async def test_messages_both_ways() -> None:
+    async def behave(call: FakeCall) -> None:
+        accept(call)
+        await heard(call, 2)
+        text, data = await heard(call, 2)
+        say(call, text=text.text)
+        say(call, data=data.data)
+        close(call, 4001, "enough")
+        call.end()
+
+    async with served(behave) as (url, _), connect(url) as socket:
+        await socket.send("grüße")
+        await socket.send(b"\xff\0")
+        assert await socket.recv() == "grüße"
+        assert await socket.recv() == b"\xff\0"
+        assert await closing(socket) == (4001, "enough")
+
+
+async def test_the_client_closes() -> None:
+    async def behave(call: FakeCall) -> None:
+        accept(call)
+        await call.half_closed.wait()
+        say(call, text="dropped")
+        call.end()
+
+    async with served(behave) as (url, router):
+        async with connect(url) as socket:
+            await socket.close(3000, "bye")
+        call = router.calls[0]
+        (message,) = await heard(call, 1)
+        assert (message.close.code, message.close.reason) == (3000, "bye")
+        assert not call.cancelled.is_set(), "the handler ended by itself"
+
+
+async def test_a_client_that_vanishes_and_a_handler_that_stays() -> None:
+    async with served(accept, limits=HttpLimits(websocket_farewell_s=0.01)) as (url, router):
+        async with connect(url) as socket:
+            socket.transport.abort()
+        await asyncio.wait_for(router.calls[0].cancelled.wait(), 10)
+        (message,) = await heard(router.calls[0], 1)
+        assert message.close.code in (0, 1006)
+
+
+async def test_a_client_that_vanishes_while_the_replica_takes_nothing() -> None:
+    def behave(call: FakeCall) -> None:
+        call.accepts = False
+        accept(call)
+
+    async with served(behave, limits=HttpLimits(websocket_farewell_s=0.01)) as (url, router):
+        async with connect(url) as socket:
+            await socket.send("one")
+            await heard(router.calls[0], 1)
+            socket.transport.abort()
+        await asyncio.wait_for(router.calls[0].cancelled.wait(), 10)
+
+
+async def refusal(url: str, **options: Any) -> Any:
+    with pytest.raises(InvalidStatus) as refused:
+        await connect(url, **options)
+    return refused.value.response
+
+
+@pytest.mark.parametrize(
+    ("behave", "status", "body"),
+    [
+        (close, 403, b""),
+        (lambda call: call.end(BackPressureError(1, 1)), 503, b"Request dropped due to backpressure"),
+        (lambda call: call.end(InvalidCallError("no WebSockets here")), 400, b'{"code":3'),
+        (lambda call: call.end(UserExceptionError("secret")), 500, b"Internal Server Error"),
+        (lambda call: call.end(), 500, b'{"code":13'),
+        (lambda call: call.message(b"\xff"), 500, b"Internal Server Error"),
+        (lambda call: say(call, text="early"), 500, b"Internal Server Error"),
+    ],
+)
+async def test_refusals(behave: Any, status: int, body: bytes) -> None:
+    async with served(behave) as (url, _):
+        response = await refusal(url)
+        assert response.status_code == status
+        assert response.body.startswith(body)
+        assert b"secret" not in response.body
+
+
+async def test_a_refusal_with_a_response_of_the_handlers() -> None:
+    def behave(call: FakeCall) -> None:
+        field = http_pb2.HttpHeader(name=b"x-tea", value=b"green")
+        say(call, response=http_pb2.HttpResponse(status=418, headers=[field], body=b"tea"))
+        say(call, response=http_pb2.HttpResponse(body=b"pot", complete=True))
+        call.end()
+
+    async with served(behave) as (url, _):
+        response = await refusal(url)
+        assert (response.status_code, response.headers["x-tea"], response.body) == (418, "green", b"teapot")
+
+
+async def test_paths_that_lead_nowhere() -> None:
+    async with served(accept, prefix="/app") as (url, router):
+        assert (await refusal(f"{url}/elsewhere")).status_code == 404
+        assert (await refusal(f"{url}/app/%zz")).status_code == 400
+        assert (await refusal(f"{url}/-/healthz")).status_code == 404
+    assert router.calls == []
+
+
+async def test_the_token() -> None:
+    listener = TcpListener(token="t0k")
+    async with served(accept, listener=listener) as (url, router):
+        response = await refusal(url)
+        assert (response.status_code, response.headers["www-authenticate"]) == (401, "Bearer")
+        assert (await refusal(url, additional_headers={"authorization": "Bearer x"})).status_code == 401
+        assert router.calls == []
+        async with connect(url, additional_headers={"authorization": "Bearer t0k"}):
+            assert len(router.calls) == 1
+
+
+async def test_the_handshake_has_a_time_and_the_websocket_none() -> None:
+    async with served(lambda call: None, limits=HttpLimits(request_timeout_s=0.05)) as (url, router):
+        assert (await refusal(url)).status_code == 408
+        assert router.calls[0].cancelled.is_set()
+        assert router.calls[0].header.timeout_us == 0
+
+
+async def test_a_message_above_the_limit() -> None:
+    async with served(accept, limits=HttpLimits(max_websocket_message_bytes=1000)) as (url, router):
+        async with connect(url) as socket:
+            await socket.send(bytes(1000))
+            await heard(router.calls[0], 1)
+            await socket.send(bytes(1001))
+            assert (await closing(socket))[0] == 1009
+        messages = await heard(router.calls[0], 2)
+        assert len(messages[0].data) == 1000
+        assert messages[1].close.code == 1009
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(UserExceptionError("secret"), 1011), (ReplicaUnavailableError("gone"), 1012), (MessageTooLargeError("x"), 1009)],
+)
+async def test_a_handler_that_fails(error: BaseException, code: int) -> None:
+    async def behave(call: FakeCall) -> None:
+        accept(call)
+        await heard(call, 1)
+        call.end(error)
+
+    async with served(behave) as (url, _), connect(url) as socket:
+        await socket.send("go")
+        assert await closing(socket) == (code, "")
+
+
+async def test_a_slow_replica_stops_the_client() -> None:
+    def behave(call: FakeCall) -> None:
+        call.accepts = False
+        accept(call)
+
+    sent = 0
+
+    async def send(socket: Any) -> None:
+        nonlocal sent
+        while True:
+            await socket.send(bytes(100_000))
+            sent += 1
+
+    async with served(behave, limits=HttpLimits(websocket_farewell_s=0.01)) as (url, router):
+        socket = await connect(url)
+        sending = asyncio.ensure_future(send(socket))
+        call = router.calls[0]
+        await heard(call, 1)
+        seen = -1
+        while seen != sent:
+            seen = sent
+            await asyncio.sleep(0.05)
+        assert len(call.sent) == 1, "the next one waits until the replica takes it"
+        call.accepts = True
+        call.downstream.on_writable()
+        await heard(call, 3)
+        sending.cancel()
+        socket.transport.abort()
+
+
+async def test_a_slow_client_stops_the_replica_and_is_given_up() -> None:
+    sent = 0
+
+    async def behave(call: FakeCall) -> None:
+        nonlocal sent
+        accept(call)
+        while not call.done:
+            await call.stream(http_pb2.WebSocketMessage(data=bytes(50_000)).SerializeToString())
+            sent += 1
+
+    limits = HttpLimits(write_timeout_s=0.2, websocket_farewell_s=0.01)
+    async with served(behave, limits=limits) as (url, router):
+        _, writer = await open_raw(url.removeprefix("ws://"))
+        writer.transport.pause_reading()
+        writer.write(
+            b"GET / HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
+            b"sec-websocket-key: x3JJHMbDL1EzLkh9GBhXDw==\r\nsec-websocket-version: 13\r\n\r\n"
+        )
+        await asyncio.wait_for(router.called.wait(), 10)
+        await asyncio.wait_for(router.calls[0].cancelled.wait(), 20)
+        assert router.calls[0].credit <= INITIAL_CREDIT
+        writer.close()
+
+
+async def test_the_door_closes_them_when_it_ends() -> None:
+    router = FakeRouter(accept)
+    router.deploy(application())
+    door = HttpDoor(router, TcpListener(), limits=HttpLimits(websocket_farewell_s=0.01))
+    async with connect(f"ws://{await door.start()}") as socket:
+        stopping = asyncio.ensure_future(door.stop(1))
+        assert (await closing(socket))[0] == 1012
+        await asyncio.wait_for(stopping, 10)
+
+
+async def test_a_handshake_that_is_none() -> None:
+    async with served(accept) as (url, router):
+        for fields in (b"sec-websocket-version: 13\r\n", b"sec-websocket-key: x\r\nsec-websocket-version: 13\r\n"):
+            reader, writer = await open_raw(url.removeprefix("ws://"))
+            writer.write(
+                b"GET / HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n" + fields + b"\r\n"
+            )
+            assert (await asyncio.wait_for(reader.read(), 10)).startswith(b"HTTP/1.1 400 ")
+            writer.close()
+        assert router.calls == []
