@@ -24,6 +24,7 @@ from fairlead.wire.messages import MessageAssembler
 from fairlead.wire.session import Stream, cost
 from fairlead_replica import http
 from fairlead_replica.callable import UserCallable
+from fairlead_replica.measures import ReplicaMeasures
 from fairlead_replica.outcomes import failure_of
 from fairlead_replica.pool import Mailbox, ThreadPool
 from fairlead_replica.streams import Inbound, Outbox
@@ -44,6 +45,7 @@ class Host(Protocol):
     context: contextvars.Context
     application: str
     max_message: int
+    measures: ReplicaMeasures
 
     def release(self, call: Call) -> None:
         """The call has ended and gives its slot back."""
@@ -58,11 +60,13 @@ class Call:
         "_context",
         "_deadline",
         "_early",
+        "_failure",
         "_host",
         "_inbound",
         "_interrupted",
         "_link",
         "_outbox",
+        "_since",
         "_task",
         "_timer",
         "_waiter",
@@ -92,6 +96,8 @@ class Call:
         self._interrupted: FairleadError | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._deadline: float | None = None
+        self._since = time.perf_counter()
+        self._failure = ""
         if header.timeout_us:
             timeout = header.timeout_us / 1e6
             self._deadline = time.monotonic() + timeout
@@ -192,6 +198,7 @@ class Call:
 
     def _succeed(self, payload: bytes | None) -> None:
         if self._interrupted is not None:  # also if the user's code took no notice
+            self._failure = type(self._interrupted).__name__
             self._link.end(self.stream, failure_of(self._interrupted))
         else:
             self._link.end(self.stream, None, payload)
@@ -199,11 +206,13 @@ class Call:
 
     def _refuse(self, error: Exception) -> None:
         """Ends a call that has not begun."""
+        self._failure = type(error).__name__
         self._link.end(self.stream, failure_of(error))
         self._release()
 
     def _fail(self, error: BaseException) -> None:
         payload = None
+        self._failure = type(self._interrupted or error).__name__
         if self._interrupted is not None:
             error = self._interrupted
         elif self.http and not self._answered and not isinstance(error, FairleadError | asyncio.CancelledError):
@@ -223,5 +232,6 @@ class Call:
         if self._context is not None:
             self._context.finish()
         self._task = None
+        self._host.measures.ended(self.header, time.perf_counter() - self._since, self._failure)
         del self.stream  # each owns the other: without this, every call would wait for the garbage collector
         self._host.release(self)

@@ -7,6 +7,7 @@ import contextlib
 import contextvars
 import inspect
 import logging
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -35,6 +36,8 @@ class Hooks:
         """Health checks that failed in a row."""
         self.health_message = ""
         """What the last one said that failed."""
+        self.on_check: Callable[..., None] | None = None
+        """Called after each one: ``(seconds, healthy=...)``."""
 
     async def reconfigure(self, config: Any) -> None:
         """Calls ``reconfigure(config)``; nothing for None. Raises what it raises; FairleadError if there is none."""
@@ -56,6 +59,7 @@ class Hooks:
         """
         if self._check is None:
             return
+        began = time.monotonic()
         task = self._loop.create_task(self._call(self._check))
         try:
             for _ in range(_TICKS):
@@ -73,6 +77,8 @@ class Hooks:
             self.health_message = ""
         finally:
             task.cancel()
+            if self.on_check is not None:
+                self.on_check(time.monotonic() - began, healthy=not self.failed_checks)
 
     async def check_forever(self, period_s: float, timeout_s: float) -> None:
         """Checks every ``period_s`` seconds, for as long as it is not cancelled."""

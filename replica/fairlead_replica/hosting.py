@@ -87,6 +87,7 @@ async def host(
     ``interface``: what it offers at the doors, of which the typed services matter here. ``set_context`` tells the
     user's code which replica it is. Raises whatever the user's code raises.
     """
+    began = time.monotonic()
     set_context(context)
     if isinstance(code, type):
         target = UserCallable(await _construct(code, args, kwargs), is_function=False)
@@ -106,7 +107,14 @@ async def host(
         application=context.app_name,
         max_ongoing_requests=max(1, settings.max_ongoing_requests),
         links=links,
+        labels={
+            "application": context.app_name,
+            "deployment": context.deployment,
+            "replica": context.replica_id,
+        },
     )
+    runtime.measures.started(time.monotonic() - began)
+    hooks.on_check = runtime.measures.checked
     if interface is not None and interface.typed_services:
         runtime.use_services(TypedServices(interface, target))
     announce(target.target)

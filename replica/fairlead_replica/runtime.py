@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,7 @@ from fairlead_replica.asgi_execution import AsgiExecution
 from fairlead_replica.call import Call
 from fairlead_replica.callable import UserCallable
 from fairlead_replica.execution import Execution
+from fairlead_replica.measures import ReplicaMeasures
 from fairlead_replica.pool import Mailbox, ThreadPool
 from fairlead_replica.routed.bindings import Bindings
 from fairlead_replica.routed.execution import RoutedExecution
@@ -59,8 +61,12 @@ class Runtime:
         max_waiting: int = MAX_WAITING,
         max_message: int = MAX_MESSAGE,
         links: set[Link] | None = None,
+        labels: Mapping[str, str] | None = None,
     ) -> None:
-        """Runs calls of ``target``. ``links``: those alive, which whoever made the set keeps true."""
+        """Runs calls of ``target``. ``links``: those alive, which whoever made the set keeps true.
+
+        ``labels``: what its metrics are labelled with.
+        """
         self.loop = asyncio.get_running_loop()
         self.callable = target
         self.application = application
@@ -70,6 +76,7 @@ class Runtime:
         set_background_context(self.context)
         self.mailbox = Mailbox(self.loop)
         self.pool = ThreadPool(max_ongoing_requests, self.mailbox)
+        self.measures = ReplicaMeasures(labels or {}, lambda: (len(self._calls), self._limit))
         self._limit = max_ongoing_requests
         self._max_waiting = max_waiting
         self._calls: set[Call] = set()
@@ -161,6 +168,9 @@ class Runtime:
 
     def accept(self, stream: Stream, header: session_pb2.CallHeader, payload: bytes, more: bool, last: bool) -> None:
         """Takes a call from a link, or ends it with an error that says that it did not start."""
+        if header.metrics:
+            stream.link.end(stream, None, self.measures.report().SerializeToString())
+            return
         if self._draining:
             error = ReplicaDrainingError("the replica is draining; the call did not start")
             stream.link.end(stream, outcome_of(error))

@@ -123,11 +123,13 @@ class TypedExecution(Execution):
         if self._interrupted is not None:
             super()._fail(error)
             return
+        self._failure = type(error).__name__
         if not is_users_status(error, self._grpc) and not isinstance(error, asyncio.CancelledError):
             logger.error("request %s failed\n%s", self.header.request_id, user_traceback(error))
         self._end_with(failure_in(error, self._grpc))
 
     def _refuse(self, error: Exception) -> None:
+        self._failure = type(error).__name__
         self._end_with(failure_in(error, self._grpc))
 
     def _end_with(self, outcome: session_pb2.Outcome) -> None:
