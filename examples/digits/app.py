@@ -7,9 +7,11 @@ along. `make run` serves it; `fairlead run examples.digits.app:app` does the sam
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from starlette.requests import Request
 
 from fairlead import serve
@@ -19,6 +21,30 @@ SIZE = 8
 """Pixels in each direction of the images that the model knows."""
 DARKEST = 16.0
 """The value of a black pixel in the data set."""
+Image = npt.NDArray[np.float32]
+"""Rows of pixels from 0 (white) to anything (black). As JSON it is lists of numbers."""
+
+
+@dataclass
+class Answer:
+    """What is on an image."""
+
+    digit: int
+    """The digit, 0 to 9."""
+    margin: float
+    """How far ahead of the next digit it was."""
+
+
+@dataclass
+class NumberedAnswer:
+    """What is on one of several images."""
+
+    image: int
+    """Its position among them, from 0."""
+    digit: int
+    """The digit, 0 to 9."""
+    margin: float
+    """How far ahead of the next digit it was."""
 
 
 @serve.deployment(num_replicas=1, max_ongoing_requests=16)
@@ -37,11 +63,11 @@ class Model:
         )
         self._classifier = SVC(gamma=0.001, C=10.0).fit(train, labels)
 
-    def predict(self, pixels: list[float]) -> dict[str, Any]:
+    def predict(self, pixels: list[float]) -> Answer:
         """The digit, and how far ahead of the next one it was."""
         votes = self._classifier.decision_function(np.asarray([pixels]))[0]
         order = np.argsort(votes)[::-1]
-        return {"digit": int(order[0]), "margin": round(float(votes[order[0]] - votes[order[1]]), 3)}
+        return Answer(digit=int(order[0]), margin=round(float(votes[order[0]] - votes[order[1]]), 3))
 
     def accuracy(self) -> float:
         """The share of right answers on digits that it has not seen."""
@@ -55,27 +81,33 @@ class Digits:
     def __init__(self, model: DeploymentHandle[Any]) -> None:
         self._model = model
 
-    async def __call__(self, request: Request) -> dict[str, Any]:
+    async def __call__(self, request: Request) -> Answer:
         """Over HTTP: ``{"image": [[...], ...]}``, rows of pixels from 0 (white) to anything (black)."""
         body = await request.json()
         return await self.classify(body["image"])
 
-    async def classify(self, image: list[list[float]]) -> dict[str, Any]:
+    async def classify(self, image: Image) -> Answer:
         """One image, as rows of pixels."""
         return await self._model.predict.remote(prepare(image))
 
-    async def classify_all(self, images: list[list[list[float]]]) -> AsyncIterator[dict[str, Any]]:
-        """Several images: each answer comes as soon as it is known, in order."""
+    async def classify_all(self, images: Image) -> AsyncIterator[NumberedAnswer]:
+        """Several images, all of one size: each answer comes as soon as it is known, in order."""
         pending = [self._model.predict.remote(prepare(image)) for image in images]
-        for position, answer in enumerate(pending):
-            yield {"image": position, **await answer}
+        for position, response in enumerate(pending):
+            answer = await response
+            yield NumberedAnswer(position, answer.digit, answer.margin)
+
+    async def classify_stream(self, images: AsyncIterator[Image]) -> AsyncIterator[Answer]:
+        """Images as they come, of any size: each is answered before the next one is looked at."""
+        async for image in images:
+            yield await self.classify(image)
 
     async def accuracy(self) -> float:
         """The model's accuracy on digits that it has not seen."""
         return await self._model.accuracy.remote()
 
 
-def prepare(image: list[list[float]]) -> list[float]:
+def prepare(image: Image) -> list[float]:
     """An image as the model's 64 pixels: averaged down to 8 × 8, stretched to the full range. Raises ValueError."""
     pixels = np.asarray(image, dtype=float)
     if pixels.ndim != 2 or min(pixels.shape) < SIZE:

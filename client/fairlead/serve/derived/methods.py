@@ -147,7 +147,7 @@ def _response(reader: Reader, signature: Signature, rpc: str, result: Any, strea
     doc = f"One item of the answer of {rpc}." if streams else f"The answer of {rpc}."
     message = _made(f"{rpc}Response", doc, lambda values: values.get("result"), lambda value, _: value)
     if result is not None and result is not type(None):
-        message.fields.append(reader.field(signature.place(""), "result", result))
+        message.fields.append(reader.field(signature.place(""), "result", result, doc="What the method answers."))
     else:
         message.check = _nothing
     return reader.message(signature.where, message)

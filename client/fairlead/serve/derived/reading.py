@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections.abc
+import dataclasses
 import enum
 import types
 import typing
@@ -133,7 +134,7 @@ class Reader:
                 build=lambda values: values[key],
                 check=_anything,
                 read=lambda value, _: value,
-                fields=[field],
+                fields=[dataclasses.replace(field, doc="What it holds.")],
             ),
         )
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import textwrap
 from collections.abc import Iterator
 
 from fairlead.serve.derived.descriptor import ANNOTATIONS, http_path
+from fairlead.serve.derived.docs import attribute_docs
 from fairlead.serve.derived.lock import LockedEnum, LockedMessage, LockedService
 from fairlead.serve.derived.shapes import Enumeration, Field, Imported, Label, Message, Method, Service
 
@@ -33,7 +35,7 @@ def text_of(service: Service, lock: LockedService) -> str:
 
 def comment(doc: str, indent: str = "") -> Iterator[str]:
     """A docstring as the lines of a comment, its paragraphs kept."""
-    for line in doc.strip().splitlines():
+    for line in inspect.cleandoc(doc).splitlines():
         kept = len(line) - len(line.lstrip())
         wrapped = textwrap.wrap(line, _WIDTH - len(indent) - 3, subsequent_indent=" " * kept) or [""]
         yield from (f"{indent}// {part}".rstrip() for part in wrapped)
@@ -58,27 +60,31 @@ def _service(service: Service, methods: list[Method]) -> list[str]:
 
 def _message(message: Message, locked: LockedMessage) -> list[str]:
     fields = {each.name: each for each in message.fields}
+    docs = attribute_docs(message.source)
     body = _reserved(
         [*(each.number for each in locked.removed.values()), *locked.reserved],
         [name for name in locked.removed if name not in locked.fields],
     )
     for name, numbered in locked.fields.items():
         field = fields[name]
-        body += comment(_field_doc(field), "  ")
+        body += comment(_field_doc(message, field, docs.get(field.key, "")), "  ")
         prefix = {Label.OPTIONAL: "optional ", Label.REPEATED: "repeated "}.get(field.label, "")
         body.append(f"  {prefix}{field.type} {field.name} = {numbered.number};")
     head = [*comment(message.doc or f"A {message.name}.")]
     return [*head, f"message {message.name} {{", *body, "}"] if body else [*head, f"message {message.name} {{}}"]
 
 
-def _field_doc(field: Field) -> str:
+def _field_doc(message: Message, field: Field, said: str) -> str:
     note = field.element.note if isinstance(field.element, Imported) else ""
-    parts = [field.doc or f"The field {field.key}.", f"Elements are {note}." if note else ""]
+    what = "attribute" if message.source is not None else "parameter"
+    parts = [field.doc or said or f"The {what} {field.key}.", f"Elements are {note}." if note else ""]
     return " ".join(filter(None, parts))
 
 
 def _enum(enumeration: Enumeration, locked: LockedEnum) -> list[str]:
     gone = [name for name in locked.removed if name not in locked.values]
+    members = enumeration.members
+    docs = attribute_docs(type(next(iter(members.values()))))
     return [
         *comment(enumeration.doc or f"A {enumeration.name}."),
         f"enum {enumeration.name} {{",
@@ -88,7 +94,10 @@ def _enum(enumeration: Enumeration, locked: LockedEnum) -> list[str]:
         *(
             line
             for name, number in locked.values.items()
-            for line in (f"  // {enumeration.members[name].name}.", f"  {name} = {number};")
+            for line in (
+                *comment(docs.get(members[name].name) or f"{members[name].name}.", "  "),
+                f"  {name} = {number};",
+            )
         ),
         "}",
     ]
