@@ -67,4 +67,4 @@ bench: install ## Measures Fairlead against bare servers, in about five minutes
 
 clean: ## Removes .venv and everything else that is not committed and was made here
 	rm -rf $(VENV) .environments .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache \
-	  tests/clients/go/stubs tests/clients/go/bin tests/clients/node/node_modules
+	  tests/clients/go/stubs tests/clients/go/bin tests/clients/node/node_modules tests/clients/connect/node_modules

@@ -19,6 +19,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 GO = HERE / "go"
 NODE = HERE / "node"
+CONNECT = HERE / "connect"
 PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/go/bin"])  # where Go's own installer puts it
 TIMEOUT_S = 600
 
@@ -51,15 +52,26 @@ def go_client() -> list[str]:
 
 def node_client() -> list[str]:
     """The command that runs the Node.js client, installed. Raises ToolchainMissingError, or BuildError."""
+    node = _installed(NODE, 18)
+    return [node, str(NODE / "client.js"), str(ROOT / "protos"), str(ROOT / "third_party" / "googleapis")]
+
+
+def connect_client() -> list[str]:
+    """The command that runs the client with Connect's transports. Raises ToolchainMissingError, or BuildError."""
+    return [_installed(CONNECT, 20), str(CONNECT / "client.js")]
+
+
+def _installed(folder: Path, oldest: int) -> str:
+    """Installs what a folder's lock file pins; Node.js itself, of at least so recent a major version."""
     node, npm = _tool("node"), _tool("npm")
     found = _run([node, "--version"], HERE).strip()
-    if _version(found.removeprefix("v")) < (18,):
-        raise ToolchainMissingError(f"Node.js is {found}; the client needs v18")
-    with _exclusive(NODE):
-        if _older(NODE / "node_modules" / ".package-lock.json", [NODE / "package-lock.json"]):
-            _run([npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"], NODE)
-            (NODE / "node_modules" / ".package-lock.json").touch()
-    return [node, str(NODE / "client.js"), str(ROOT / "protos"), str(ROOT / "third_party" / "googleapis")]
+    if _version(found.removeprefix("v")) < (oldest,):
+        raise ToolchainMissingError(f"Node.js is {found}; the client needs v{oldest}")
+    with _exclusive(folder):
+        if _older(folder / "node_modules" / ".package-lock.json", [folder / "package-lock.json"]):
+            _run([npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"], folder)
+            (folder / "node_modules" / ".package-lock.json").touch()
+    return node
 
 
 def _tool(name: str) -> str:
@@ -108,8 +120,8 @@ def _run(command: list[str], folder: Path, environment: Mapping[str, str] | None
 
 
 def main() -> None:
-    """Builds both; a missing toolchain is said and is no error: the tests decide what it means."""
-    for client in (go_client, node_client):
+    """Builds all; a missing toolchain is said and is no error: the tests decide what it means."""
+    for client in (go_client, node_client, connect_client):
         try:
             client()
         except ToolchainMissingError as error:

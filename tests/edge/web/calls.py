@@ -11,12 +11,12 @@ from tests.edge.test_http import served
 from tests.edge.typed.schema import application, compiled
 
 SERVICE = "web.v1.EchoService"
-PROTO = Path(__file__).parent / "echo.proto"
+PROTO = Path(__file__).parent / "web_echo.proto"
 
 
 @functools.cache
 def descriptors():
-    return compiled(PROTO.read_text(), "echo.proto")
+    return compiled(PROTO.read_text(), "web_echo.proto")
 
 
 def echo_application(name="web"):
