@@ -496,3 +496,122 @@ def test_events_of_replicas_that_are_gone_are_ignored(world):
     world.core.lease_lost("x", 1.0)
     world.core.process_ended("x", "", 1.0)
     assert world.step() == []
+
+
+def scaled(**changes):
+    values = {
+        "min_replicas": 0,
+        "max_replicas": 4,
+        "target_ongoing_requests": 1,
+        "look_back_period_s": 1,
+        "upscaling_factor": 1,
+        "downscaling_factor": 1,
+    }
+    return deployment(num_replicas=0, autoscaling=control_pb2.AutoscalingSettings(**{**values, **changes}))
+
+
+def calls(world, queued):
+    load = control_pb2.DeploymentLoad(application="default", deployment="Echo", queued=queued)
+    return world.core.gateway_loads("gateway-0", [load] if queued else [], world.now)
+
+
+def test_an_application_without_replicas_runs_and_wakes_when_it_is_called(world):
+    world.deploy(scaled())
+    assert (world.state, world.deployment_state, world.started) == ("RUNNING", "HEALTHY", [])
+    assert world.routes().autoscaled
+    assert calls(world, 2)
+    world.step()
+    assert len(world.started) == 2
+    assert (world.state, world.deployment_state) == ("RUNNING", "UPSCALING")
+    assert world.status.deployments[0].trigger == control_pb2.DEPLOYMENT_TRIGGER_AUTOSCALING
+    world.run_all()
+    assert (world.state, world.deployment_state) == ("RUNNING", "HEALTHY")
+    calls(world, 0)
+    world.step(2.0)
+    world.step(2.0)
+    for replica_id in world.started:
+        world.end(replica_id)
+    assert world.routed() == []
+    assert (world.state, world.deployment_state) == ("RUNNING", "HEALTHY")
+    assert calls(world, 1)
+    world.step()
+    assert len(world.started) == 3
+
+
+def test_what_cannot_start_when_it_is_called_fails_the_deploy(world):
+    world.deploy(scaled())
+    calls(world, 1)
+    world.step()
+    for _ in range(3):
+        world.fail(world.started[-1])
+        world.step(1.0)
+    assert world.state == "DEPLOY_FAILED"
+    assert world.routes().unavailable_message
+
+
+def test_a_frozen_replica_gets_no_calls_and_is_replaced_if_it_stays_so(world):
+    world.deploy(deployment(num_replicas=2))
+    world.run_all()
+    well, frozen = world.started
+    for _ in range(12):
+        world.step(0.25)
+        world.core.replica_heard(well, world.now)
+    assert world.routed() == [well]
+    assert (world.state, world.deployment_state) == ("UNHEALTHY", "UNHEALTHY")
+    assert "no sign of life" in world.status.message
+    assert world.core.replica_heard(frozen, world.now)
+    world.step()
+    assert world.routed() == [well, frozen]
+    assert world.state == "RUNNING"
+    killed = []
+    for _ in range(160):
+        killed += [action.replica_id for action in world.step(0.25) if isinstance(action, KillReplica)]
+        world.core.replica_heard(well, world.now)
+    assert killed == [frozen]
+    assert len(world.started) == 3
+
+
+def policy(name="Echo", shadows=(), **shares):
+    return control_pb2.TrafficPolicy(
+        name=name,
+        backends=[control_pb2.TrafficShare(deployment=each, share=share) for each, share in shares.items()],
+        shadows=[control_pb2.TrafficShare(deployment=each, share=0.5) for each in shadows],
+    )
+
+
+def test_traffic_reaches_gateways_and_survives_a_deploy(world):
+    two = (deployment(), deployment(name="New"))
+    world.deploy(*two)
+    world.run_all()
+    world.core.set_traffic("default", policy(Echo=0.9, New=0.1))
+    world.step()
+    (sent,) = world.core.snapshot.applications[0].traffic
+    assert [(one.application, one.deployment, one.share) for one in sent.backends] == [
+        ("default", "Echo", 0.9),
+        ("default", "New", 0.1),
+    ]
+    world.deploy(*two)
+    assert len(world.core.snapshot.applications[0].traffic) == 1
+    assert world.status.traffic[0].name == "Echo"
+    world.core.set_traffic("default", control_pb2.TrafficPolicy(name="Echo"))
+    world.step()
+    assert not world.core.snapshot.applications[0].traffic
+
+
+@pytest.mark.parametrize(
+    ("application_name", "given", "told"),
+    [
+        ("nobody", policy(Echo=1.0), "no such application"),
+        ("default", policy(Echo=0.5), "sum up to 1, not 0.5"),
+        ("default", policy(Echo=1.5), "between 0 and 1"),
+        ("default", policy(Nothing=1.0), "no deployment 'Nothing'"),
+        ("default", policy(shadows=["Echo"]), "need backends"),
+        ("default", policy(Echo=1.0, shadows=["Echo", "Echo"]), "must differ"),
+        ("default", policy(name="", Echo=1.0), "needs a name"),
+    ],
+)
+def test_traffic_that_makes_no_sense_changes_nothing(world, application_name, given, told):
+    world.deploy()
+    with pytest.raises(InvalidCallError, match=told):
+        world.core.set_traffic(application_name, given)
+    assert not world.core.standings["default"].traffic

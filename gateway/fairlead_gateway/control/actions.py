@@ -47,6 +47,18 @@ class PublishSnapshot:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class AskPolicy:
+    """Ask a user's autoscaling policy how many replicas there shall be."""
+
+    application: str
+    deployment: str
+    settings: control_pb2.AutoscalingSettings
+    environment: control_pb2.CodeEnvironment
+    context: dict[str, object]
+    """The fields of the AutoscalingContext, but for what the policy remembers itself."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class StartGateway:
     """Start a gateway worker's process."""
 
@@ -61,4 +73,13 @@ class KillGateway:
     reason: str
 
 
-Action = StartReplica | DrainReplica | ReconfigureReplica | KillReplica | PublishSnapshot | StartGateway | KillGateway
+Action = (
+    StartReplica
+    | DrainReplica
+    | ReconfigureReplica
+    | KillReplica
+    | PublishSnapshot
+    | AskPolicy
+    | StartGateway
+    | KillGateway
+)

@@ -84,6 +84,10 @@ class Autoscaler:
         self.window = LoadWindow(now)
         self.wish: int | None = None
         """What the user's own policy last answered; None: there is none, or it has not answered yet."""
+        self.asked_at: float | None = None
+        """When that policy was last asked."""
+        self.failure = ""
+        """Why it did not answer; empty: it did."""
         self.scaled_up_at: float | None = None
         """When it last got more."""
         self.scaled_down_at: float | None = None

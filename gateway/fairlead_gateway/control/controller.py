@@ -16,6 +16,7 @@ from fairlead.version import __version__
 from fairlead.wire.errors import DeployFailedError, FairleadError, InvalidCallError
 from fairlead_gateway.control.actions import (
     Action,
+    AskPolicy,
     DrainReplica,
     KillGateway,
     KillReplica,
@@ -32,6 +33,7 @@ from fairlead_gateway.control.launcher import Ending, Launcher, Process, Program
 from fairlead_gateway.control.leases import Lease, Leases
 from fairlead_gateway.control.observed import GatewayView
 from fairlead_gateway.control.persistence import Persistence
+from fairlead_gateway.control.policies import Policies
 from fairlead_gateway.control.processor_time import processor_time
 from fairlead_gateway.control.statuses import instance_status
 from fairlead_gateway.control.stopping import ACKNOWLEDGEMENT_S
@@ -65,6 +67,8 @@ class ControllerSettings:
     """What a gateway worker runs."""
     replica_module: str = "fairlead_replica"
     """What a replica runs."""
+    policy_module: str = "fairlead_replica.policy"
+    """What runs a user's autoscaling policy."""
     variables: Mapping[str, str] = field(default_factory=dict)
     """Environment variables for all processes."""
     gateway_variables: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -103,6 +107,7 @@ class Controller:
         self.fatal: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         """Settled with one line when the instance cannot run, because a gateway worker cannot open its doors."""
         self._launcher = launcher
+        self._policies = Policies(settings.policy_module, self._policy_answered)
         self._processes: dict[str, Process] = {}
         self._hearings: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
@@ -252,6 +257,12 @@ class Controller:
         if self.core.gateway_loads(request.gateway_id, request.loads, time.monotonic()):
             self._act()
 
+    def _policy_answered(self, key: tuple[str, str], replicas: int | None, failure: str) -> None:
+        if failure and not self.core.scaling.failure(key):
+            logger.error("the autoscaling policy of %s failed: %s", "/".join(key), failure)
+        self.core.scaling.answered(key, replicas, failure)
+        self._act()
+
     def gateway_lost(self, gateway_id: str, pid: int) -> None:
         """A gateway worker's watch has ended."""
         view = self.core.observed.gateways.get(gateway_id)
@@ -299,11 +310,13 @@ class Controller:
         async for _ in self.statuses.changes():
             if self.gateways.ended:
                 break
+        await self._policies.close()
         await self._launcher.close()
 
     async def kill(self) -> None:
         """Ends all processes at once, and decides nothing from then on: nothing is started in their place."""
         self._stopping = self._killed = True
+        await self._policies.close()
         await self._launcher.close()
 
     def _act(self) -> None:
@@ -321,6 +334,7 @@ class Controller:
             actions += self.core.reconcile(now)
         for action in actions:
             self._perform(action)
+        self._policies.keep(self.core.scaling.with_policies)
         self.persistence.follow(self.core)
         self.statuses.set(self._status())
         self._applied.set(min((view.applied_version for view in self.core.observed.gateways.values()), default=None))
@@ -356,6 +370,8 @@ class Controller:
                 logger.info("killing %s: %s", name, action.reason)
                 if process := self._processes.get(name):
                     process.kill()
+            case AskPolicy():
+                self._policies.ask(action)
             case PublishSnapshot():
                 self.snapshots.set(action.snapshot)
 

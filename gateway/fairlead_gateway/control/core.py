@@ -324,6 +324,9 @@ class Core:
         progress = self.observed.progress[goal.name, deployment.name]
         replicas = self.observed.replicas_of(goal.name, deployment.name)
         deployment = self._rescale(goal, deployment, progress, replicas, now)
+        running = [replica.replica_id for replica in replicas if replica.phase is Phase.RUNNING]
+        if question := self.scaling.question(deployment, goal.spec.environment, running, now):
+            actions.append(question)
         step = plan(deployment, progress, replicas, now)
         for replica, reason in step.stop:
             begin_stop(replica, now, reason)

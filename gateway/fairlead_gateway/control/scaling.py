@@ -6,11 +6,14 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from fairlead.v1 import control_pb2
+from fairlead_gateway.control.actions import AskPolicy
 from fairlead_gateway.control.autoscaling import Autoscaler
 from fairlead_gateway.control.desired import DeploymentGoal
 
 TICK_S = 0.25
 """Seconds between decisions."""
+POLICY_PERIOD_S = 0.5
+"""Seconds between questions to a policy of the user's."""
 
 Key = tuple[str, str]
 """Application and deployment."""
@@ -66,6 +69,55 @@ class Scaling:
         scaler.window.note(now, self.calls(key))
         target = scaler.decide(now, running)
         return goal if goal.scaled == target else replace(goal, scaled=target)
+
+    def question(
+        self, goal: DeploymentGoal, environment: control_pb2.CodeEnvironment, running: list[str], now: float
+    ) -> AskPolicy | None:
+        """What to ask the user's policy now, if there is one and it is time; ``running``: the replicas' ids."""
+        key = (goal.application, goal.name)
+        scaler = self._scalers.get(key)
+        if scaler is None or not scaler.has_policy:
+            return None
+        if scaler.asked_at is not None and now - scaler.asked_at < POLICY_PERIOD_S:
+            return None
+        scaler.asked_at = now
+        context: dict[str, object] = {
+            "app_name": goal.application,
+            "deployment_name": goal.name,
+            "current_num_replicas": len(running),
+            "target_num_replicas": scaler.target,
+            "running_replicas": running,
+            "total_num_requests": scaler.load(now),
+            "total_queued_requests": self.waiting(key),
+            "capacity_adjusted_min_replicas": scaler.settings.min_replicas,
+            "capacity_adjusted_max_replicas": scaler.settings.max_replicas,
+            "last_scale_up_time": scaler.scaled_up_at,
+            "last_scale_down_time": scaler.scaled_down_at,
+            "current_time": now,
+        }
+        return AskPolicy(
+            application=goal.application,
+            deployment=goal.name,
+            settings=scaler.settings,
+            environment=environment,
+            context=context,
+        )
+
+    def answered(self, key: Key, replicas: int | None, failure: str) -> None:
+        """What a user's policy wants; None: it failed, and the last that it wanted stands."""
+        if scaler := self._scalers.get(key):
+            scaler.failure = failure
+            scaler.wish = scaler.wish if replicas is None else replicas
+
+    def failure(self, key: Key) -> str:
+        """Why the user's policy does not decide; empty: it does, or there is none."""
+        scaler = self._scalers.get(key)
+        return f"The autoscaling policy failed: {scaler.failure}" if scaler is not None and scaler.failure else ""
+
+    @property
+    def with_policies(self) -> set[Key]:
+        """The deployments that have policies of their own."""
+        return {key for key, scaler in self._scalers.items() if scaler.has_policy}
 
     def forget(self, key: Key) -> None:
         """The deployment is gone, or has a fixed number of replicas now."""

@@ -1,0 +1,85 @@
+"""Runs a user's autoscaling policy for the controller, which runs no code of users: ``-m fairlead_replica.policy``.
+
+Lines come in and go out. The first line in: the policy, an AutoscalingSettings, and the CodeEnvironment that it
+expects, both base64, with a space between them. Each further one: the fields of an ``AutoscalingContext`` as JSON,
+answered by one line, ``{"replicas": 3}`` or ``{"error": "…"}``. It ends with its input. What the policy prints goes to
+standard error.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import importlib
+import os
+import pickle
+import sys
+from collections.abc import Callable, Iterable
+from typing import IO, Any
+
+import orjson
+
+from fairlead.serve.autoscaling_context import AutoscalingContext
+from fairlead.v1 import control_pb2
+from fairlead_replica.assignment import apply_environment
+from fairlead_replica.tracebacks import user_traceback
+
+
+def load_policy(settings: control_pb2.AutoscalingSettings) -> Callable[[AutoscalingContext], Any]:
+    """The user's function, its further arguments filled in. Raises what importing or unpickling it raises."""
+    if settings.WhichOneof("policy") == "policy_import_path":
+        module, _, name = settings.policy_import_path.partition(":")
+        function: Any = functools.reduce(getattr, name.split("."), importlib.import_module(module))
+    else:
+        function = pickle.loads(settings.pickled_policy)
+    arguments = pickle.loads(settings.policy_arguments) if settings.policy_arguments else {}
+    return functools.partial(function, **arguments)
+
+
+class Policy:
+    """A policy, and what it remembers from one decision to the next."""
+
+    def __init__(self, function: Callable[[AutoscalingContext], Any]) -> None:
+        self._function = function
+        self._state: dict[str, Any] = {}
+
+    def decide(self, line: bytes) -> bytes:
+        """The answer to one line. Never raises what the policy raises."""
+        try:
+            context = AutoscalingContext(**orjson.loads(line), policy_state=self._state)
+            answer = self._function(context)
+            wanted, state = answer if isinstance(answer, tuple) else (answer, self._state)
+            if isinstance(wanted, bool) or not isinstance(wanted, int | float) or wanted < 0:
+                raise TypeError(f"the policy must return a number of replicas, not {wanted!r}")
+            self._state = dict(state)
+            return orjson.dumps({"replicas": round(wanted)})
+        except Exception as error:
+            return orjson.dumps({"error": user_traceback(error)})
+
+
+def serve(lines: Iterable[bytes], answers: IO[bytes]) -> None:
+    """Answers until there are no more lines."""
+    source = iter(lines)
+    packed, environment = (base64.b64decode(part) for part in next(source).split(b" "))
+    try:
+        apply_environment(control_pb2.CodeEnvironment.FromString(environment))
+        policy = Policy(load_policy(control_pb2.AutoscalingSettings.FromString(packed)))
+    except Exception as error:
+        failure = orjson.dumps({"error": user_traceback(error)})
+        answer: Callable[[bytes], bytes] = lambda _: failure  # noqa: E731 - whatever is asked
+    else:
+        answer = policy.decide
+    for line in source:
+        answers.write(answer(line) + b"\n")
+        answers.flush()
+
+
+def main() -> None:
+    """Serves standard input."""
+    with os.fdopen(os.dup(1), "wb") as answers:
+        os.dup2(2, 1)
+        serve(sys.stdin.buffer, answers)
+
+
+if __name__ == "__main__":
+    main()
