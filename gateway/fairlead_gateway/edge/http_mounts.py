@@ -37,6 +37,10 @@ class Mounts:
                     return mount
         return self._root
 
+    def all(self) -> list[Mount]:
+        """The mounts, in the order of their prefixes."""
+        return sorted(self._by_root.values())
+
     def as_routes(self) -> dict[str, str]:
         """Route prefix to application, as ``/-/routes`` shows it."""
         return {mount.prefix: mount.application for mount in self._by_root.values()}

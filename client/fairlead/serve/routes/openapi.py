@@ -28,7 +28,8 @@ def operation_of(method: RoutedMethod, plan: Plan, *, with_body: bool, stream: b
     operation: Json = {"summary": " ".join(summary.split()) or str(method)}
     if description.strip():
         operation["description"] = description.strip()
-    parameters = [_parameter(each, schemas) for each in plan.of(Source.PATH, Source.NAMED) if each not in in_body]
+    parameters = [_captured(name, plan, schemas) for name in plan.captured]
+    parameters += [_parameter(each, schemas) for each in plan.of(Source.NAMED) if each not in in_body]
     if parameters:
         operation["parameters"] = parameters
     if in_body:
@@ -48,12 +49,31 @@ def _in_body(plan: Plan, with_body: bool) -> list[Parameter]:
     return structured if structured or not with_body else plan.of(Source.NAMED)
 
 
+_LANGUAGES: dict[str, Json] = {
+    "int": {"type": "integer", "minimum": 0},
+    "float": {"type": "number", "minimum": 0},
+    "uuid": {"type": "string", "format": "uuid"},
+    "path": {"type": "string", "format": "path"},
+}
+"""What Starlette's converters take."""
+
+
+def _captured(name: str, plan: Plan, schemas: Schemas) -> Json:
+    """A parameter of the path: by its type hint, or where it has none by its converter."""
+    schema = _LANGUAGES.get(plan.captured[name], {"type": "string"})
+    parameter = next((each for each in plan.of(Source.PATH) if each.name == name), None)
+    if parameter is not None and parameter.hint is not Any:
+        schema = {**schemas.of(parameter.hint, f"the parameter {name!r}")}
+        if plan.captured[name] == "path":
+            schema.setdefault("format", "path")
+    return {"name": name, "in": "path", "required": True, "schema": schema}
+
+
 def _parameter(parameter: Parameter, schemas: Schemas) -> Json:
-    in_path = parameter.source is Source.PATH
     described: Json = {
         "name": parameter.name,
-        "in": "path" if in_path else "query",
-        "required": in_path or parameter.required,
+        "in": "query",
+        "required": parameter.required,
         "schema": _schema(parameter, schemas),
     }
     if parameter.shape.many:

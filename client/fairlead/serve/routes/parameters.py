@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import inspect
+from collections.abc import Container
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +46,8 @@ class Plan:
     parameters: tuple[Parameter, ...]
     whole: Parameter | None
     """The one that may be the whole body, not a member of it."""
+    captured: dict[str, str]
+    """What the path captures: the name of the built-in converter by the parameter's name; empty for a user's own."""
     handler: bool
     """Whether it is a request handler: the request is all that it takes, and it answers as ``__call__`` does."""
     returns: Any
@@ -62,11 +65,11 @@ def plan_of(method: RoutedMethod, declaration: Declaration) -> Plan:
     that the method does not take, and type hints that cannot be resolved.
     """
     hints = method.hints()
-    captured = {parameter.name for parameter in declaration.starlette_path().parameters}
+    captured = {each.name: each.converter.language for each in declaration.starlette_path().parameters}
     signature = list(inspect.signature(method.function).parameters.values())[1 if method.bound else 0 :]
     parameters = tuple(_parameter(method, each, hints, captured) for each in signature)
     requests = [parameter for parameter in parameters if parameter.source is Source.REQUEST]
-    missing = sorted(captured - {parameter.name for parameter in parameters})
+    missing = sorted(captured.keys() - {parameter.name for parameter in parameters})
     if missing and not requests:
         raise ValueError(
             f"{method} takes no parameter {missing[0]!r}, which its route {declaration.path!r} captures; add it, or a "
@@ -75,12 +78,15 @@ def plan_of(method: RoutedMethod, declaration: Declaration) -> Plan:
     return Plan(
         parameters=parameters,
         whole=_whole(parameters),
+        captured=captured,
         handler=len(parameters) == 1 and bool(requests),
         returns=_item(method, hints["return"]) if "return" in hints else inspect.Signature.empty,
     )
 
 
-def _parameter(method: RoutedMethod, given: inspect.Parameter, hints: dict[str, Any], captured: set[str]) -> Parameter:
+def _parameter(
+    method: RoutedMethod, given: inspect.Parameter, hints: dict[str, Any], captured: Container[str]
+) -> Parameter:
     if given.kind in (given.VAR_POSITIONAL, given.VAR_KEYWORD):
         raise TypeError(f"{method} has a route, so it cannot take {given}: each parameter is bound by its name")
     hint = hints.get(given.name, Any)

@@ -1,0 +1,64 @@
+"""The gateway's own pages: what is routed where, what can be called, and a page to try it with."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import importlib.resources
+import re
+
+from fairlead_gateway.edge import http_reply, openapi
+from fairlead_gateway.edge.http_mounts import Mounts
+from fairlead_gateway.edge.http_reply import Reply
+from fairlead_gateway.edge.http_targets import HttpTargets
+
+HTML = b"text/html; charset=utf-8"
+
+_SCRIPT = re.compile(rb"<script>(.*?)</script>", re.DOTALL)
+
+
+class Pages:
+    """The pages for one state of the route table: a change of it makes new ones."""
+
+    def __init__(self, mounts: Mounts, targets: HttpTargets, *, root_path: str = "", token: bool = False) -> None:
+        """``root_path``: a prefix that a proxy removes. ``token``: whether requests need a bearer token."""
+        self._mounts = mounts
+        self._targets = targets
+        self._root_path = root_path
+        self._token = token
+        self._openapi: Reply | None = None
+
+    def routes(self) -> Reply:
+        """Route prefix to application, as Ray Serve's ``/-/routes``."""
+        return http_reply.json(200, self._mounts.as_routes())
+
+    def openapi(self) -> Reply:
+        """The OpenAPI document, made when it is first asked for."""
+        if self._openapi is None:
+            applications = [
+                (mount, found.router.routes)
+                for mount in self._mounts.all()
+                if (found := self._targets.of(mount.application)) is not None
+            ]
+            made = openapi.document(applications, root_path=self._root_path, token=self._token)
+            self._openapi = http_reply.json(200, made)
+        return Reply(self._openapi.status, list(self._openapi.headers), self._openapi.body)
+
+
+@functools.cache
+def _docs() -> tuple[bytes, bytes]:
+    page = importlib.resources.files(__package__).joinpath("pages/docs.html").read_bytes()
+    scripts = b" ".join(
+        b"'sha256-" + base64.b64encode(hashlib.sha256(script).digest()) + b"'" for script in _SCRIPT.findall(page)
+    )
+    policy = b"default-src 'none'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    return page, policy + b"; style-src 'unsafe-inline'; script-src " + scripts
+
+
+def docs() -> Reply:
+    """The page that lists the operations and tries them. It loads nothing but the document and runs no other script."""
+    page, policy = _docs()
+    length = b"%d" % len(page)
+    headers = [(b"content-type", HTML), (b"content-length", length), (b"content-security-policy", policy)]
+    return Reply(200, headers, page)
