@@ -7,7 +7,7 @@ import os
 from time import perf_counter
 
 from bench import report
-from bench.measures import cold_start, grpc_unary, handle_calls, http_json, megabyte, memory, streams
+from bench.measures import cold_start, grpc_unary, handle_calls, http_json, megabyte, memory, streams, transcoding
 from bench.result import Row
 from bench.sides import Sides
 
@@ -15,6 +15,7 @@ MEASURES = {
     "handle": handle_calls.run,
     "grpc": grpc_unary.run,
     "http": http_json.run,
+    "transcoding": transcoding.run,
     "streams": streams.run,
     "megabyte": megabyte.run,
     "cold-start": cold_start.run,

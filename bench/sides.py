@@ -52,6 +52,12 @@ class Sides:
         """The driver of an instance that serves bench.echo_app."""
         return self._side("bench.programs.fairlead_driver")
 
+    def typed_fairlead(self) -> Side:
+        """The driver of an instance that serves bench.echo_service."""
+        name = "bench.programs.typed_fairlead_driver"
+        environment = {**self.environment, "FAIRLEAD_STATE_DIR": str(self.scratch / "typed")}
+        return self._start(name, lambda: Side(name, str(self.schema()), environment=environment))
+
     def bare_grpc_server(self) -> Side:
         return self._side("bench.programs.bare_grpc_server")
 
