@@ -1,0 +1,185 @@
+"""What a configuration file says: applications, their deployments' settings, and how the instance is reached.
+
+The names are those of Ray Serve's files. Needs pydantic, which the light client does without.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Callable, Iterable, Mapping
+from typing import Annotated, Any, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from fairlead.serve.config import HTTPOptions, ProxyLocation, gRPCOptions
+from fairlead.serve.settings import DeploymentConfig
+from fairlead.serve.validation import check_route_prefix
+
+PROBLEM = "fairlead"
+"""The type of pydantic errors whose context says it all: ``problem``, and ``key``, relative to their location."""
+_RUNTIME_ENV = ("env_vars", "working_dir")
+
+
+def problem(text: str, key: str | int | None = None) -> PydanticCustomError:
+    """An error to raise in a validator; ``key``: of the value's mapping or list, the one that it is about."""
+    return PydanticCustomError(PROBLEM, "{problem}", {"problem": text, "key": key})
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """What somebody who wrote an unknown name may have meant, as the end of a sentence; else what there is."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, 1)
+    return f"did you mean '{close[0]}'?" if close else f"there are {', '.join(names) or 'none'}"
+
+
+def _check_each(given: Mapping[str, Any], known: Iterable[str], make: Callable[[dict[str, Any]], object]) -> None:
+    """Finds the key that is wrong: one that is unknown, whose value is refused, or all of them together."""
+    names = list(known)
+    for key in given:
+        if key not in names:
+            raise problem(f"unknown key '{key}'; {suggestion(str(key), names)}", key)
+    for key, value in given.items():
+        try:
+            make({key: value})
+        except (ValueError, TypeError) as error:
+            if not _needs_company(error):
+                raise problem(str(error), key) from error
+    try:
+        make(dict(given))
+    except (ValueError, TypeError) as error:
+        raise problem(str(error)) from error
+
+
+def _needs_company(error: Exception) -> bool:
+    """Whether a value may be right beside others: half of a pair of files."""
+    return "together" in str(error) or " need " in str(error)
+
+
+def _options(kind: type[HTTPOptions] | type[gRPCOptions]) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    def check(given: dict[str, Any]) -> dict[str, Any]:
+        _check_each(given, [one.name for one in dataclasses.fields(kind)], lambda values: kind(**values))
+        return given
+
+    return check
+
+
+def _location(value: str | None) -> str | None:
+    try:
+        ProxyLocation.of(value)
+    except ValueError as error:
+        raise problem(str(error)) from error
+    return value
+
+
+def _prefix(value: str | None) -> str | None:
+    try:
+        check_route_prefix(value)
+    except (ValueError, TypeError) as error:
+        raise problem(str(error)) from error
+    return value
+
+
+def _runtime_env(given: dict[str, Any]) -> dict[str, Any]:
+    for key in given:
+        if key not in _RUNTIME_ENV:
+            raise problem(f"'{key}' has no effect here; {suggestion(key, _RUNTIME_ENV)}", key)
+    variables = given.get("env_vars", {})
+    if not isinstance(variables, dict) or not all(isinstance(text, str) for pair in variables.items() for text in pair):
+        raise problem("env_vars must be a mapping of names to strings; put numbers in quotes", "env_vars")
+    return given
+
+
+def _import_path(value: str) -> str:
+    if not all(value.partition(":")):
+        raise problem(f"'{value}' is not an import path: write package.module:application")
+    return value
+
+
+class DeploymentSchema(BaseModel):
+    """Settings of one deployment that take the place of those in the code: those of ``@serve.deployment``."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: str
+    """Which deployment."""
+
+    @property
+    def overrides(self) -> dict[str, Any]:
+        """The settings by name."""
+        return dict(self.model_extra or {})
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        known = [one.name for one in dataclasses.fields(DeploymentConfig)]
+        _check_each(self.overrides, known, lambda values: DeploymentConfig().update(values))
+        return self
+
+
+class ServeApplicationSchema(BaseModel):
+    """One application."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(default="default", min_length=1)
+    """Its name; unique."""
+    route_prefix: Annotated[str | None, AfterValidator(_prefix)] = "/"
+    """Where it is mounted over HTTP; null: nowhere. Unique."""
+    import_path: Annotated[str, AfterValidator(_import_path)]
+    """``package.module:name`` of an application or of a builder."""
+    args: dict[str, Any] = Field(default_factory=dict)
+    """For a builder, whose one parameter gets them as a dict, or as the pydantic model that it is annotated with."""
+    runtime_env: Annotated[dict[str, Any], AfterValidator(_runtime_env)] = Field(default_factory=dict)
+    """``env_vars`` to add to those of its replicas, and their ``working_dir``."""
+    deployments: list[DeploymentSchema] = Field(default_factory=list)
+    """Settings that take the place of those in the code."""
+    autoscaling_policy: Any = None
+    """Accepted without effect. So are the next two."""
+    logging_config: Any = None
+    """See above."""
+    external_scaler_enabled: bool = False
+    """See above."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        _check_unique("deployment", [one.name for one in self.deployments])
+        return self
+
+
+class ServeDeploySchema(BaseModel):
+    """A configuration file."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    proxy_location: Annotated[str | None, AfterValidator(_location)] = None
+    """``Disabled``: no ports."""
+    http_options: Annotated[dict[str, Any], AfterValidator(_options(HTTPOptions))] = Field(default_factory=dict)
+    """The fields of ``HTTPOptions``; for the start of an instance."""
+    grpc_options: Annotated[dict[str, Any], AfterValidator(_options(gRPCOptions))] = Field(default_factory=dict)
+    """The fields of ``gRPCOptions``; for the start of an instance."""
+    gateways: int = Field(default=1, ge=1)
+    """How many gateway workers share the ports; for the start of an instance. Ray Serve's files do not have it."""
+    controller_options: Any = None
+    """Accepted without effect. So are the next three."""
+    logging_config: Any = None
+    """See above."""
+    tracing_config: Any = None
+    """See above."""
+    target_capacity: float | None = None
+    """See above."""
+    applications: list[ServeApplicationSchema]
+    """What shall run."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        _check_unique("application", [one.name for one in self.applications])
+        prefixes = [one.route_prefix for one in self.applications if one.route_prefix is not None]
+        _check_unique("route prefix", prefixes)
+        return self
+
+
+def _check_unique(what: str, names: list[str]) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise problem(f"there are several with the {what} '{name}'; each needs its own")

@@ -1,0 +1,126 @@
+"""Configuration files: what is read, and in which line what is wrong is found."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from fairlead.cli.config_file import ConfigFileError, is_config_file, load_config
+from fairlead.serve.settings import DeploymentConfig
+
+GOOD = """\
+proxy_location: EveryNode
+http_options:
+  host: 127.0.0.1
+  port: 8123
+grpc_options: {port: 9123}
+gateways: 2
+applications:
+  - name: one
+    route_prefix: /one
+    import_path: package.module:app
+    args: {size: 3}
+    runtime_env:
+      env_vars: {FLAVOUR: vanilla}
+      working_dir: /tmp
+    deployments:
+      - name: Echo
+        num_replicas: 2
+        user_config: {greeting: hello}
+        autoscaling_config: null
+  - name: two
+    route_prefix: null
+    import_path: package.module:build
+"""
+
+
+def load(tmp_path: Path, text: str):
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    return load_config(str(path))
+
+
+def test_a_file(tmp_path):
+    config = load(tmp_path, GOOD)
+    one, two = config.applications
+    assert (config.gateways, config.http_options["port"]) == (2, 8123)
+    assert (one.name, one.route_prefix, one.args, two.route_prefix) == ("one", "/one", {"size": 3}, None)
+    assert one.deployments[0].overrides == {
+        "num_replicas": 2,
+        "user_config": {"greeting": "hello"},
+        "autoscaling_config": None,
+    }
+
+
+def test_every_setting_of_a_deployment_is_known(tmp_path):
+    for one in dataclasses.fields(DeploymentConfig):
+        found = refusal(tmp_path, f"{one.name}x: 2", old="num_replicas: 2")
+        assert f"did you mean '{one.name}'?" in found
+
+
+def refusal(tmp_path: Path, new: str, *, old: str) -> str:
+    assert old in GOOD
+    with pytest.raises(ConfigFileError) as caught:
+        load(tmp_path, GOOD.replace(old, new))
+    message = str(caught.value)
+    assert "\n" not in message
+    return message.removeprefix(f"{tmp_path}/config.yaml:")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("gateways:", "gatewais:", "6: gatewais: unknown key 'gatewais'; did you mean 'gateways'?"),
+        ("gateways: 2", "gateways: none", "6: gateways: input should be a valid integer"),
+        ("gateways: 2", "gateways: 0", "6: gateways: input should be greater than or equal to 1, not 0"),
+        ("  port: 8123", "  prt: 8123", "4: http_options.prt: unknown key 'prt'; did you mean 'port'?"),
+        ("port: 8123", "port: 99999", "4: http_options.port: port must be"),
+        ("{port: 9123}", "{ssl_certfile: c}", "5: grpc_options: Both ssl_keyfile and ssl_certfile"),
+        ("EveryNode", "Nowhere", "1: proxy_location: proxy_location must be one of Disabled"),
+        ("    import_path: package.module:app\n", "", "8: applications[0].import_path: 'import_path' is missing"),
+        ("package.module:app", "package.module", "10: applications[0].import_path: 'package.module' is not an import"),
+        ("    import_path: package.module:build", "    imprt_path: package.module:build", "'imprt_path'; did you mean"),
+        ("/one", "one", "9: applications[0].route_prefix: "),
+        ("name: two", "name: one", "1: there are several with the application 'one'"),
+        ("route_prefix: null", "route_prefix: /one", "there are several with the route prefix '/one'"),
+        (
+            "num_replicas: 2",
+            "num_replica: 2",
+            "deployments[0].num_replica: unknown key 'num_replica'; did you mean 'num_",
+        ),
+        ("num_replicas: 2", "num_replicas: none", "17: applications[0].deployments[0].num_replicas: "),
+        ("num_replicas: 2", "num_replicas: 0", "17: applications[0].deployments[0].num_replicas: "),
+        ("autoscaling_config: null", "autoscaling_config: {max_replicas: 3}", "16: applications[0].deployments[0]: "),
+        ("- name: Echo", "- nam: Echo", "16: applications[0].deployments[0].name: 'name' is missing"),
+        ("FLAVOUR: vanilla", "FLAVOUR: 3", "13: applications[0].runtime_env.env_vars: env_vars must be a mapping"),
+        ("working_dir: /tmp", "pip: [x]", "14: applications[0].runtime_env.pip: 'pip' has no effect here"),
+        ("  - name: two", "  - name: two\n    name: three", "21: 'name' is there twice"),
+        ("gateways: 2", "gateways: [", "it is not YAML: "),
+        ("applications:", "applicatons:", "'applicatons'; did you mean 'applications'? (and 1 more)"),
+    ],
+)
+def test_what_is_wrong_is_found_in_its_line(tmp_path, old, new, message):
+    found = refusal(tmp_path, new, old=old)
+    assert found.startswith(message) if message[0].isdigit() else message in found
+
+
+@pytest.mark.parametrize("text", ["", "- a\n", "just words\n"])
+def test_a_file_of_something_else(tmp_path, text):
+    with pytest.raises(ConfigFileError, match=r"config\.yaml:1: a mapping with 'applications' is expected"):
+        load(tmp_path, text)
+
+
+def test_a_file_that_cannot_be_read(tmp_path):
+    with pytest.raises(ConfigFileError, match=r"none\.yaml cannot be read: No such file"):
+        load_config(str(tmp_path / "none.yaml"))
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigFileError, match="not UTF-8"):
+        load_config(str(tmp_path / "binary.yaml"))
+
+
+def test_files_and_import_paths_are_told_apart():
+    assert is_config_file("a/b.yaml")
+    assert is_config_file("b.yml")
+    assert not is_config_file("package.module:app")
