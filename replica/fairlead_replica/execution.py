@@ -11,7 +11,7 @@ from typing import Any
 from fairlead.serve.context import RequestContext, set_request_context
 from fairlead.v1 import session_pb2
 from fairlead.wire.codecs import Codec, codec_of, load_arguments
-from fairlead.wire.errors import DeadlineExceededError
+from fairlead.wire.errors import DeadlineExceededError, InvalidCallError
 from fairlead.wire.session import Stream
 from fairlead_replica import asgi, http
 from fairlead_replica.call import Call, Host
@@ -83,7 +83,9 @@ class Execution(Call):
 
     def _open_inbound(self, last: bool) -> None:
         """Takes the caller's further messages, if there are any. Raises what keeps the call from starting."""
-        if not last and not self.http:
+        if not last:
+            if self.http:
+                raise InvalidCallError("the deployment takes no WebSockets: they need an ASGI application")
             self._inbound = Inbound(self._codec, self._host.loop, max_message=self._host.max_message)
 
     def _arguments(self) -> tuple[Any, dict[str, Any]]:

@@ -183,6 +183,11 @@ async def test_paths_that_lead_nowhere() -> None:
     assert router.calls == []
 
 
+async def test_compression_is_declined() -> None:
+    async with served(accept) as (url, _), connect(url, compression="deflate") as socket:
+        assert "sec-websocket-extensions" not in socket.response.headers
+
+
 async def test_the_token() -> None:
     listener = TcpListener(token="t0k")
     async with served(accept, listener=listener) as (url, router):

@@ -42,6 +42,24 @@ def test_subclasses_and_pickles_keep_the_mark() -> None:
     assert ingress_of(cloudpickle.loads(cloudpickle.dumps(Shop))()) is not None
 
 
+def test_fastapi_applications_travel_by_value() -> None:
+    app = FastAPI()
+    app.state.word = "kept"
+
+    @serve.ingress(app)
+    class Shop:
+        @app.get("/")
+        def get(self) -> str:
+            return "got"
+
+    copy = cloudpickle.loads(cloudpickle.dumps(Shop))
+    ingress = ingress_of(copy())
+    assert ingress is not None
+    assert ingress.app is not app
+    assert ingress.app.state.word == "kept"
+    assert ingress.app.routes[-1].endpoint is vars(copy)["get"], "so that it is known for a method"
+
+
 def test_the_class_may_be_left_out() -> None:
     made = serve.ingress(raw)()
     assert ingress_of(made()) == Ingress(raw)

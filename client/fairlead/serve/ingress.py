@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import copyreg
 import inspect
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar, overload
@@ -89,6 +91,7 @@ def ingress(app: Any = None) -> IngressDecorator:
         raise TypeError(f"@serve.ingress takes an ASGI application, not {app!r}; write @serve.ingress(app)")
     if isinstance(app, type):
         raise TypeError(f"@serve.ingress takes an ASGI application, not the class {app!r}; write @serve.ingress(app)")
+    _make_states_picklable()
     return IngressDecorator(app)
 
 
@@ -102,6 +105,20 @@ def ingress_of(instance: Any) -> Ingress | None:
     """What ``@serve.ingress`` has noted at the class of an instance; None: nothing."""
     found = getattr(type(instance), INGRESS, None)
     return found if isinstance(found, Ingress) else None
+
+
+def _make_states_picklable() -> None:
+    """Applications of ``__main__`` travel by value, and each has a Starlette ``State``, which pickle cannot make again.
+
+    It looks for ``__setstate__`` in the new object, whose ``__getattr__`` looks for what is not there yet, without end.
+    """
+    datastructures = sys.modules.get("starlette.datastructures")
+    if datastructures is not None:
+        copyreg.pickle(datastructures.State, _reduce_state)
+
+
+def _reduce_state(state: Any) -> tuple[Any, ...]:
+    return type(state), (vars(state)["_state"],)
 
 
 def _is_builder(app: Callable[..., Any]) -> bool:

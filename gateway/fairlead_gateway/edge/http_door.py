@@ -98,6 +98,8 @@ class HttpDoor:
             workers=1,
             timeout_keep_alive=limits.keep_alive_timeout_s,  # type: ignore[arg-type]  # fractions do as well
             ws_max_size=limits.max_websocket_message_bytes,
+            # One read of 256 KiB could hold hundreds of megabytes of compressed messages.
+            ws_per_message_deflate=False,
             **tls,
         )
         config.limits = limits
