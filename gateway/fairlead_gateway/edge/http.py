@@ -32,10 +32,11 @@ from fairlead_gateway.edge.http_request import (
     encode,
     notice,
     read_body,
+    request_id_of,
     timeout_of,
 )
 from fairlead_gateway.edge.http_response import CONNECTION as CONNECTION
-from fairlead_gateway.edge.http_response import HttpConnection, Send, respond, send_reply
+from fairlead_gateway.edge.http_response import HttpConnection, Send, identify, respond, send_reply
 from fairlead_gateway.edge.http_targets import HttpTargets, Matched
 from fairlead_gateway.edge.http_websocket import WebSocketExchange, refuse
 from fairlead_gateway.edge.typed.methods import RpcMethods
@@ -118,6 +119,7 @@ class HttpApp:
         if found is None:
             return await self._forward(scope, mount, noticed, receive, send)
         if isinstance(found, Reply):
+            identify(found.headers, request_id_of(noticed))
             return await send_reply(send, found)
         return await self._exchange(found, mount, noticed, scope, receive, send)
 

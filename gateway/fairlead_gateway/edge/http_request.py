@@ -76,10 +76,15 @@ def _read_names(header: session_pb2.CallHeader, noticed: dict[str, str]) -> None
     header.session_id = noticed.get(SESSION_ID, "")
     header.multiplexed_model_id = noticed.get(MODEL_ID, "")
     header.method = noticed.get(CALL_METHOD, "")
+    header.request_id = request_id_of(noticed)
+
+
+def request_id_of(noticed: dict[str, str]) -> str:
+    """The request's id; empty for one that cannot travel: a request is not refused for its id, but gets a new one."""
     try:
-        header.request_id = checked_request_id(noticed.get(REQUEST_ID, ""))
+        return checked_request_id(noticed.get(REQUEST_ID, ""))
     except InvalidCallError:
-        pass  # a request is not refused for its id: it gets a new one
+        return ""
 
 
 def encode(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Protocol, TypeAlias
@@ -26,6 +27,10 @@ CONNECTION = "fairlead.connection"
 _BODILESS = frozenset({204, 205, 304})
 _SWITCHING = 101
 """Says that the connection speaks another protocol from here on, which it does not."""
+KEEP_ALIVE_S = 15.0
+"""Seconds of silence after which a stream of events gets a comment."""
+COMMENT = b": \n\n"
+
 _HttpResponse = http_pb2.HttpResponse
 
 
@@ -108,9 +113,15 @@ def _unusual(status: int, headers: list[tuple[bytes, bytes]], body: bytes, whole
 
 async def _stream(answer: Answer, taken: int, send: Send, media_type: bytes) -> None:
     """The rest of a response. ``media_type``: of a stream that may say in itself how it failed."""
+    idle_s = KEEP_ALIVE_S if media_type.startswith(http_status.EVENTS) else None
     while True:
         answer.consumed(taken)
-        entry = await answer.next()
+        try:
+            entry = await asyncio.wait_for(answer.next(), idle_s) if idle_s else await answer.next()
+        except TimeoutError:  # proxies cut off what is silent for long
+            taken = 0
+            await send({"type": "http.response.body", "body": COMMENT, "more_body": True})
+            continue
         if entry is None:
             break
         taken = entry[1]
