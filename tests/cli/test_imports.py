@@ -12,6 +12,7 @@ from fairlead.cli.imports import ImportPathError, load_application
 from fairlead.serve import Application
 
 MODULE = """
+import pydantic
 from fairlead import serve
 
 @serve.deployment
@@ -26,6 +27,13 @@ def build(arguments):
     return app
 
 def build_plain():
+    return app
+
+class Arguments(pydantic.BaseModel):
+    size: int
+
+def build_model(arguments: Arguments):
+    assert arguments.size == 3
     return app
 """
 
@@ -66,6 +74,27 @@ def test_what_leads_nowhere_is_named(project: str, path: str, message: str) -> N
     assert message in str(caught.value)
 
 
-def test_an_import_that_fails_inside_the_module_is_the_modules_own(project: str) -> None:
-    with pytest.raises(ModuleNotFoundError, match="a_module_that_is_not_there"):
+def test_what_the_module_raises_is_one_line_with_its_place(project: str) -> None:
+    with pytest.raises(ImportPathError) as caught:
         load_application("broken_for_imports:app", project)
+    message = str(caught.value)
+    assert "importing 'broken_for_imports' failed: ModuleNotFoundError: No module named 'a_module_that" in message
+    assert message.endswith("broken_for_imports.py, line 1)")
+    assert "\n" not in message
+
+
+def test_what_a_builder_raises_is_one_line_with_its_place(project: str) -> None:
+    with pytest.raises(ImportPathError, match=r"'shop_for_imports:build' failed: AssertionError \(.*shop.*line 13\)"):
+        load_application("shop_for_imports:build", project, {"size": "4"})
+
+
+def test_a_builder_may_ask_for_a_model(project: str) -> None:
+    assert isinstance(load_application("shop_for_imports:build_model", project, {"size": "3"}), Application)
+    with pytest.raises(ImportPathError, match=r"arguments of the builder 'shop.*': size: Input should be a valid int"):
+        load_application("shop_for_imports:build_model", project, {"size": "three"})
+
+
+def test_what_takes_no_arguments_is_given_none(project: str) -> None:
+    for name in ("app", "build_plain"):
+        with pytest.raises(ImportPathError, match="takes no arguments"):
+            load_application(f"shop_for_imports:{name}", project, {"size": "3"})

@@ -6,6 +6,9 @@ import difflib
 import importlib
 import inspect
 import sys
+import traceback
+import typing
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,36 +19,88 @@ class ImportPathError(Exception):
     """An import path leads to no application. The message says where it ended, and what is there."""
 
 
-def load_application(import_path: str, app_dir: str, arguments: dict[str, str] | None = None) -> Application[Any]:
+def load_application(import_path: str, app_dir: str, arguments: Mapping[str, Any] | None = None) -> Application[Any]:
     """The application at "package.module:name", looked for in ``app_dir`` first.
 
-    The name may be a builder: a function that takes a dict of ``arguments``, or nothing, and returns an application.
-    Raises ImportPathError.
+    The name may be a builder: a function that takes nothing, or the ``arguments``, as a dict or as the pydantic model
+    that its parameter is annotated with, and returns an application. Raises ImportPathError, also for what the module
+    or the builder itself raises.
     """
     module_name, separator, attribute = import_path.partition(":")
     if not separator or not module_name or not attribute:
         raise ImportPathError(f"'{import_path}' is not an import path: write package.module:application")
-    directory = str(Path(app_dir).resolve())
-    if directory not in sys.path:
-        sys.path.insert(0, directory)
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not (module_name == error.name or module_name.startswith(f"{error.name}.")):
-            raise
-        raise ImportPathError(f"there is no module '{module_name}' in {directory} or where Python looks") from error
+    module = _module(module_name, app_dir)
     target: Any = module
     for part in attribute.split("."):
         if not hasattr(target, part):
             raise ImportPathError(f"module '{module_name}' has no '{attribute}'.{_hint(attribute, module)}")
         target = getattr(target, part)
     if inspect.isroutine(target):
-        target = target(arguments) if arguments else target()
+        target = _built(import_path, target, dict(arguments or {}))
+    elif arguments:
+        raise ImportPathError(f"'{import_path}' takes no arguments: it is no function; there are {sorted(arguments)}")
     if not isinstance(target, Application):
         raise ImportPathError(
             f"'{import_path}' is of type {type(target).__name__}, not an application: bind a deployment with .bind()"
         )
     return target
+
+
+def _module(name: str, app_dir: str) -> Any:
+    directory = str(Path(app_dir).resolve())
+    if directory not in sys.path:
+        sys.path.insert(0, directory)
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
+            raise ImportPathError(f"there is no module '{name}' in {directory} or where Python looks") from error
+        raise ImportPathError(f"importing '{name}' failed: {_where(error)}") from error
+    except Exception as error:
+        raise ImportPathError(f"importing '{name}' failed: {_where(error)}") from error
+
+
+def _built(import_path: str, builder: Callable[..., Any], arguments: dict[str, Any]) -> Any:
+    """What a builder returns."""
+    parameters = list(inspect.signature(builder).parameters.values())
+    if not parameters and arguments:
+        raise ImportPathError(f"the builder '{import_path}' takes no arguments; there are {sorted(arguments)}")
+    if not arguments and (not parameters or parameters[0].default is not inspect.Parameter.empty):
+        given: tuple[Any, ...] = ()
+    else:
+        given = (_argument(import_path, builder, parameters[0].name, arguments),)
+    try:
+        return builder(*given)
+    except Exception as error:
+        raise ImportPathError(f"the builder '{import_path}' failed: {_where(error)}") from error
+
+
+def _argument(import_path: str, builder: Callable[..., Any], parameter: str, arguments: dict[str, Any]) -> Any:
+    """The arguments as a dict, or as the model that the builder asks for."""
+    try:
+        annotation = typing.get_type_hints(builder).get(parameter)
+    except Exception:
+        return arguments  # a hint that cannot be resolved asks for nothing
+    validate = getattr(annotation, "model_validate", None)
+    if validate is None:
+        return arguments
+    try:
+        return validate(arguments)
+    except ValueError as error:
+        problems = getattr(error, "errors", list)()
+        text = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in problems)
+        raise ImportPathError(f"arguments of the builder '{import_path}': {text or error}") from error
+
+
+def _where(error: BaseException) -> str:
+    """An exception of the user's code, with the place that raised it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
+    if isinstance(error, SyntaxError):
+        place = f" ({error.filename}, line {error.lineno})"
+        return f"SyntaxError: {error.msg}{place}"
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}{': ' if text else ''}{text}{place}"
 
 
 def _hint(name: str, module: Any) -> str:

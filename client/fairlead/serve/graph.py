@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import pickle
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import cloudpickle
@@ -34,9 +35,11 @@ def application_spec(
     route_prefix: str | None = "/",
     caller: str = "serve.run",
     services: control_pb2.DeploymentInterface | None = None,
+    overrides: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> control_pb2.ApplicationSpec:
     """The application bound from ``target``: its deployments, each after those that its arguments need.
 
+    ``overrides``: settings by deployment, as for ``Deployment.options``, that take the place of those in the code.
     ``services``: the typed services of the instance, which the ingress deployment serves if it has their methods.
     Raises TypeError if ``target`` was not made by ``.bind()`` (``caller`` names the function in the message) or code or
     arguments cannot be pickled, ValueError for a route prefix that cannot be, FairleadError for an empty name.
@@ -45,7 +48,7 @@ def application_spec(
     if not isinstance(name, str) or not name:
         raise FairleadError("Application name must a non-empty string.")
     check_route_prefix(route_prefix)
-    graph = _Graph(name)
+    graph = _Graph(name, overrides or {})
     ingress = graph.add(target)
     code = target.deployment.func_or_class
     interface = graph.specs[-1].interface
@@ -80,8 +83,9 @@ def check_application(target: Any, caller: str = "serve.run") -> None:
 class _Graph:
     """The deployments of one application, collected."""
 
-    def __init__(self, application: str) -> None:
+    def __init__(self, application: str, overrides: Mapping[str, Mapping[str, Any]]) -> None:
         self.application = application
+        self.overrides = overrides
         self.specs: list[control_pb2.DeploymentSpec] = []
         self._names: dict[int, str] = {}
         self._nodes: list[Application[Any]] = []  # keeps the ids above from being used again
@@ -103,6 +107,8 @@ class _Graph:
         self._open.pop()
         deployment = node.deployment
         name = self._names[id(node)] = unique_name(deployment.name, self._taken)
+        if (changes := self.overrides.get(name)) is not None:
+            deployment = deployment.options(**changes)
         spec = control_pb2.DeploymentSpec(name=name, init_arguments=arguments, settings=deployment.to_settings())
         if deployment.autoscaling_config is not None:
             spec.settings.autoscaling.CopyFrom(autoscaling_settings(deployment.autoscaling_config))
