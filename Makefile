@@ -1,4 +1,4 @@
-# Everything a developer types. Needs nothing but make and a Python of at least 3.11; Go and Node.js clients are tested
+# Everything a developer types. Needs nothing but make and a Python of at least 3.11; Go, Java and Node.js clients are tested
 # where their toolchains are installed.
 
 SHELL := /bin/sh
@@ -32,7 +32,7 @@ $(STAMP): pyproject.toml scripts/create_venv
 run: install ## Serves examples/digits on HTTP 8000 and gRPC 9000
 	@$(PYTHON_BIN) -m examples.digits $(ARGS)
 
-test: install clients ## Runs the tests, those of the Go and Node.js clients where there is a toolchain
+test: install clients ## Runs the tests, those of the Go, Java and Node.js clients where there is a toolchain
 	@$(PYTHON_BIN) -m pytest -q $(ARGS)
 
 clients: install
@@ -67,4 +67,4 @@ bench: install ## Measures Fairlead against bare servers, in about five minutes
 
 clean: ## Removes .venv and everything else that is not committed and was made here
 	rm -rf $(VENV) .environments .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache \
-	  tests/clients/go/stubs tests/clients/go/bin tests/clients/node/node_modules tests/clients/connect/node_modules
+	  tests/clients/go/stubs tests/clients/go/bin tests/clients/java/target tests/clients/derived tests/clients/node/node_modules tests/clients/connect/node_modules

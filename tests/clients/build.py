@@ -1,4 +1,4 @@
-"""Builds the Go and Node.js clients, from nothing but protos/ and what their lock files pin.
+"""Builds the Go, Java and Node.js clients, from nothing but .proto files and what their lock files pin.
 
 ``python -m tests.clients.build`` builds those whose toolchain is installed. Building what is built costs little.
 """
@@ -19,6 +19,8 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 GO = HERE / "go"
 NODE = HERE / "node"
+JAVA = HERE / "java"
+DERIVED = HERE / "derived"
 CONNECT = HERE / "connect"
 PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/go/bin"])  # where Go's own installer puts it
 TIMEOUT_S = 600
@@ -48,6 +50,47 @@ def go_client() -> list[str]:
             (GO / "stubs" / "fairlead").touch()
         _run([go, "build", "-o", "bin/client", "."], GO, environment)
     return [str(GO / "bin" / "client")]
+
+
+def go_digits_client() -> list[str]:
+    """The command that runs the Go client of the digits example, built. Raises ToolchainMissingError, or BuildError."""
+    go_client()
+    protos = derived_protos()
+    go = _tool("go")
+    environment = {"GOFLAGS": "-buildvcs=false"}
+    with _exclusive(GO):
+        if _older(GO / "stubs" / "digits", [protos, GO / "buf.gen.yaml", GO / "go.mod"]):
+            buf = [str(Path(sys.executable).parent / "buf"), "generate", str(DERIVED), "--template", "buf.gen.yaml"]
+            _run([*buf, "--path", str(protos / "digits")], GO, environment)
+            (GO / "stubs" / "digits").touch()
+        _run([go, "build", "-o", "bin/digits", "./digits"], GO, environment)
+    return [str(GO / "bin" / "digits")]
+
+
+def java_digits_client() -> list[str]:
+    """The command that runs the Java client of the digits example, built. Raises as the others."""
+    java, javac, mvn = _tool("java"), _tool("javac"), _tool("mvn")
+    found = _version(_run([javac, "-version"], HERE))
+    if found < (17,):
+        raise ToolchainMissingError(f"javac is {'.'.join(map(str, found)) or 'too old to say'}; the client needs 17")
+    protos = derived_protos()
+    target = JAVA / "target"
+    with _exclusive(JAVA):
+        if _older(target / "built", [protos, JAVA / "pom.xml", JAVA / "src"]):
+            _run([mvn, "--batch-mode", "--quiet", "--strict-checksums", "compile"], JAVA)
+            (target / "built").touch()
+    return [java, "-cp", f"{target / 'classes'}{os.pathsep}{target / 'lib'}/*", "fairlead.test.DigitsClient"]
+
+
+def derived_protos() -> Path:
+    """The folder with the .proto files that `fairlead build` derives from the digits example. Raises BuildError."""
+    protos, imports = DERIVED / "protos", DERIVED / "imports"
+    DERIVED.mkdir(exist_ok=True)
+    with _exclusive(DERIVED):
+        (DERIVED / "buf.yaml").write_text("version: v2\nmodules:\n  - path: protos\n  - path: imports\n")
+        fairlead = [str(Path(sys.executable).parent / "fairlead"), "build", "--proto", "examples.digits.app:app"]
+        _run([*fairlead, "--output", str(protos), "--imports", str(imports)], ROOT)
+    return protos
 
 
 def node_client() -> list[str]:
@@ -121,7 +164,7 @@ def _run(command: list[str], folder: Path, environment: Mapping[str, str] | None
 
 def main() -> None:
     """Builds all; a missing toolchain is said and is no error: the tests decide what it means."""
-    for client in (go_client, node_client, connect_client):
+    for client in (go_client, go_digits_client, java_digits_client, node_client, connect_client):
         try:
             client()
         except ToolchainMissingError as error:
