@@ -1,20 +1,16 @@
-"""Calls with a model id: which replica gets them, and how that fares with models of unequal popularity."""
+"""Calls with a model id: which replica gets them. How that fares is in test_placement.py."""
 
 from __future__ import annotations
 
-import heapq
-import itertools
-import random
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fairlead.v1 import session_pb2
 from fairlead_gateway.routing.deployment import Deployment
-from fairlead_gateway.routing.pick import pick, pick_by_model, worth_waiting
+from fairlead_gateway.routing.pick import pick_by_model, worth_waiting
 from fairlead_gateway.routing.replica import Replica
 from tests.routing.fake_replica import FakeClock, FakeReplica, admit, routes
 from tests.wire.calls import until
@@ -82,13 +78,14 @@ def test_a_full_replica_is_never_picked_and_a_free_one_always_found(
 
 
 def test_waiting_is_worth_it_while_it_is_sooner_than_a_load() -> None:
-    some = [replica("a", "m"), replica("b")]
+    some = [replica("a", "m", load=2), replica("b")]
     assert worth_waiting(some, 2, "m", 1.0, 0.5, 0)
     assert worth_waiting(some, 2, "m", 1.0, 0.5, 2)
     assert not worth_waiting(some, 2, "m", 1.0, 0.5, 3)
     assert not worth_waiting(some, 2, "other", 1.0, 0.5, 0)
     assert not worth_waiting(some, 2, "m", 0.0, 0.5, 0)
     assert not worth_waiting(some, 2, "m", 1.0, 0.0, 0)
+    assert not worth_waiting(some, 3, "m", 1.0, 0.5, 0)  # it is free, and was not picked
 
 
 def test_reports_of_models() -> None:
@@ -190,89 +187,3 @@ async def measure(deployment: Deployment, replica: FakeReplica, clock: FakeClock
     clock.now += 1.5
     call.answer()
     await caller.end()
-
-
-# -- a simulation: 64 models of Zipf popularity, 4 replicas, 4 models each
-
-MODELS, REPLICAS, PLACES, SLOTS = 64, 4, 4, 8
-LOAD_S, CALL_S, CALLS = 1.0, 0.05, 20_000
-Rule = Callable[[list[Replica], str, random.Random], Replica | None]
-
-
-def plain(replicas: list[Replica], model: str, dice: random.Random) -> Replica | None:
-    """Power of two choices, whatever the model."""
-    return pick(replicas, SLOTS, dice.random)
-
-
-def rays(replicas: list[Replica], model: str, dice: random.Random) -> Replica | None:
-    """Two random ones of those that have it, else of those with the fewest models, whatever the load."""
-    candidates = [each for each in replicas if each.holds(model)]
-    if not candidates:
-        fewest = min(each.model_count for each in replicas)
-        candidates = [each for each in replicas if each.model_count == fewest]
-    return pick(candidates, SLOTS, dice.random) or pick(replicas, SLOTS, dice.random)
-
-
-def ours(replicas: list[Replica], model: str, dice: random.Random) -> Replica | None:
-    return pick_by_model(replicas, SLOTS, model)[0]
-
-
-@dataclass(kw_only=True)
-class Result:
-    """What became of the calls."""
-
-    hits: int = 0
-    taken: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def hit_rate(self) -> float:
-        return self.hits / CALLS
-
-    @property
-    def imbalance(self) -> float:
-        """The busiest replica's share beside the mean."""
-        return max(self.taken.values()) * REPLICAS / CALLS
-
-
-def simulate(rule: Rule, seed: int = 1) -> Result:
-    """Calls arrive at random; one that finds its model takes CALL_S seconds, another one LOAD_S more."""
-    dice = random.Random(seed)
-    weights = list(itertools.accumulate(1 / (rank + 1) for rank in range(MODELS)))
-    replicas = [replica(str(number)) for number in range(REPLICAS)]
-    held: dict[str, OrderedDict[str, None]] = {each.replica_id: OrderedDict() for each in replicas}
-    ends: list[tuple[float, int, Replica]] = []
-    result = Result()
-    now = 0.0
-    for number in range(CALLS):
-        now += dice.expovariate(20.0)
-        model = f"m{dice.choices(range(MODELS), cum_weights=weights)[0]}"
-        while True:
-            while ends and ends[0][0] <= now:
-                heapq.heappop(ends)[2].release()
-            picked = rule(replicas, model, dice)
-            if picked is not None:
-                break
-            now = max(now, ends[0][0])
-        cache = held[picked.replica_id]
-        hit = model in cache
-        result.hits += hit
-        result.taken[picked.replica_id] += 1
-        cache[model] = None
-        cache.move_to_end(model)
-        if len(cache) > PLACES:
-            cache.popitem(last=False)
-        if not hit:
-            report(picked, *cache)
-        picked.take()
-        heapq.heappush(ends, (now + CALL_S + (0 if hit else LOAD_S), number, picked))
-    return result
-
-
-def test_popular_models_stay_loaded() -> None:
-    best = sum(1 / (rank + 1) for rank in range(REPLICAS * PLACES)) / sum(1 / (rank + 1) for rank in range(MODELS))
-    by_rule = {rule.__name__: simulate(rule) for rule in (plain, rays, ours)}
-    rates = {name: f"{result.hit_rate:.3f} of {best:.3f}, x{result.imbalance:.2f}" for name, result in by_rule.items()}
-    print(rates)
-    assert by_rule["ours"].hit_rate > 1.3 * by_rule["plain"].hit_rate, rates
-    assert by_rule["ours"].hit_rate > by_rule["rays"].hit_rate - 0.03, rates
-    assert by_rule["ours"].imbalance < 1.5, rates

@@ -25,7 +25,8 @@ from fairlead_gateway.routing.call import Call
 from fairlead_gateway.routing.choice import Choice, Ranks, backoff_s, pick_by_rank
 from fairlead_gateway.routing.chooser import Chooser
 from fairlead_gateway.routing.model_wish import ModelWish
-from fairlead_gateway.routing.pick import pick, pick_by_key, pick_by_model, worth_waiting
+from fairlead_gateway.routing.pick import pick, pick_by_key, worth_waiting
+from fairlead_gateway.routing.placement import Placement
 from fairlead_gateway.routing.replica import Replica
 
 QUEUE_LIMIT = 100_000
@@ -81,6 +82,8 @@ class Deployment:
         """Calls for which a replica is free, and which rather wait for one that has their model."""
         self.queued = 0
         """How many wait, in all three."""
+        self.taken = 0
+        """How many calls have come for it."""
         self.queued_bytes = 0
         """The size of their first pieces."""
         self.kept_bytes = 0
@@ -90,6 +93,7 @@ class Deployment:
         self._random = rand
         self._call_later = call_later
         self._model_time_s = 0.0
+        self._placement = Placement()
         self._chooser: Chooser | None = None
 
     def __repr__(self) -> str:
@@ -125,6 +129,7 @@ class Deployment:
     def admit(self, call: Call) -> None:
         """Takes a call: to a replica, into the queue, or to its end."""
         call.upstream = self
+        self.taken += 1
         self.budget.earn()
         if self.queued == len(self.parked):
             replica = self._pick(call)
@@ -183,6 +188,7 @@ class Deployment:
             if call.model is not None and call.stream is not None:
                 call.model.since = self._clock()
                 replica.send_model(call.model.model_id)
+                self._placement.sent(replica)
             return True
         call.avoid = replica
         self.again.appendleft(call)
@@ -348,7 +354,8 @@ class Deployment:
         wish = call.model
         if wish is None:
             wish = call.model = ModelWish(model_id)
-        replica, wish.held = pick_by_model(self.ready, self.slots, model_id, call.avoid)
+            self._placement.note(model_id, self.ready)
+        replica, wish.held = self._placement.pick(self.ready, self.slots, model_id, call.avoid)
         wish.waits = replica is not None and not wish.held and self._clock() < self._patience(wish)
         return None if wish.waits else replica
 

@@ -68,11 +68,11 @@ def pick_by_key(replicas: Sequence[Replica], slots: int, key: str, avoid: Replic
     for limit in (bound, slots):
         candidates = [replica for replica in replicas if replica.load < limit and replica is not avoid]
         if candidates:
-            return max(candidates, key=lambda replica: _mix(digest ^ replica.fingerprint))
+            return max(candidates, key=lambda replica: mix(digest ^ replica.fingerprint))
     return avoid
 
 
-def _mix(number: int) -> int:
+def mix(number: int) -> int:
     """Stirs 64 bits well (the finalizer of splitmix64), at a third of what a digest costs."""
     number = number * 0x9E3779B97F4A7C15 & _64_BITS
     number = (number ^ number >> 29) * 0xBF58476D1CE4E5B9 & _64_BITS
@@ -97,7 +97,7 @@ def pick_by_model(
     if holders:
         return min(holders, key=_load), True
     digest = fingerprint(model_id)
-    return min(free, key=lambda replica: (replica.model_count, replica.load, _mix(digest ^ replica.fingerprint))), False
+    return min(free, key=lambda replica: (replica.model_count, replica.load, mix(digest ^ replica.fingerprint))), False
 
 
 def worth_waiting(
@@ -109,7 +109,10 @@ def worth_waiting(
     for the model are before this one. It waits if that is sooner than a load takes. What is not known (0) is no reason
     to wait.
     """
-    holders = sum(replica.holds(model_id) for replica in replicas)
+    having = [replica for replica in replicas if replica.holds(model_id)]
+    holders = len(having)
+    if any(replica.load < slots for replica in having):  # it was passed over for a reason
+        return False
     if not holders or not load_time_s or not call_time_s:
         return False
     return (waiting + 1) * call_time_s / (slots * holders) < load_time_s

@@ -30,6 +30,7 @@ class Replica:
         "load_time_s",
         "models",
         "models_sent",
+        "places",
         "replica_id",
         "reserved",
         "routing_stats",
@@ -53,6 +54,8 @@ class Replica:
         self.sequence = 0
         self.models: frozenset[str] | None = None
         """The multiplexed models that it last reported, loaded or loading; None: it does not report any."""
+        self.places = 0
+        """How many models it keeps at most, as it reported; 0: any number, or not known."""
         self.models_sent: dict[str, int] = {}
         """How many calls this worker has on it for each model: they have it loaded, if it is not reported yet."""
         self.routing_stats: Mapping[str, Any] = {}
@@ -84,6 +87,11 @@ class Replica:
         models = self.models or ()
         return len(models) + sum(model_id not in models for model_id in self.models_sent)
 
+    @property
+    def in_use(self) -> int:
+        """How many models this worker's calls on it are for."""
+        return len(self.models_sent)
+
     def send_model(self, model_id: str) -> None:
         """A call for a model goes to it."""
         self.models_sent[model_id] = self.models_sent.get(model_id, 0) + 1
@@ -104,6 +112,7 @@ class Replica:
         """
         if report.HasField("models"):
             self.models = frozenset(report.models.model_ids)
+            self.places = report.models.capacity
             self.load_time_s = report.models.load_time_us * 1e-6
         if report.HasField("routing_stats"):
             self.routing_stats = orjson.loads(report.routing_stats)

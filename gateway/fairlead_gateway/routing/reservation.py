@@ -20,7 +20,7 @@ from fairlead.wire.errors import (
 from fairlead.wire.outcomes import error_info, outcome_of
 from fairlead.wire.session import Stream
 from fairlead.wire.trust import Trust
-from fairlead_gateway.routing.call import Call, Downstream
+from fairlead_gateway.routing.call import Call, Downstream, Upstream
 from fairlead_gateway.routing.deployment import Deployment
 from fairlead_gateway.routing.replica import Replica
 
@@ -60,6 +60,11 @@ class Reservations:
         except FairleadError as error:
             call.fail(_lost(replica, error.message) if isinstance(error, GatewayDrainingError) else error)
             deployment.release(replica)
+
+    def deployment(self, reservation_id: str) -> Upstream | None:
+        """Where a slot is reserved; None: there is no such reservation."""
+        held = self._calls.get(reservation_id)
+        return None if held is None else held.upstream
 
     def end(self) -> None:
         """Ends all of them: the gateway is draining, and no session will carry a call that could use them."""

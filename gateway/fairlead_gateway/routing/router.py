@@ -17,6 +17,7 @@ from fairlead.wire.trust import Trust, check_serialization
 from fairlead_gateway.routing.broadcast import Broadcast, no_replicas
 from fairlead_gateway.routing.call import Call, Downstream
 from fairlead_gateway.routing.deployment import Deployment
+from fairlead_gateway.routing.endpoints import Endpoints
 from fairlead_gateway.routing.reservation import Reservations, ReservedCall
 from fairlead_gateway.routing.table import RouteTable
 
@@ -44,6 +45,7 @@ class Router:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.table = RouteTable(loop.time)
+        self.endpoints = Endpoints(self.table)
         self.reservations = Reservations(loop.time)
         self.draining = False
         self._loop = loop
@@ -74,7 +76,11 @@ class Router:
                 _check_names(header)
             if self.draining:
                 self._check_open()
-            deployment = self.table.find(header.application, header.deployment)
+            endpoints = self.endpoints.by_name
+            if endpoints and (endpoint := endpoints.get((header.application, header.deployment))) is not None:
+                deployment, call = endpoint.take(call)
+            else:
+                deployment = self.table.find(header.application, header.deployment)
         except FairleadError as error:
             call.fail(error)
             return call
@@ -99,7 +105,11 @@ class Router:
             check_serialization(header.response_serialization, trust)
         _check_names(header)
         self._check_open()
-        return self.table.find(header.application, header.deployment)
+        endpoint = self.endpoints.by_name.get((header.application, header.deployment))
+        if endpoint is None:
+            return self.table.find(header.application, header.deployment)
+        held = self.reservations.deployment(header.reservation_id)
+        return held if isinstance(held, Deployment) and endpoint.has(held) else endpoint.choose(header)[0]
 
     def _reserved(
         self,
@@ -165,6 +175,7 @@ def _check_names(header: session_pb2.CallHeader) -> None:
         header.request_id,
         header.multiplexed_model_id,
         header.session_id,
+        header.shard_key,
     ):
         if len(name) > MAX_NAME:
             raise InvalidCallError(f"a name of {len(name)} characters; the limit is {MAX_NAME}")

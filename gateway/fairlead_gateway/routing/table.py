@@ -24,6 +24,8 @@ class Application:
     serving: bool = False
     """Whether it serves."""
     deployments: dict[str, Deployment] = field(default_factory=dict)
+    traffic: list[control_pb2.TrafficPolicy] = field(default_factory=list)
+    """How calls to its endpoints are spread."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,6 +46,8 @@ class RouteTable:
         """Whether the controller has described anything yet."""
         self.ending = False
         """Whether the instance is shutting down: what has gone is unavailable then, not unknown."""
+        self.gateway_addresses: tuple[str, ...] = ()
+        """Where all workers take sessions of the owner's programs."""
         self.on_change: list[Callable[[], None]] = []
         """Called after each change."""
         self._clock = clock
@@ -92,6 +96,7 @@ class RouteTable:
             app.route_prefix = routes.route_prefix if routes.HasField("route_prefix") else None
             app.ingress = routes.ingress_deployment
             app.serving = routes.serving
+            app.traffic = list(routes.traffic)
             kept = {deployment.name for deployment in routes.deployments}
             gone = {name: app.deployments.pop(name) for name in list(app.deployments) if name not in kept}
             self._remove(gone, changes)
@@ -100,6 +105,7 @@ class RouteTable:
         self._found.clear()
         self.version = snapshot.version
         self.ending = snapshot.ending
+        self.gateway_addresses = tuple(snapshot.gateway_addresses)
         self.populated = True
         for listener in self.on_change:
             listener()

@@ -48,6 +48,11 @@ class ModelCache:
     def __repr__(self) -> str:
         return f"<ModelCache {self._name} {self._models!r} unloading={list(self._unloads)}>"
 
+    @property
+    def capacity(self) -> int | None:
+        """How many models it keeps at most; None: any number."""
+        return self._models.capacity
+
     def loaded_ids(self) -> list[str]:
         """The models that are there."""
         return self._models.ids(State.LOADED)

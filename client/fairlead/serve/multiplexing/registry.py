@@ -19,6 +19,8 @@ class ModelSnapshot:
     """Models that load, sorted; none that is also among the loaded."""
     load_time_s: float = 0.0
     """How long a load takes, a moving mean in seconds; 0: none has succeeded yet."""
+    capacity: int = 0
+    """How many models the caches keep at most, together; 0: any number."""
 
 
 class Cache(Protocol):
@@ -29,6 +31,10 @@ class Cache(Protocol):
 
     def loading_ids(self) -> Iterable[str]:
         """The models that load."""
+
+    @property
+    def capacity(self) -> int | None:
+        """How many models it keeps at most; None: any number."""
 
     @property
     def load_time_s(self) -> float:
@@ -72,8 +78,12 @@ class Registry:
         loaded = {model_id for cache in self._caches for model_id in cache.loaded_ids()}
         loading = {model_id for cache in self._caches for model_id in cache.loading_ids()} - loaded
         times = [cache.load_time_s for cache in self._caches]
+        capacities = [cache.capacity for cache in self._caches]
         return ModelSnapshot(
-            loaded=tuple(sorted(loaded)), loading=tuple(sorted(loading)), load_time_s=max(times, default=0.0)
+            loaded=tuple(sorted(loaded)),
+            loading=tuple(sorted(loading)),
+            load_time_s=max(times, default=0.0),
+            capacity=0 if None in capacities else sum(each or 0 for each in capacities),
         )
 
     async def unload_all(self) -> None:
