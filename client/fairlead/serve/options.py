@@ -20,6 +20,7 @@ class OptionNames(TypedDict, total=False):
     method_name: str | DEFAULT
     multiplexed_model_id: str | DEFAULT
     session_id: str | DEFAULT
+    shard_key: str | DEFAULT
     timeout_s: float | DEFAULT | None
     idempotent: bool | DEFAULT
     request_serialization: str | DEFAULT
@@ -39,6 +40,8 @@ class HandleOptions:
     """The model to use; empty: none."""
     session_id: str = ""
     """Calls of one session prefer one replica; empty: none."""
+    shard_key: str = ""
+    """Calls with one key go to one backend of an endpoint with several; empty: by ``session_id``."""
     stream: bool = False
     """Whether calls return generators."""
     timeout_s: float | None = None
@@ -51,7 +54,7 @@ class HandleOptions:
     """How results are encoded."""
 
     def __post_init__(self) -> None:
-        for name in ("method_name", "multiplexed_model_id", "session_id"):
+        for name in ("method_name", "multiplexed_model_id", "session_id", "shard_key"):
             value = getattr(self, name)
             if not isinstance(value, str):
                 raise TypeError(f"{name} must be a string, not {type(value).__name__}")
@@ -105,6 +108,7 @@ class HandleOptions:
             idempotent=self.idempotent or reserve,  # of two reservations, the lost connection's has ended
             multiplexed_model_id=self.multiplexed_model_id,
             session_id=self.session_id,
+            shard_key=self.shard_key,
         )
         if reserve:
             header.reserve = True

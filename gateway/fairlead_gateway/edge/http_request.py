@@ -24,11 +24,21 @@ TIMEOUT = "x-request-timeout-seconds"
 KEEP_ON_DISCONNECT = "x-request-disconnect-disabled"
 AUTHORIZATION = "authorization"
 CALL_METHOD = "x-serve-call-method"
+SHARD_KEY = "x-serve-shard-key"
 GRPC_TIMEOUT = "grpc-timeout"
 
 _NOTICED = {
     name.encode(): name
-    for name in (REQUEST_ID, SESSION_ID, TIMEOUT, GRPC_TIMEOUT, KEEP_ON_DISCONNECT, AUTHORIZATION, CALL_METHOD)
+    for name in (
+        REQUEST_ID,
+        SESSION_ID,
+        TIMEOUT,
+        GRPC_TIMEOUT,
+        KEEP_ON_DISCONNECT,
+        AUTHORIZATION,
+        CALL_METHOD,
+        SHARD_KEY,
+    )
 }
 # Proxies turn underscores into dashes, or drop such fields; all spellings mean the same, as in Ray Serve.
 _NOTICED |= {f"serve{a}multiplexed{b}model{c}id".encode(): MODEL_ID for a, b, c in itertools.product("_-", repeat=3)}
@@ -74,6 +84,7 @@ def call_header(mount: Mount, noticed: dict[str, str], timeout_s: float | None) 
 
 def _read_names(header: session_pb2.CallHeader, noticed: dict[str, str]) -> None:
     header.session_id = noticed.get(SESSION_ID, "")
+    header.shard_key = noticed.get(SHARD_KEY, "")
     header.multiplexed_model_id = noticed.get(MODEL_ID, "")
     header.method = noticed.get(CALL_METHOD, "")
     header.request_id = request_id_of(noticed)
@@ -129,8 +140,8 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
     body: bytes = message.get("body", b"")
     if not message.get("more_body", False) and len(body) <= limit:
         return body
-    if _content_length(scope) > limit:
-        raise _too_large(limit)
+    if content_length(scope) > limit:
+        raise too_large(limit)
     parts, size = [body], len(body)
     while size <= limit:
         if not message.get("more_body", False):
@@ -140,15 +151,17 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
             raise ClientGoneError("the client left")
         parts.append(message.get("body", b""))
         size += len(parts[-1])
-    raise _too_large(limit)
+    raise too_large(limit)
 
 
-def _content_length(scope: Scope) -> int:
+def content_length(scope: Mapping[str, Any]) -> int:
+    """The length of the body, if the client says it beforehand; else 0."""
     for name, value in scope["headers"]:
         if name == b"content-length" and value.isdigit():
             return int(value)
     return 0
 
 
-def _too_large(limit: int) -> MessageTooLargeError:
+def too_large(limit: int) -> MessageTooLargeError:
+    """The error of a body above the limit."""
     return MessageTooLargeError(f"the body of the request is larger than the limit of {limit} bytes")

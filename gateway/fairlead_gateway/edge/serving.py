@@ -151,6 +151,8 @@ def fill_header(header: session_pb2.CallHeader, target: serving_pb2.Target, cont
         header.multiplexed_model_id = target.multiplexed_model_id
     if target.session_id:
         header.session_id = target.session_id
+    if target.shard_key:
+        header.shard_key = target.shard_key
     if target.idempotent:
         header.idempotent = True
     request_id = target.request_id or _metadata_request_id(context)
