@@ -1,6 +1,6 @@
 """Models of unequal popularity on replicas that keep a few each: a simulation in time that it counts itself.
 
-Replicas decide with the code of real ones, :class:`~fairlead.serve.multiplexing.models.Models`; rules pick as gateways do.
+Replicas decide with the code of real ones, ``fairlead.serve.multiplexing.models``; rules pick as gateways do.
 """
 
 from __future__ import annotations

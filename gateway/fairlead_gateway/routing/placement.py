@@ -4,7 +4,7 @@ A replica evicts what was asked for the longest ago. If every replica is sent ra
 ones for them, and the places of all of them are worth less. So popular models get homes, as many as there are places on
 all replicas but a few; the rest shares those few, where it evicts its like. Where everything fits, all have homes.
 
-Workers count their own calls only. They agree nevertheless, since a model's home is where it is already, if that will do,
+Workers count their own calls only. They agree nevertheless: a model has its home where it is already, if that will do,
 and the replicas for the rest are those with the highest fingerprints.
 """
 
