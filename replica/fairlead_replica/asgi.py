@@ -1,4 +1,4 @@
-"""The user's ASGI application: made for the instance, started and ended with the replica, and played for each request."""
+"""The user's ASGI application: made for the instance, started and ended with the replica, played for each request."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class WebSocket:
             raise
         except Exception as error:
             if not self._left:  # else it is most likely about that
-                logger.error("the ASGI application failed in a WebSocket\n%s", user_traceback(error))
+                logger.error("the ASGI application failed in a WebSocket\n%s", user_traceback(error))  # noqa: TRY400
             await self._fail()
         else:
             if not (self._accepted or self._closed):

@@ -14,9 +14,11 @@ import uvicorn
 from uvicorn.protocols.http import httptools_impl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from fairlead_gateway.edge import http_status
+from fairlead_gateway.edge import http_reply, http_status
 from fairlead_gateway.edge.answers import Answer
 from fairlead_gateway.edge.http_limits import HttpLimits
+from fairlead_gateway.edge.http_reply import Reply
+from fairlead_gateway.edge.http_request import content_length, too_large
 from fairlead_gateway.edge.http_response import CONNECTION
 
 _COPY_LIMIT = 64 * 1024
@@ -45,9 +47,12 @@ class _TooManyPipelinedError(Exception):
 
 def _refusal(line: str, status: int, code: grpc.StatusCode, message: str) -> bytes:
     """A whole response, as it goes over the wire, after which the connection is closed."""
-    reply = http_status.reply(status, code, message, (b"connection", b"close"))
-    fields = b"".join(b"%b: %b\r\n" % field for field in reply.headers)
-    return b"HTTP/1.1 %d %b\r\n%b\r\n%b" % (status, line.encode(), fields, reply.body)
+    return _on_the_wire(line, http_status.reply(status, code, message))
+
+
+def _on_the_wire(line: str, reply: Reply) -> bytes:
+    fields = b"".join(b"%b: %b\r\n" % field for field in [*reply.headers, (b"connection", b"close")])
+    return b"HTTP/1.1 %d %b\r\n%b\r\n%b" % (reply.status, line.encode(), fields, reply.body)
 
 
 _Code = grpc.StatusCode
@@ -237,6 +242,10 @@ class DoorProtocol(HttpToolsProtocol):
         cycle = self.cycle
         if cycle is not self._body_of:
             self._body_of, self._body_bytes, self._body_since = cycle, 0, self.loop.time()
+            limit = self._limits.max_body_bytes
+            if content_length(self.scope) > limit:  # nobody needs to wait for it
+                self._reject(_on_the_wire("Payload Too Large", http_reply.error_reply(too_large(limit))))
+                return
         self._body_bytes += amount
         if self._body_timer is None:
             self._body_timer = self.loop.call_later(self._limits.body_timeout_s, self._check_body)
