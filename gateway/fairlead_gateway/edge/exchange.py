@@ -36,7 +36,6 @@ class Exchange:
 
     __slots__ = (
         "_answer",
-        "_router",
         "call",
         "connection",
         "limits",
@@ -45,6 +44,7 @@ class Exchange:
         "params",
         "receive",
         "root_path",
+        "router",
         "scope",
         "send",
         "timeout_s",
@@ -63,7 +63,7 @@ class Exchange:
         params: dict[str, str],
         root_path: str = "",
     ) -> None:
-        self._router = router
+        self.router = router
         self._answer: Answer | None = None
         self.call: StartedCall | None = None
         """The call, once it is started."""
@@ -102,14 +102,27 @@ class Exchange:
         header.method = method
         return header
 
-    def start(self, header: session_pb2.CallHeader, payload: bytes, *, more: bool = False, last: bool = True) -> Answer:
+    def start(
+        self,
+        header: session_pb2.CallHeader,
+        payload: bytes,
+        *,
+        more: bool = False,
+        last: bool = True,
+        trust: Trust = Trust.OWNER,
+    ) -> Answer:
         """Starts the call, which from here on ends with the client's connection. ``call`` takes further messages of it.
 
-        The payload is made at the door, of a request that may say what it likes: the router checks no trust in it.
+        ``trust``: in the payload; one that is made at the door, of a request that may say what it likes, needs none.
         """
-        answer = self._answer = Answer(self.limits.max_message_bytes)
-        self.call = self._router.start(header, payload, answer, trust=Trust.OWNER, more=more, last=last)
+        answer = self.expect()
+        self.call = self.router.start(header, payload, answer, trust=trust, more=more, last=last)
         answer.attach(self.call)
+        return answer
+
+    def expect(self) -> Answer:
+        """An answer for a call that the target starts itself; the call ends with the client's connection."""
+        answer = self._answer = Answer(self.limits.max_message_bytes)
         if self.connection is not None and self.noticed.get(KEEP_ON_DISCONNECT) != "?1":
             self.connection.running = answer
         return answer
