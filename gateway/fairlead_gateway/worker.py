@@ -9,14 +9,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fairlead.lifetime import process_ended
+from fairlead.serve.measures import Registry
 from fairlead.v1 import control_pb2
 from fairlead_gateway.edge.binding import TcpListener
 from fairlead_gateway.edge.control_relay import ControlRelay
 from fairlead_gateway.edge.grpc_door import GrpcDoor, GrpcLimits
+from fairlead_gateway.edge.grpc_meter import GrpcMeter
 from fairlead_gateway.edge.http import HttpLimits
 from fairlead_gateway.edge.http_door import HttpDoor
+from fairlead_gateway.edge.http_middlewares import load
+from fairlead_gateway.edge.metrics_page import MetricsPage
 from fairlead_gateway.edge.session_door import SessionDoor
 from fairlead_gateway.edge.typed.methods import RpcMethods
+from fairlead_gateway.metrics.doors import DoorMeasures
+from fairlead_gateway.metrics.routes import deployment_families
+from fairlead_gateway.metrics.scrape import Scrape
 from fairlead_gateway.routing.router import Router
 from fairlead_gateway.routing.upstream import Upstreams
 from fairlead_gateway.routing.watch import Watch
@@ -49,6 +56,8 @@ class WorkerConfig:
     """The prefix that a proxy has removed from HTTP paths."""
     reflection: bool = True
     """Whether gRPC reflection is there."""
+    access_log: bool = False
+    """Whether each request is logged."""
     owner_pid: int | None = None
     """A process to end with; None: none."""
     patience_s: float = 600.0
@@ -66,6 +75,11 @@ class Worker:
         self._upstreams = Upstreams()
         self._sessions = SessionDoor(self.router)
         methods = RpcMethods(self.router.table)
+        self._session_address = ""
+        registry = Registry({"gateway": config.gateway_id})
+        registry.collectors.append(lambda: deployment_families(self.router.table))
+        scrape = Scrape(registry, self.router.table, lambda: self._session_address)
+        self._sessions.report = scrape.own
         self._grpc = GrpcDoor(
             self.router,
             methods=methods,
@@ -73,12 +87,21 @@ class Worker:
             limits=config.grpc_limits,
             reflection=config.reflection,
             control=ControlRelay(config.controller),
+            meter=GrpcMeter(DoorMeasures(registry, "grpc"), logs=config.access_log),
         )
-        self._http = (
-            HttpDoor(self.router, config.http, limits=config.http_limits, root_path=config.root_path)
-            if config.http is not None
-            else None
-        )
+        self._http: HttpDoor | None = None
+        if config.http is not None:
+            self._http = HttpDoor(
+                self.router,
+                config.http,
+                limits=config.http_limits,
+                root_path=config.root_path,
+                middlewares=load(Path(config.socket).parent),
+                methods=methods,
+                measures=DoorMeasures(registry, "http"),
+                access_log=config.access_log,
+            )
+            self._http.app.metrics = MetricsPage(scrape)
         self._ending = asyncio.Event()
         self._grace_s = config.drain_s
 
@@ -98,6 +121,7 @@ class Worker:
                 about.http_address = await self._http.start()
             about.trusted_address = await self._grpc.listen_owner(config.socket)
             about.session_address = await self._sessions.listen_owner(str(Path(config.socket).with_suffix(".wire")))
+            self._session_address = about.session_address
             watch = Watch(config.controller, self.router.table, self._upstreams, about, self.stop, config.patience_s)
             background.append(asyncio.create_task(watch.run()))
             if config.owner_pid is not None:

@@ -406,6 +406,9 @@ class Core:
             ],
             drain=self._draining_gateways,
             ending=self._ending,
+            gateway_addresses=sorted(
+                view.session_address for view in self.observed.gateways.values() if view.session_address
+            ),
         )
         if snapshot != self.snapshot:
             snapshot.version += 1

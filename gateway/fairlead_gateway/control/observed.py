@@ -158,6 +158,7 @@ class GatewayView:
     trusted_address: str
     grpc_address: str
     http_address: str
+    session_address: str = ""
 
 
 @dataclass

@@ -186,6 +186,7 @@ def _view(request: control_pb2.WatchRequest) -> GatewayView:
         trusted_address=request.trusted_address,
         grpc_address=request.grpc_address,
         http_address=request.http_address,
+        session_address=request.session_address,
     )
 
 

@@ -23,6 +23,7 @@ from fairlead_gateway.edge.access import Access
 from fairlead_gateway.edge.binding import BindError, TcpListener, bind, format_address
 from fairlead_gateway.edge.control_relay import ControlRelay
 from fairlead_gateway.edge.gathering import Gathering
+from fairlead_gateway.edge.grpc_meter import GrpcMeter
 from fairlead_gateway.edge.health import Health
 from fairlead_gateway.edge.reflection import Reflection
 from fairlead_gateway.edge.serving import SERVICE, ServingHandlers
@@ -82,7 +83,7 @@ class GrpcLimits:
 class GrpcDoor:
     """All gRPC listeners of a gateway worker. Belongs to one event loop. ``reflection``: whether that service is there.
 
-    ``methods``: those of typed services, where the worker's doors share them.
+    ``methods``: those of typed services, where the worker's doors share them. ``meter``: measures all calls.
 
     ``health`` is updated here from the router's table; draining is the worker's to say, through :meth:`drain`.
     """
@@ -96,7 +97,9 @@ class GrpcDoor:
         reflection: bool = True,
         control: ControlRelay | None = None,
         methods: RpcMethods | None = None,
+        meter: GrpcMeter | None = None,
     ) -> None:
+        self._meter = meter
         self.health = Health(always=(SERVICE,))
         self._methods = methods or RpcMethods(router.table)
         self._methods.on_change.append(self._describe)
@@ -193,6 +196,8 @@ class GrpcDoor:
         methods = ServingHandlers(
             self._router, self._gathering, access.trust, self._limits.max_message_bytes, longest_us
         ).by_method()
+        if self._meter is not None:
+            methods = {path: self._meter.around(path, handler) for path, handler in methods.items()}
         methods.update(self.health.by_method())
         if self._reflection is not None:
             methods.update(self._reflection.by_method())
@@ -208,6 +213,7 @@ class GrpcDoor:
             limit=self._limits.max_message_bytes,
             longest_us=longest_us,
             secret=not access.open,
+            meter=self._meter,
         )
         return grpc.aio.server(
             handlers=(_Methods(methods, typed) if access.open else _GuardedMethods(methods, typed, access),),

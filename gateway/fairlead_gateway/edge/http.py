@@ -6,7 +6,7 @@ to routes, WebSockets) are further branches of :meth:`HttpApp.__call__`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import grpc
 
@@ -19,6 +19,7 @@ from fairlead_gateway.edge.access import Access
 from fairlead_gateway.edge.answers import Answer
 from fairlead_gateway.edge.exchange import Exchange
 from fairlead_gateway.edge.http_limits import HttpLimits as HttpLimits
+from fairlead_gateway.edge.http_meter import ROUTE
 from fairlead_gateway.edge.http_mounts import Mount, Mounts
 from fairlead_gateway.edge.http_pages import Pages, docs
 from fairlead_gateway.edge.http_reply import Reply
@@ -37,14 +38,18 @@ from fairlead_gateway.edge.http_request import (
 )
 from fairlead_gateway.edge.http_response import CONNECTION as CONNECTION
 from fairlead_gateway.edge.http_response import HttpConnection, Send, identify, respond, send_reply
-from fairlead_gateway.edge.http_targets import HttpTargets, Matched
+from fairlead_gateway.edge.http_targets import SOURCES, HttpTargets, Matched
 from fairlead_gateway.edge.http_websocket import WebSocketExchange, refuse
 from fairlead_gateway.edge.typed.methods import RpcMethods
+from fairlead_gateway.edge.typed.targets import OwnTargets, typed_routes
 from fairlead_gateway.edge.upstream import CallRouter
 from fairlead_gateway.edge.web.door import WebDoor
 
 _CLOSE = (b"connection", b"close")
+_ROOT = Mount("/", "", "")
+"""Where what belongs to no application is."""
 
+_METRICS = "/-/metrics"
 _PUBLIC = ("/-/healthz", "/-/docs")
 """Pages without secrets, for those who have no token: probes, and browsers that ask for the page to enter one in."""
 
@@ -68,12 +73,17 @@ class HttpApp:
         self.limits = limits or HttpLimits()
         self.draining = False
         """Whether ``/-/healthz`` says that no more requests should come."""
+        self.metrics: Callable[[bytes], Awaitable[Reply]] | None = None
+        """Makes the page ``/-/metrics``, of a query string; None: there is none."""
         self._router = router
         self._root_path = root_path.rstrip("/")
         self._access = access or Access(Trust.UNTRUSTED)
-        self._web = WebDoor(router, methods or RpcMethods(router.table), self.limits, secret=not self._access.open)
+        methods = methods or RpcMethods(router.table)
+        secret = not self._access.open
+        self._web = WebDoor(router, methods, self.limits, secret=secret)
+        self._own = OwnTargets(methods, secret=secret)
         self._mounts = Mounts()
-        self._targets = HttpTargets()
+        self._targets = HttpTargets((*SOURCES, typed_routes(methods, secret=secret)))
         self._pages = Pages(self._mounts, self._targets)
         self._builtins: dict[str, Callable[[], Reply]] = {
             "/-/healthz": self._healthz,
@@ -103,6 +113,8 @@ class HttpApp:
             return await send_reply(send, _unauthenticated())
         if builtin is not None:
             return await send_reply(send, builtin())
+        if path == _METRICS and self.metrics is not None:
+            return await send_reply(send, await self.metrics(scope["query_string"]))
         spoken = self._web.spoken(scope)
         if spoken is not None:
             return await self._web.serve(spoken, noticed, scope, receive, send)
@@ -111,6 +123,9 @@ class HttpApp:
                 path = separated(scope["raw_path"])
             except PathError as error:
                 return await send_reply(send, http_status.reply(400, grpc.StatusCode.INVALID_ARGUMENT, str(error)))
+        own = self._own.find(scope)
+        if own is not None:
+            return await self._exchange(Matched(*own), _ROOT, noticed, scope, receive, send)
         mount = self._mounts.match(path)
         if mount is None:
             return await send_reply(send, _not_found(scope))
@@ -151,6 +166,7 @@ class HttpApp:
         self, found: Matched, mount: Mount, noticed: dict[str, str], scope: Scope, receive: Receive, send: Send
     ) -> None:
         """Has a route's target answer the request."""
+        scope[ROUTE] = mount.application, mount.root_path + found.pattern
         exchange = Exchange(
             self._router,
             self.limits,
@@ -170,6 +186,7 @@ class HttpApp:
             exchange.close()
 
     async def _forward(self, scope: Scope, mount: Mount, noticed: dict[str, str], receive: Receive, send: Send) -> None:
+        scope[ROUTE] = mount.application, mount.prefix
         try:
             body = await read_body(scope, receive, self.limits.max_body_bytes)
         except MessageTooLargeError as error:

@@ -12,15 +12,20 @@ import uvicorn
 from fairlead_gateway.edge.access import Access
 from fairlead_gateway.edge.binding import BindError, TcpListener, bind, format_address
 from fairlead_gateway.edge.http import HttpApp, HttpLimits
+from fairlead_gateway.edge.http_meter import HttpMeter
 from fairlead_gateway.edge.http_middlewares import wrapped
 from fairlead_gateway.edge.http_protocol import DoorConfig, DoorProtocol
+from fairlead_gateway.edge.typed.methods import RpcMethods
 from fairlead_gateway.edge.upstream import CallRouter
+from fairlead_gateway.metrics.doors import DoorMeasures
 
 
 class HttpDoor:
     """One HTTP listener. Belongs to one event loop. ``root_path``: a prefix that a proxy has removed from all paths.
 
     ``middlewares``: Starlette's, around everything that the door answers; the last one is the outermost.
+    ``measures``: what requests are counted in; None: they are not. ``access_log``: whether each is logged.
+    ``methods``: those of typed services, where the worker's doors share them.
     """
 
     def __init__(
@@ -31,9 +36,14 @@ class HttpDoor:
         limits: HttpLimits | None = None,
         root_path: str = "",
         middlewares: Sequence[Any] = (),
+        measures: DoorMeasures | None = None,
+        access_log: bool = False,
+        methods: RpcMethods | None = None,
     ) -> None:
-        self.app = HttpApp(router, limits=limits, access=Access.of(listener), root_path=root_path)
-        self._asgi = wrapped(self.app, middlewares)
+        access = Access.of(listener)
+        self.app = HttpApp(router, limits=limits, access=access, root_path=root_path, methods=methods)
+        measured = self.app if measures is None else HttpMeter(self.app, measures, logs=access_log)
+        self._asgi = wrapped(measured, middlewares)
         self._listener = listener
         self._server: uvicorn.Server | None = None
         self._clock: asyncio.Task[None] | None = None

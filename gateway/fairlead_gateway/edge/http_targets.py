@@ -51,6 +51,8 @@ class Matched:
     target: HttpTarget
     params: dict[str, str]
     """What its pattern captured: text by the parameter's name or field path."""
+    pattern: str = ""
+    """The route's own path, below the mount's."""
 
 
 class ApplicationTargets:
@@ -87,7 +89,7 @@ class ApplicationTargets:
             return http_status.reply(400, _Code.INVALID_ARGUMENT, str(error))
         match result:
             case Found():
-                return Matched(result.route.target, result.params)
+                return Matched(result.route.target, result.params, result.route.pattern.source)
             case MethodNotAllowed():
                 message = f"{scope['method']} is not allowed here; what is: {', '.join(result.allow)}"
                 return http_status.reply(405, _Code.UNIMPLEMENTED, message, _allow(result.allow))

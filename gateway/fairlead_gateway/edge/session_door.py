@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import grpc
 import grpc.aio
 
-from fairlead.v1 import session_pb2
+from fairlead.v1 import metrics_pb2, session_pb2
 from fairlead.wire.errors import DeadlineExceededError
 from fairlead.wire.grpc_link import session_handler
 from fairlead.wire.link import Acceptor, Link
@@ -33,6 +34,8 @@ class SessionDoor:
 
     def __init__(self, router: Router) -> None:
         self.links: set[Link] = set()
+        self.report: Callable[[], metrics_pb2.MetricsReport] = metrics_pb2.MetricsReport
+        """Makes the report that another worker asks for."""
         self._router = router
         self._listener: LocalListener | None = None
 
@@ -61,6 +64,9 @@ class SessionDoor:
         router = self._router
 
         def accept(stream: Stream, header: session_pb2.CallHeader, payload: bytes, more: bool, last: bool) -> None:
+            if header.metrics and trust is Trust.OWNER:
+                stream.link.end(stream, None, self.report().SerializeToString())
+                return
             if longest_us:
                 bound_deadline(header, longest_us)
             _SessionCall(stream, router, header, payload, trust, more, last)

@@ -15,6 +15,7 @@ from fairlead.wire.outcomes import outcome_of
 from fairlead.wire.trust import Trust
 from fairlead_gateway.edge.answers import Answer
 from fairlead_gateway.edge.gathering import Gathering
+from fairlead_gateway.edge.grpc_meter import GrpcMeter
 from fairlead_gateway.edge.serving import REQUEST_ID_KEY, bound_deadline, checked_request_id, shown
 from fairlead_gateway.edge.status import grpc_status
 from fairlead_gateway.edge.typed.calls import drive
@@ -56,7 +57,9 @@ class TypedHandlers:
         limit: int,
         longest_us: int = 0,
         secret: bool = False,
+        meter: GrpcMeter | None = None,
     ) -> None:
+        self._meter = meter
         self._router = router
         self._gathering = gathering
         self._methods = methods
@@ -74,7 +77,8 @@ class TypedHandlers:
             kind = self._methods.kind(path)
             if kind is None:
                 return None
-            handler = self._handlers[path] = self._made(path, *kind)
+            made = self._made(path, *kind)
+            handler = self._handlers[path] = made if self._meter is None else self._meter.around(path, made)
         return handler
 
     def _made(self, path: str, client_streaming: bool, server_streaming: bool) -> Handler:

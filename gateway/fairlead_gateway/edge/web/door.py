@@ -14,6 +14,7 @@ from fairlead.v1 import session_pb2
 from fairlead.wire.errors import FairleadError
 from fairlead_gateway.edge import http_status
 from fairlead_gateway.edge.http_limits import HttpLimits
+from fairlead_gateway.edge.http_meter import ROUTE
 from fairlead_gateway.edge.http_reply import Reply
 from fairlead_gateway.edge.http_request import ClientGoneError, Receive, Scope
 from fairlead_gateway.edge.http_response import Send, send_reply
@@ -99,6 +100,8 @@ class WebDoor:
             method = self._methods.find(scope["path"], application.decode("latin-1"))
         except FairleadError as error:
             return _refused(spoken, outcome_for(error))
+        if method is not None:
+            scope[ROUTE] = method.application, method.path
         if method is None:
             message = f"there is no method {scope['path']}"
             return _refused(spoken, http_status.with_details(grpc.StatusCode.UNIMPLEMENTED, message))
