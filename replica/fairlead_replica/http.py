@@ -246,7 +246,7 @@ def _simpler(value: Any) -> Any:
     if isinstance(value, set | frozenset):
         return list(value)
     if callable(dump := getattr(value, "model_dump", None)):
-        return dump(mode="json")
+        return dump(mode="json", by_alias=True)
     if callable(to_list := getattr(value, "tolist", None)):
         return to_list()
     if callable(to_dict := getattr(value, "to_dict", None)):
