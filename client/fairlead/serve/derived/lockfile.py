@@ -37,6 +37,11 @@ def load(path: Path) -> dict[str, LockedService]:
         return {}
     except (OSError, ValueError) as error:
         raise LockFileError(f"the lock file {path} cannot be read: {error}") from error
+    return parse(text, path)
+
+
+def parse(text: str, path: Path) -> dict[str, LockedService]:
+    """What the text of the lock file at ``path`` says. Raises LockFileError."""
     try:
         data = json.loads(text)
         if data["version"] != _VERSION:
