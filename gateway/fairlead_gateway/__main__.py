@@ -16,7 +16,7 @@ import uvloop
 from fairlead.variables import HTTP_KEY_PASSWORD, TOKEN
 from fairlead_gateway.edge.binding import BindError, TcpListener, Tls
 from fairlead_gateway.edge.grpc_door import GrpcLimits
-from fairlead_gateway.edge.http import HttpLimits
+from fairlead_gateway.edge.http_limits import HttpLimits, limit
 from fairlead_gateway.worker import Worker, WorkerConfig
 
 BIND_FAILED = 3
@@ -48,6 +48,9 @@ def _parser() -> argparse.ArgumentParser:
         "--http-keep-alive-timeout", type=float, metavar="SECONDS", default=HttpLimits().keep_alive_timeout_s
     )
     http.add_argument("--http-request-timeout", type=float, metavar="SECONDS", help="without it no limit")
+    http.add_argument(
+        "--http-limit", type=limit, action="append", default=[], metavar="NAME=VALUE", help="a field of HttpLimits"
+    )
     http.add_argument("--http-root-path", default="", help="the prefix that a proxy has removed from paths")
     rpc = parser.add_argument_group("gRPC")
     rpc.add_argument("--grpc-request-timeout", type=float, metavar="SECONDS", help="without it no limit")
@@ -90,7 +93,11 @@ def parse(argv: list[str] | None, environment: Mapping[str, str]) -> WorkerConfi
         http=listener("http"),
         grpc=listener("grpc"),
         http_limits=HttpLimits(
-            keep_alive_timeout_s=options.http_keep_alive_timeout, request_timeout_s=options.http_request_timeout
+            **{
+                "keep_alive_timeout_s": options.http_keep_alive_timeout,
+                "request_timeout_s": options.http_request_timeout,
+                **dict(options.http_limit),
+            }
         ),
         grpc_limits=GrpcLimits(request_timeout_s=options.grpc_request_timeout),
         root_path=options.http_root_path,

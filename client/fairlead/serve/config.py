@@ -83,8 +83,25 @@ class HTTPOptions(Settings):
     """The password of the private key; None: it has none."""
     ssl_ca_certs: str | None = None
     """The file of authorities that clients' certificates must come from (PEM); None: clients need none."""
-    location: ProxyLocation | str | None = None
-    """The classic spelling of ``serve.start(proxy_location=...)``; None: that one counts."""
+    location: ProxyLocation | str | None = ProxyLocation.EveryNode
+    """The classic spelling of ``serve.start(proxy_location=...)``, where None and ``NoServer`` mean ``Disabled``."""
+    middlewares: Sequence[Any] = ()
+    """``starlette.middleware.Middleware`` objects, around everything that the port answers; they run in the gateway
+    workers. The last one is the outermost."""
+    max_request_timeout_s: float | None = None
+    """Seconds that a request may take whatever it says itself; None: as it says."""
+    max_body_bytes: int = 64 * 1024 * 1024
+    """The largest body of a request; above it the answer is 413."""
+    max_head_bytes: int = 64 * 1024
+    """Bytes of a request line and its header fields; above it the answer is 431."""
+    head_timeout_s: float = 30
+    """Seconds that a client may take to send the head of a request; then the answer is 408."""
+    body_timeout_s: float = 30
+    """Seconds that a client may take to send a body, and one more for each KiB of it; then the answer is 408."""
+    write_timeout_s: float = 60
+    """Seconds after which a client that does not read what it is sent is given up."""
+    max_websocket_message_bytes: int = 16 * 1024 * 1024
+    """The largest message of a WebSocket's client; a larger one closes it with 1009."""
 
     def __post_init__(self) -> None:
         if self.host is not None:
@@ -95,8 +112,43 @@ class HTTPOptions(Settings):
         check_optional_number("request_timeout_s", self.request_timeout_s, above=0)
         check_number("keep_alive_timeout_s", self.keep_alive_timeout_s, at_least=0)
         _check_tls(self.ssl_certfile, self.ssl_keyfile, self.ssl_ca_certs, self.ssl_keyfile_password)
-        if self.location is not None:
-            object.__setattr__(self, "location", ProxyLocation.of(self.location))
+        location = ProxyLocation.Disabled if self.location is None else ProxyLocation.of(self.location)
+        object.__setattr__(self, "location", location)
+        check_optional_number("max_request_timeout_s", self.max_request_timeout_s, above=0)
+        for name in ("max_body_bytes", "max_head_bytes", "max_websocket_message_bytes"):
+            check_integer(name, getattr(self, name), at_least=1)
+        for name in ("head_timeout_s", "body_timeout_s", "write_timeout_s"):
+            check_number(name, getattr(self, name), above=0)
+        object.__setattr__(self, "middlewares", _checked_middlewares(self.middlewares))
+
+    def limits(self) -> dict[str, float]:
+        """Those that are not what they are by default, by name: what clients may send, and how long they may take."""
+        return {
+            one.name: getattr(self, one.name)
+            for one in fields(self)
+            if one.name in _LIMITS and getattr(self, one.name) != one.default
+        }
+
+
+_LIMITS = frozenset(
+    {
+        "max_request_timeout_s",
+        "max_body_bytes",
+        "max_head_bytes",
+        "head_timeout_s",
+        "body_timeout_s",
+        "write_timeout_s",
+        "max_websocket_message_bytes",
+    }
+)
+
+
+def _checked_middlewares(middlewares: Any) -> tuple[Any, ...]:
+    found = tuple(middlewares or ())
+    for one in found:
+        if not callable(getattr(one, "cls", None)) or not isinstance(getattr(one, "kwargs", None), Mapping):
+            raise TypeError(f"middlewares must be starlette.middleware.Middleware objects, not {one!r}")
+    return found
 
 
 def _check_tls(certificate: str | None, key: str | None, authority: str | None, password: str | None = None) -> None:

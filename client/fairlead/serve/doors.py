@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from fairlead.serve import environment
+from fairlead.serve import environment, instance_middlewares
 from fairlead.serve.config import HTTPOptions, ProxyLocation, gRPCOptions
 from fairlead.serve.grpc_services import describe_sources
 from fairlead.variables import HTTP_KEY_PASSWORD, TOKEN
@@ -47,6 +48,13 @@ class Doors:
             gateways=gateways,
         )
 
+    def keep(self, directory: Path) -> None:
+        """Leaves what is no matter of command lines in the instance's directory, which is this user's alone.
+
+        Raises TypeError for middlewares that cannot be sent to gateway workers.
+        """
+        instance_middlewares.keep(directory, () if self.http is None else self.http.middlewares)
+
     def arguments(self) -> list[str]:
         """For the controller's command line; what follows ``--`` is for gateway workers."""
         arguments = ["--gateways", str(self.gateways)]
@@ -69,6 +77,8 @@ class Doors:
             options += ["--http-keep-alive-timeout", str(http.keep_alive_timeout_s), "--http-root-path", http.root_path]
             if http.request_timeout_s is not None:
                 options += ["--http-request-timeout", str(http.request_timeout_s)]
+            for name, value in http.limits().items():
+                options += ["--http-limit", f"{name}={value}"]
         if grpc := self.grpc:
             if grpc.request_timeout_s is not None:
                 options += ["--grpc-request-timeout", str(grpc.request_timeout_s)]

@@ -102,6 +102,8 @@ def _prepared(doors: Doors | None) -> Path:
     (there / LOGS).mkdir(mode=0o700, exist_ok=True)
     if doors is not None and doors.grpc is not None:
         instance_services.keep(there, doors.grpc.grpc_servicer_functions)
+    if doors is not None:
+        doors.keep(there)
     return there
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,3 +41,11 @@ class HttpLimits:
         longest = self.max_request_timeout_s
         if longest is not None and (self.request_timeout_s is None or self.request_timeout_s > longest):
             object.__setattr__(self, "request_timeout_s", longest)
+
+
+def limit(text: str) -> tuple[str, Any]:
+    """A field of :class:`HttpLimits` and its value, from ``name=value``. Raises ValueError for what is none."""
+    name, _, value = text.partition("=")
+    if name not in {one.name for one in fields(HttpLimits)}:
+        raise ValueError(f"there is no limit {name!r}")
+    return name, int(value) if "bytes" in name or name == "max_pipelined" else float(value)

@@ -2,37 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import pickle
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fairlead.v1 import control_pb2
+from fairlead.serve import instance_middlewares
 from fairlead_gateway.edge.binding import BindError
 
 
-def load(path: Path) -> Sequence[Any]:
-    """The middlewares that the program which started the instance has left in a file of its own.
-
-    Their modules are found where that program finds them. Raises BindError for a file that somebody else could have
-    written, and for what cannot be imported here.
-    """
+def load(directory: Path) -> Sequence[Any]:
+    """The middlewares of the instance whose sockets are in this directory. Raises BindError that says why it cannot."""
     try:
-        status = path.stat()
-        if status.st_uid != os.geteuid() or status.st_mode & 0o077:
-            raise BindError(f"cannot use the HTTP middlewares: {path} is not this user's alone")
-        environment, middlewares = pickle.loads(path.read_bytes())
-        for entry in control_pb2.CodeEnvironment.FromString(environment).sys_path:
-            if entry not in sys.path:
-                sys.path.append(entry)
-        found: Sequence[Any] = pickle.loads(middlewares)
-    except BindError:
-        raise
+        return instance_middlewares.kept(directory)
     except Exception as error:  # whatever importing a user's module raises
         raise BindError(f"cannot use the HTTP middlewares: {type(error).__name__}: {error}") from error
-    return found
 
 
 def wrapped(app: Any, middlewares: Sequence[Any]) -> Any:
