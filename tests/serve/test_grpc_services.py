@@ -6,7 +6,7 @@ import pickle
 
 import cloudpickle
 import pytest
-from google.protobuf import descriptor_pb2
+from google.protobuf import descriptor_pb2, text_format
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from fairlead import serve
@@ -208,3 +208,56 @@ def test_generated_code_of_older_versions_registers_by_generic_handlers_only():
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(HEALTH, handlers),))
 
     assert names(describe_sources([add_OldServicer_to_server])) == [HEALTH]
+
+
+RULES = """
+name: "r.proto" package: "r" syntax: "proto3" dependency: "google/api/annotations.proto"
+message_type { name: "M" field { name: "id" number: 1 label: LABEL_OPTIONAL type: TYPE_STRING } }
+service {
+  name: "S"
+  method { name: "A" input_type: ".r.M" output_type: ".r.M" options { [google.api.http] { get: "%s" %s } } }
+  method { name: "B" input_type: ".r.M" output_type: ".r.M" options { [google.api.http] { get: "/b/{id}" } } }
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "more", "match"),
+    [
+        ("/b/{id}", "", r"two routes take GET on the same paths: GET /b/\{id\} of S: r.S.A, and .*r.S.B"),
+        ("/b/*", "", "two routes take GET"),
+        ("/c", 'additional_bindings { get: "/b/{id}" }', "two routes take GET"),
+        ("/a/{name}", "", r"google.api.http of r.S.A: r.M has no field 'name'"),
+        ("/a/{id", "", "without"),
+        ("/a", 'body: "name"', "body: r.M has no field 'name'"),
+        ("/a", 'response_body: "name"', "response_body: r.M has no field 'name'"),
+        ("/a", 'additional_bindings { get: "/x" additional_bindings { get: "/y" } }', "no further ones"),
+        ("/a", "additional_bindings { }", "no path"),
+    ],
+)
+def test_annotations_that_cannot_be_served_are_refused_at_deploy(path, more, match):
+    file = text_format.Parse(RULES % (path, more), descriptor_pb2.FileDescriptorProto())
+    source = descriptor_pb2.FileDescriptorSet(file=[file]).SerializeToString()
+
+    @serve.deployment
+    @grpc_service(source)
+    class S:
+        def A(self, request): ...
+
+    with pytest.raises(ValueError, match=match):
+        application_spec(S.bind())
+
+
+def test_routes_of_two_kinds_must_not_take_the_same():
+    file = text_format.Parse(RULES % ("/a/{id}", ""), descriptor_pb2.FileDescriptorProto())
+
+    @serve.deployment
+    @grpc_service(descriptor_pb2.FileDescriptorSet(file=[file]).SerializeToString())
+    class S:
+        def A(self, request): ...
+
+        @serve.route("/a/{other}")
+        def other(self, other: str): ...
+
+    with pytest.raises(ValueError, match="two routes take GET on the same paths"):
+        application_spec(S.bind())

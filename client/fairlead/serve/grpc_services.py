@@ -6,11 +6,13 @@ inherits from ``LibraryServiceServicer``) or from a descriptor set. The class's 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from google.protobuf.descriptor import ServiceDescriptor
 
+from fairlead.paths import Route
+from fairlead.paths.rules import service_routes
 from fairlead.serve.deployment import Deployment
 from fairlead.serve.descriptor_sets import FileProto, add_files, files_of, read_files
 from fairlead.serve.service_sources import (
@@ -128,6 +130,22 @@ def offer(
 
 
 # -- services
+
+
+def routes_of_services(deployments: Iterable[control_pb2.DeploymentSpec]) -> Iterator[Route[Any]]:
+    """The HTTP routes of an application's typed services. Raises RuleError for annotations that cannot be served.
+
+    A service that several deployments offer is served by one of them: the ingress deployment, if it is among them.
+    """
+    seen: set[str] = set()
+    for deployment in deployments:
+        interface = deployment.interface
+        names = [service.name for service in interface.typed_services if service.name not in seen]
+        if names:
+            pool = pool_of(read_files(interface.descriptor_set))
+            for name in names:
+                seen.add(name)
+                yield from service_routes(pool.FindServiceByName(name), deployment.name)
 
 
 def _chosen(cls: type, declaration: ServiceDeclaration) -> list[ServiceDescriptor]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from fairlead.paths import BUILTIN, Converter, Route, StarlettePath
 from fairlead.paths.router import check_duplicates
+from fairlead.serve.grpc_services import routes_of_services
 from fairlead.serve.routes.declaration import Declaration, RoutedMethod, routed_methods
 from fairlead.serve.routes.openapi import BODY_METHODS, operation_of
 from fairlead.serve.routes.parameters import plan_of
@@ -37,10 +38,15 @@ def describe_rest(func_or_class: Any, interface: control_pb2.DeploymentInterface
 
 
 def check_application(deployments: Iterable[control_pb2.DeploymentSpec]) -> None:
-    """Raises ValueError, naming both, for routes of two deployments of one application that take the same."""
-    check_duplicates(
-        route for deployment in deployments for route in _parsed(deployment.interface.http_routes, deployment.name)
-    )
+    """Raises ValueError, naming both, for routes of two deployments of one application that take the same.
+
+    Those of typed services are among them; one whose annotations cannot be served is refused, too.
+    """
+    found = list(deployments)
+    routes: list[Route[Any]] = [
+        route for deployment in found for route in _parsed(deployment.interface.http_routes, deployment.name)
+    ]
+    check_duplicates([*routes, *routes_of_services(found)])
 
 
 def _routes(method: RoutedMethod, declaration: Declaration) -> Iterator[control_pb2.HttpRoute]:
