@@ -16,7 +16,7 @@ ARGS ?=
 CHECKS := check-lint check-format check-types check-imports check-compiles \
           check-protos-lint check-protos-format check-protos-breaking check-protos-generated
 
-.PHONY: help install run test check protos bench clients clean $(CHECKS)
+.PHONY: help install run test check protos bench fuzz clients clean $(CHECKS)
 
 help: ## Says what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,6 +64,9 @@ protos: install ## Generates the committed stubs from protos/
 
 bench: install ## Measures Fairlead against bare servers, in about five minutes
 	@$(PYTHON_BIN) -m bench $(ARGS)
+
+fuzz: install ## Tries the HTTP door with very many requests and bytes, for some minutes
+	@$(PYTHON_BIN) -m pytest -q tests/edge/fuzz --hypothesis-profile=fuzz --timeout=3600 --show-capture=no $(ARGS)
 
 clean: ## Removes .venv and everything else that is not committed and was made here
 	rm -rf $(VENV) .environments .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache \

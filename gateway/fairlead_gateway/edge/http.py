@@ -80,7 +80,7 @@ class HttpApp:
         self._access = access or Access(Trust.UNTRUSTED)
         methods = methods or RpcMethods(router.table)
         secret = not self._access.open
-        self._web = WebDoor(router, methods, self.limits, secret=secret)
+        self._web = WebDoor(router, methods, self.limits, taken=self._takes, secret=secret)
         self._own = OwnTargets(methods, secret=secret)
         self._mounts = Mounts()
         self._targets = HttpTargets((*SOURCES, typed_routes(methods, secret=secret)))
@@ -212,6 +212,10 @@ class HttpApp:
                 connection.flush()
             answer.close()
         return None
+
+    def _takes(self, scope: Scope) -> bool:
+        """Whether a request is for an application, or a binding of ServingService."""
+        return self._mounts.match(scope["path"]) is not None or self._own.find(scope) is not None
 
     # -- the gateway's own pages
 

@@ -11,6 +11,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 from fairlead.v1 import session_pb2
 from fairlead.wire.errors import ApplicationNotFoundError, InvalidArgumentsError
+from fairlead.wire.session import INITIAL_CREDIT
 from fairlead_gateway.edge import http_status
 from fairlead_gateway.edge.http_limits import HttpLimits
 from fairlead_gateway.edge.web.connect_errors import CODES
@@ -200,6 +201,35 @@ async def test_content_types_that_do_not_fit_are_415(method, content_type, accep
     assert not router.calls
 
 
+async def test_below_no_application_the_path_is_connects_alone():
+    elsewhere = echo_application()
+    elsewhere.route_prefix = "/elsewhere"
+    async with door(applications=[elsewhere]) as (client, router):
+        answer = await client.post(f"/{SERVICE}/Echo", json={"text": "hello"})
+        plain = await client.post(f"/{SERVICE}/Echo", content=b"hello")
+        put = await client.put(f"/{SERVICE}/Echo", json={})
+        unknown = await client.post("/web.v1.Nothing/Echo", json={})
+    assert (answer.status_code, answer.json()) == (200, {"text": "hello"})
+    assert (plain.status_code, put.status_code, put.headers["allow"]) == (415, 405, "POST")
+    assert unknown.status_code == 404
+    assert len(router.calls) == 1
+
+
+async def test_metadata_of_the_head_that_come_too_late_for_it_end_the_stream():
+    async def behave(call):
+        await call.stream(text("a"))
+        while call.credit < INITIAL_CREDIT:  # until it has gone out, and with it the head
+            await asyncio.sleep(0)
+        call.done = True
+        metadata = [session_pb2.Metadata(key="first", value=b"1")]
+        call.downstream.on_end(session_pb2.Outcome(status=status_pb2.Status(), initial_metadata=metadata), None)
+
+    async with door(behave) as (client, _):
+        response, _, end = await connect_stream(client, "Count", b"")
+    assert "first" not in response.headers
+    assert end == {"metadata": {"first": ["1"]}}
+
+
 async def test_methods_and_applications_that_are_not_there():
     async with door(applications=[echo_application("a"), echo_application("b")]) as (client, router):
         nothing = await post(client, "Nothing", b"", PROTO)
@@ -321,7 +351,7 @@ async def test_compressed_streams_both_ways():
         ("Count", envelope(0, b""), {"connect_protocol_version": "2"}, "invalid_argument", "'2'"),
         ("Count", envelope(0, b"{"), {"codec": "json"}, "invalid_argument", "not valid JSON"),
         ("Join", envelope(0, b"{") * 3, {"codec": "json"}, "invalid_argument", "not valid JSON"),
-        ("Chat", envelope(COMPRESSED, b"x"), {}, "invalid_argument", "does not say how"),
+        ("Chat", envelope(COMPRESSED, b"x"), {}, "internal", "does not say how"),
         ("Chat", b"\0\0\0", {}, "invalid_argument", "ended within an envelope"),
     ],
 )

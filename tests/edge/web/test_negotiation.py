@@ -6,7 +6,15 @@ from hypothesis import strategies as st
 
 from fairlead.wire.errors import InvalidCallError
 from fairlead_gateway.edge.web.fields import metadata_of, timeout_s
-from fairlead_gateway.edge.web.negotiation import Protocol, Spoken, Unsupported, check_version, negotiate, query_of
+from fairlead_gateway.edge.web.negotiation import (
+    Misused,
+    Protocol,
+    Spoken,
+    Unsupported,
+    check_version,
+    negotiate,
+    query_of,
+)
 
 
 @pytest.mark.parametrize(
@@ -102,3 +110,19 @@ def test_metadata_is_every_field_but_the_protocols_own():
     entries = metadata_of(fields, secret=False)
     assert entries == [("authorization", "Bearer t"), ("own", "1"), ("own-bin", b"\xff\0"), ("own", "2")]
     assert "authorization" not in dict(metadata_of(fields, secret=True))
+
+
+@pytest.mark.parametrize(
+    ("method", "content_type", "expected"),
+    [
+        ("POST", "application/json", Spoken(Protocol.CONNECT_UNARY, "json")),
+        ("POST", "application/grpc-web", Spoken(Protocol.GRPC_WEB, "proto")),
+        ("POST", "text/plain", Unsupported("text/plain")),
+        ("POST", "", Unsupported("")),
+        ("PUT", "application/json", Misused()),
+        ("GET", "", Misused()),
+        ("OPTIONS", "", None),
+    ],
+)
+def test_where_nobody_else_takes_the_path(method, content_type, expected):
+    assert negotiate(method, {"content-type": content_type}, b"", alone=True) == expected

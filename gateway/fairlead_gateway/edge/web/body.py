@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import grpc
 
 from fairlead.v1 import session_pb2
-from fairlead.wire.errors import FairleadError, InvalidCallError
+from fairlead.wire.errors import FairleadError
 from fairlead_gateway.edge.http_request import ClientGoneError, Receive
 from fairlead_gateway.edge.http_status import with_details
 from fairlead_gateway.edge.web import compression
@@ -41,18 +41,19 @@ class Encoding:
         """Whether messages are, or may be, compressed."""
 
     def opened(self, entry: Envelope, limit: int) -> bytes:
-        """The message of an envelope. Raises InvalidCallError, MessageTooLargeError."""
+        """The message of an envelope. Raises InvalidCallError, MessageTooLargeError, StatusError."""
         if not entry.flags & COMPRESSED:
             return entry.message
-        if not self.gzip:
-            raise InvalidCallError("a message is compressed, and the request does not say how")
+        if not self.gzip:  # INTERNAL by gRPC's own specification (compression.md)
+            message = "a message is compressed, and the request does not say how"
+            raise StatusError(grpc.StatusCode.INTERNAL, message)
         return compression.decompress(entry.message, limit)
 
 
 class EnvelopedBody:
     """The messages of a body in envelopes, read as they are asked for: an asynchronous iterator, to be used once.
 
-    It raises InvalidCallError for what breaks the framing, MessageTooLargeError, and ClientGoneError.
+    It raises InvalidCallError and StatusError for what breaks the framing, MessageTooLargeError, and ClientGoneError.
     """
 
     def __init__(self, receive: Receive, codec: MessageCodec, encoding: Encoding, *, limit: int, text: bool) -> None:

@@ -7,12 +7,14 @@ receives, as far as the client can.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import grpc
 from google.protobuf import descriptor_pb2
 
 from fairlead.v1 import session_pb2
 from fairlead.wire.errors import FairleadError
-from fairlead_gateway.edge import http_status
+from fairlead_gateway.edge import http_reply, http_status
 from fairlead_gateway.edge.http_limits import HttpLimits
 from fairlead_gateway.edge.http_meter import ROUTE
 from fairlead_gateway.edge.http_reply import Reply
@@ -30,6 +32,8 @@ from fairlead_gateway.edge.web.negotiation import (
     CONNECT_VERSION,
     STREAM_TYPES,
     UNARY_TYPES,
+    Found,
+    Misused,
     Protocol,
     Spoken,
     Unsupported,
@@ -43,13 +47,23 @@ _NO_SIDE_EFFECTS = descriptor_pb2.MethodOptions.NO_SIDE_EFFECTS
 class WebDoor:
     """Serves those requests of a HTTP port that speak one of the protocols. Of one event loop.
 
+    ``taken``: whether somebody else takes a request.
     ``secret``: whether the port asks for a token in ``authorization``, so that it is not for the methods.
     """
 
-    def __init__(self, router: CallRouter, methods: RpcMethods, limits: HttpLimits, *, secret: bool = False) -> None:
+    def __init__(
+        self,
+        router: CallRouter,
+        methods: RpcMethods,
+        limits: HttpLimits,
+        *,
+        taken: Callable[[Scope], bool] = lambda scope: False,
+        secret: bool = False,
+    ) -> None:
         self._router = router
         self._methods = methods
         self._limits = limits
+        self._taken = taken
         self._secret = secret
         self._services: frozenset[str] = frozenset()
         methods.on_change.append(self._refresh)
@@ -59,19 +73,22 @@ class WebDoor:
         own = {method.path.rpartition("/")[0] for method in self._methods.own}
         self._services = frozenset(own | {f"/{key.service}" for key in self._methods.services})
 
-    def spoken(self, scope: Scope) -> Spoken | Unsupported | None:
+    def spoken(self, scope: Scope) -> Found | None:
         """What a request for a method of a service speaks; None: it is none, or for the transcoder."""
         if scope["path"].rpartition("/")[0] not in self._services:
             return None
         fields = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        return negotiate(scope["method"], fields, scope["query_string"])
+        found = negotiate(scope["method"], fields, scope["query_string"])
+        if found is None and not self._taken(scope):
+            found = negotiate(scope["method"], fields, scope["query_string"], alone=True)
+        return found
 
-    async def serve(
-        self, spoken: Spoken | Unsupported, noticed: dict[str, str], scope: Scope, receive: Receive, send: Send
-    ) -> None:
+    async def serve(self, spoken: Found, noticed: dict[str, str], scope: Scope, receive: Receive, send: Send) -> None:
         """Answers a request that :meth:`spoken` has told apart."""
         if isinstance(spoken, Unsupported):
             return await send_reply(send, _unsupported(spoken.content_type, f"{UNARY_TYPES}, {STREAM_TYPES}"))
+        if isinstance(spoken, Misused):
+            return await send_reply(send, _not_allowed(f"{scope['method']} calls no method; POST does"))
         found = self._found(spoken, scope)
         if isinstance(found, Reply):
             return await send_reply(send, found)
@@ -154,11 +171,16 @@ def _misfit(spoken: Spoken, method: RpcMethod) -> Reply | None:
     if spoken.protocol is Protocol.CONNECT_GET:
         options = method.descriptor.GetOptions()
         if options.idempotency_level != _NO_SIDE_EFFECTS:
-            message = f"GET is for methods whose idempotency_level is NO_SIDE_EFFECTS; {method.path} is none"
-            return http_status.reply(405, grpc.StatusCode.UNIMPLEMENTED, message, (b"allow", b"POST"))
+            return _not_allowed(f"GET is for methods whose idempotency_level is NO_SIDE_EFFECTS; {method.path} is none")
     return None
 
 
 def _unsupported(what: str, accepted: str) -> Reply:
-    message = f"{what} is not supported here; what is: {accepted}"
+    message = f"{what or 'a request without a content type'} is not supported here; what is: {accepted}"
+    if what.startswith("application/grpc-web"):
+        return http_reply.text(415, message, (b"accept-post", accepted.encode()), CLOSE)
     return http_status.reply(415, grpc.StatusCode.INVALID_ARGUMENT, message, (b"accept-post", accepted.encode()), CLOSE)
+
+
+def _not_allowed(message: str) -> Reply:
+    return http_status.reply(405, grpc.StatusCode.UNIMPLEMENTED, message, (b"allow", b"POST"), CLOSE)

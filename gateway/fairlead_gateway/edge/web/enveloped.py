@@ -146,9 +146,11 @@ async def _respond(exchange: WebExchange, shape: Shape, codec: MessageCodec, bod
     except FairleadError as error:  # a result that cannot be written
         problem = outcome_for(error)
     outcome = problem or exchange.outcome
-    end = shape.end(outcome)
     if begun:
-        return await exchange.write(end, more=False)
+        if outcome is not None:  # for the head it comes too late
+            outcome.trailing_metadata.extend(outcome.initial_metadata)
+        return await exchange.write(shape.end(outcome), more=False)
+    end = shape.end(outcome)
     whole = b"".join([*pieces, end])
     fields = [*shape.fields(), *initial_fields(outcome), (b"content-length", b"%d" % len(whole))]
     if not body.whole:

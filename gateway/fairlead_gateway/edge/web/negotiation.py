@@ -1,7 +1,7 @@
 """Which protocol a HTTP request for a method speaks, by its content type; for a GET by its query. Pure.
 
 ``application/json`` is Connect's only with the header ``connect-protocol-version``: without it the request is the
-transcoder's, which answers errors as it does on every other path.
+transcoder's, which answers errors as it does on every other path, if the path is one of an application's at all.
 """
 
 from __future__ import annotations
@@ -43,6 +43,11 @@ class Unsupported:
     content_type: str
 
 
+@dataclass(frozen=True, slots=True)
+class Misused:
+    """The request is for a method, and its HTTP method is none that calls one."""
+
+
 _CODECS = ("proto", "json")
 _BY_TYPE = {
     "application/grpc-web": Spoken(Protocol.GRPC_WEB, "proto"),
@@ -61,17 +66,23 @@ STREAM_TYPES = "application/connect+json, application/connect+proto"
 """What Connect takes, for ``accept-post``."""
 
 
-def negotiate(http_method: str, fields: Mapping[str, str], query: bytes) -> Spoken | Unsupported | None:
-    """What a request speaks; None: neither gRPC-Web nor Connect."""
-    if http_method == "GET":
-        return _of_query(query) if b"encoding=" in query and b"message=" in query else None
+Found = Spoken | Unsupported | Misused
+
+
+def negotiate(http_method: str, fields: Mapping[str, str], query: bytes, *, alone: bool = False) -> Found | None:
+    """What a request speaks; None: neither gRPC-Web nor Connect.
+
+    ``alone``: nobody else takes requests for this path, so that all are for a method, but for OPTIONS.
+    """
+    if http_method == "GET" and b"encoding=" in query and b"message=" in query:
+        return _of_query(query)
     if http_method != "POST":
-        return None
+        return Misused() if alone and http_method != "OPTIONS" else None
     content_type = fields.get("content-type", "").partition(";")[0].strip().lower()
     if content_type == "application/json":
-        return _CONNECT_JSON if CONNECT_VERSION in fields else None
+        return _CONNECT_JSON if alone or CONNECT_VERSION in fields else None
     spoken = _BY_TYPE.get(content_type)
-    if spoken is None and content_type.startswith(("application/grpc-web", "application/connect+")):
+    if spoken is None and (alone or content_type.startswith(("application/grpc-web", "application/connect+"))):
         return Unsupported(content_type)
     return spoken
 
