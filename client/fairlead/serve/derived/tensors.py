@@ -40,25 +40,20 @@ def tensor(hint: Any, where: str) -> Imported:
 
 
 def _element_name(hint: Any, where: str) -> str | None:
+    """NumPy's name of the elements that a hint asks for; None: of any."""
     arguments = typing.get_args(hint)
     element = next(iter(typing.get_args(arguments[-1])), Any) if arguments else Any
-    if element is Any or isinstance(element, typing.TypeVar):
-        return None
+    element = typing.get_origin(element) or element
     import numpy as np
 
-    if element is np.generic or not isinstance(element, type):
+    if element is Any or isinstance(element, typing.TypeVar) or element in (np.generic, np.number):
         return None
-    try:
-        name = str(np.dtype(element).name)
-    except TypeError:  # an abstract one, such as np.floating
-        name = ""
-    if name not in _NUMBERS:
-        raise HintError(
-            where,
-            f"a tensor cannot hold elements of {getattr(element, '__name__', element)}",
-            f"Write numpy.typing.NDArray[numpy.float32], or another of {', '.join(_NUMBERS)}",
-        )
-    return name
+    found = np.dtype(element) if element in np.sctypeDict.values() else None
+    if found is None or found.name not in _NUMBERS:
+        name = getattr(element, "__name__", element)
+        fix = f"Write numpy.typing.NDArray[numpy.float32], or another of {', '.join(_NUMBERS)}"
+        raise HintError(where, f"a tensor cannot hold elements of {name}", fix)
+    return found.name
 
 
 def _decoder(wanted: str | None) -> Any:
