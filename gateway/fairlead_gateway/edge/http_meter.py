@@ -18,8 +18,8 @@ ROUTE = "fairlead.route"
 REQUEST_ID = "fairlead.request_id"
 """And the request's id, once it has one."""
 
-OWN_PAGES = "/-/"
-"""Paths under this are the gateway's own: they are neither counted nor logged."""
+OWN_PAGES = frozenset({"/-/healthz", "/-/routes", "/-/metrics", "/-/openapi.json", "/-/docs"})
+"""The gateway's own pages, which are neither counted nor logged."""
 
 access_log = logging.getLogger("fairlead.access")
 
@@ -37,7 +37,7 @@ class HttpMeter:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one ASGI scope."""
-        if scope["type"] != "http" or scope["path"].startswith(OWN_PAGES):
+        if scope["type"] != "http" or scope["path"] in OWN_PAGES:
             return await self._app(scope, receive, send)
         measures = self._measures
         began = time.perf_counter()

@@ -12,6 +12,7 @@ from typing import Any
 
 from fairlead.serve.batching.callers import Caller
 from fairlead.serve.batching.limits import Limits
+from fairlead.serve.batching.measures import BatchMeasures
 from fairlead.serve.batching.parameters import Parameters
 from fairlead.serve.batching.queue import BatchQueue
 from fairlead.serve.batching.running import by_model_and_shape
@@ -51,6 +52,7 @@ class Batcher:
         self._loop = loop
         measure = work.measure if work.batch_size_fn is not None else None
         self._queue: BatchQueue[Caller] = BatchQueue(limits, work.max_concurrent_batches, measure)
+        self._measures = BatchMeasures(getattr(work.function, "__qualname__", repr(work.function)))
         self._timer: asyncio.TimerHandle | None = None
         self._wake_at: float | None = None
         self._running: dict[asyncio.Task[None], float] = {}
@@ -60,7 +62,7 @@ class Batcher:
 
     def put(self, caller: Caller) -> None:
         """Takes a call; its batch may start at once."""
-        now = self._loop.time()
+        now = caller.came_at = self._loop.time()
         self._queue.put(caller, now)
         self._decide(now)
 
@@ -102,6 +104,9 @@ class Batcher:
         self._decide(max(self._loop.time(), due))  # timers are coarser than the clock
 
     def _start(self, callers: list[Caller]) -> None:
+        now = self._loop.time()
+        waited = [now - caller.came_at for caller in callers]
+        self._measures.started(waited, self._queue.limits.max_batch_size, len(self._queue))
         groups = by_model_and_shape(callers, self._work.parameters)
         unfinished = set(range(len(groups)))
         for number, group in enumerate(groups):
@@ -115,6 +120,7 @@ class Batcher:
         if not callers:
             return
         context = enter_batch([caller.context for caller in callers])
+        began = self._loop.time()
         try:
             await self._work.run(self._work.function, self._work.parameters, callers)
         except asyncio.CancelledError as error:
@@ -125,6 +131,7 @@ class Batcher:
             for caller in callers:
                 caller.fail(error)
         finally:
+            self._measures.ended(self._loop.time() - began)
             context.finish()
 
     def _ended(self, group: list[Caller], unfinished: set[int], number: int, task: asyncio.Task[None]) -> None:

@@ -23,13 +23,15 @@ class End(enum.Enum):
 class Caller:
     """A call that is to be handled in a batch. Belongs to the event loop."""
 
-    __slots__ = ("context", "row", "target")
+    __slots__ = ("came_at", "context", "row", "target")
 
     def __init__(self, target: tuple[Any, ...], row: Row, context: RequestContext) -> None:
         self.target = target
         """The object whose method it is, in a tuple; empty for functions."""
         self.row = row
         self.context = context
+        self.came_at = 0.0
+        """When it joined the queue, on the loop's clock."""
 
     @property
     def gone(self) -> bool:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from fairlead.serve.context import RequestContext, current_request_context, set_request_context
+from fairlead.serve.multiplexing.measures import ModelMeasures
 from fairlead.serve.multiplexing.models import Decision, Entry, Models, State
 from fairlead.serve.multiplexing.registry import Registry
 from fairlead.serve.multiplexing.unloading import unload
@@ -36,6 +38,7 @@ class ModelCache:
         self._models = Models(capacity)
         self._registry = registry
         self._name = name
+        self._measures = ModelMeasures(name)
         self._loads: dict[Entry, asyncio.Task[None]] = {}
         self._unloads: dict[str, asyncio.Task[None]] = {}
         self._turns: deque[object] = deque()
@@ -66,6 +69,7 @@ class ModelCache:
 
         Cancelling a caller cancels the load when nobody else waits for it.
         """
+        self._measures.asked()
         request = current_request_context()
         entry = await self._entry(model_id, request)
         entry.users += 1
@@ -179,6 +183,7 @@ class ModelCache:
         took = max(loop.time() - began, 1e-6)
         self.load_time_s = took if not self.load_time_s else self.load_time_s + _WEIGHT * (took - self.load_time_s)
         self._models.loaded(entry, model)
+        self._measures.loaded(took, len(self.loaded_ids()))
 
     def _ended(self, entry: Entry, task: asyncio.Task[None]) -> None:
         del self._loads[entry]
@@ -206,10 +211,13 @@ class ModelCache:
 
     async def _unloaded(self, entry: Entry) -> None:
         model, entry.model = entry.model, None
+        began = time.perf_counter()
         try:
             await unload(model)
         except (Exception, asyncio.CancelledError):
             logger.exception("unloading model %r of %s failed", entry.model_id, self._name)
+        finally:
+            self._measures.unloaded(time.perf_counter() - began, len(self.loaded_ids()))
 
     async def unload_all(self) -> None:
         """Cancels loads, unloads all models, and refuses further ones. For the end, when no request runs."""
