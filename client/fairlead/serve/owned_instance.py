@@ -41,6 +41,7 @@ class OwnedInstance:
         self.directory.mkdir(mode=0o700)
         if doors.grpc is not None:
             instance_services.keep(self.directory, doors.grpc.grpc_servicer_functions)
+        doors.keep(self.directory)
         self._ended = False
         self._gateways = doors.gateways
         self._controller = ControllerProcess(

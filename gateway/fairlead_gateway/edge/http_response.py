@@ -72,6 +72,10 @@ async def respond(
         outcome = answer.outcome or outcome_of(InternalError("the call ended without a response"), trusted=False)
         make = http_reply.outcome_reply if plain else http_status.outcome_reply
         reply = make(outcome, header.request_id, timeout_s)
+        if plain and header.method and reply.status == 404:
+            reply = reply._replace(
+                status=500
+            )  # the path is there: what X-SERVE-CALL-METHOD names is not, as in Ray Serve
         identify(reply.headers, header.request_id)
         return await send_reply(send, reply)
     response, status = _parse(entry[0])
