@@ -10,8 +10,14 @@ import typer
 from rich.console import Console
 
 import fairlead
+from fairlead.cli.application_commands import config, delete, deploy, scale, status
+from fairlead.cli.applications import specs_of
 from fairlead.cli.build_proto import build
+from fairlead.cli.call_command import call
+from fairlead.cli.config_file import ConfigFileError, is_config_file, load_config
 from fairlead.cli.imports import ImportPathError, load_application
+from fairlead.cli.standing_commands import logs, shutdown, start
+from fairlead.cli.traffic import traffic
 from fairlead.serve import api
 from fairlead.serve.config import HTTPOptions, gRPCOptions
 from fairlead.serve.termination import terminable
@@ -44,7 +50,9 @@ def version() -> None:
     epilog="Example: [bold]fairlead run examples.digits.app:app --http-port 8000 --grpc-port 9000[/bold]",
 )
 def run(
-    import_path: Annotated[str, typer.Argument(help="The application: package.module:name.")],
+    import_path: Annotated[
+        str, typer.Argument(help="The application: package.module:name. Or a configuration file (YAML).")
+    ],
     arguments: Annotated[list[str] | None, typer.Argument(help="key=value pairs for an application builder.")] = None,
     name: Annotated[str, typer.Option(help="The application's name.")] = "default",
     route_prefix: Annotated[str, typer.Option(help="Where to mount it over HTTP.")] = "/",
@@ -53,6 +61,7 @@ def run(
     http_port: Annotated[int, typer.Option(help="The HTTP port; 0: any.", min=0, max=65535)] = 8000,
     grpc_host: Annotated[str, typer.Option(help="The gRPC address.")] = "127.0.0.1",
     grpc_port: Annotated[int, typer.Option(help="The gRPC port; 0: any.", min=0, max=65535)] = 9000,
+    gateways: Annotated[int, typer.Option(help="How many gateway workers share the ports.", min=1)] = 1,
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Listen beyond this machine without TLS and authentication.")
     ] = False,
@@ -64,22 +73,40 @@ def run(
 ) -> None:
     """Serve an application until Ctrl-C or SIGTERM.
 
-    If FAIRLEAD_TOKEN is set, callers of both ports have to present it.
+    If FAIRLEAD_TOKEN is set, callers of both ports have to present it. Of a configuration file the options of ports,
+    TLS and gateways count, not those given here.
     """
     given = dict(_pair(argument) for argument in arguments or [])
     tls: dict[str, Any] = {"ssl_certfile": tls_cert, "ssl_keyfile": tls_key, "ssl_ca_certs": tls_client_ca}
+    if is_config_file(import_path):
+        run_file(import_path, app_dir, insecure=insecure)
+        return
     with terminable():
         target = load_application(import_path, app_dir, given)
         api.start(
             http_options=HTTPOptions(host=http_host, port=http_port, **tls),
             grpc_options=gRPCOptions(host=grpc_host, port=grpc_port, **tls),
             insecure=insecure,
+            gateways=gateways,
         )
         api.run(target, name=name, route_prefix=route_prefix)
         _say_where(api.instance_status(), name, encrypted=tls_cert is not None)
         api.wait()
 
 
+for _command, _example in (
+    (start, "start --http-port 8000 --grpc-port 9000 --gateways 2"),
+    (deploy, "deploy examples/digits/config.yaml"),
+    (status, "status digits"),
+    (call, "call digits/Digits.classify --json @examples/digits/seven.json"),
+    (scale, "scale digits/Model 2"),
+    (config, "config --json"),
+    (logs, "logs controller --lines 20"),
+    (traffic, "traffic digits Digits=100"),
+    (delete, "delete digits"),
+    (shutdown, "shutdown --yes"),
+):
+    app.command(epilog=f"Example: [bold]fairlead {_example}[/bold]")(_command)
 app.command(epilog="Example: [bold]fairlead build --proto examples.digits.app:app[/bold]")(build)
 
 
@@ -88,6 +115,27 @@ def _pair(argument: str) -> tuple[str, str]:
     if not separator or not key:
         raise ImportPathError(f"'{argument}' is not a key=value pair")
     return key, value
+
+
+def run_file(path: str, app_dir: str, *, insecure: bool) -> None:
+    """Serves the applications of a configuration file until Ctrl-C or SIGTERM."""
+    config = load_config(path)
+    with terminable():
+        # Before anything is started; what the instance was started with may add to it afterwards.
+        specs_of(config, path, app_dir, "")
+        api.start(
+            config.proxy_location,
+            HTTPOptions(**config.http_options),
+            gRPCOptions(**config.grpc_options),
+            insecure=insecure,
+            gateways=config.gateways,
+        )
+        specs = specs_of(config, path, app_dir, api.address())
+        api.deploy_specs(specs)
+        found = api.instance_status()
+        for spec in specs:
+            _say_where(found, spec.name, encrypted="ssl_certfile" in config.http_options)
+        api.wait()
 
 
 def _say_where(status: control_pb2.InstanceStatus, name: str, *, encrypted: bool) -> None:
@@ -110,8 +158,9 @@ def run_program() -> None:
         app()
     except KeyboardInterrupt:
         sys.exit(130)
-    except (ImportPathError, FairleadError, ValueError, TypeError, RuntimeError, TimeoutError) as error:
-        if isinstance(error, ImportPathError | FairleadError | RuntimeError | TimeoutError) or _is_ours(error):
+    except (ConfigFileError, ImportPathError, FairleadError, ValueError, TypeError, RuntimeError, OSError) as error:
+        ours = (ConfigFileError, ImportPathError, FairleadError, RuntimeError, OSError)
+        if isinstance(error, ours) or _is_ours(error):
             sys.exit(f"fairlead: {error}")
         raise
 

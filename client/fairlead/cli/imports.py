@@ -87,7 +87,7 @@ def _argument(import_path: str, builder: Callable[..., Any], parameter: str, arg
     try:
         return validate(arguments)
     except ValueError as error:
-        problems = getattr(error, "errors", list)()
+        problems: list[Any] = getattr(error, "errors", list)()
         text = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in problems)
         raise ImportPathError(f"arguments of the builder '{import_path}': {text or error}") from error
 

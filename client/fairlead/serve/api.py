@@ -161,6 +161,11 @@ def _deploy_all(targets: Sequence[RunTarget], caller: str, *, wait: bool) -> lis
         )
         for one in targets
     ]
+    _deploy_specs(instance, specs, wait=wait)
+    return [DeploymentHandle[Any](spec.ingress_deployment, spec.name) for spec in specs]
+
+
+def _deploy_specs(instance: Instance, specs: Sequence[control_pb2.ApplicationSpec], *, wait: bool) -> None:
     with _forgotten_if_it_failed(instance):
         generations = [instance.deploy(spec) for spec in specs]
         if instance.owned is None:
@@ -169,7 +174,19 @@ def _deploy_all(targets: Sequence[RunTarget], caller: str, *, wait: bool) -> lis
             for spec, generation in zip(specs, generations, strict=True):
                 with Progress() as progress:
                     instance.wait_until_running(spec.name, generation, progress.show)
-    return [DeploymentHandle[Any](spec.ingress_deployment, spec.name) for spec in specs]
+
+
+def deploy_specs(specs: Sequence[control_pb2.ApplicationSpec]) -> None:
+    """Deploys applications that are described already to the instance in use, and waits until they serve.
+
+    Raises as :func:`run` does for what can be found out no sooner.
+    """
+    _deploy_specs(_existing(), specs, wait=True)
+
+
+def address() -> str:
+    """The address of the instance in use. Raises FairleadError if there is none."""
+    return _existing().address
 
 
 def start(

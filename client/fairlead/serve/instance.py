@@ -93,6 +93,33 @@ class Instance:
         with self._errors():
             return self._control().GetStatus(control_pb2.GetStatusRequest(), timeout=_ANSWER_S).status
 
+    def statuses(self) -> Iterator[control_pb2.InstanceStatus]:
+        """The state of everything now, and at each change. Ends by being closed, or raises FairleadError."""
+        with self._errors():
+            watch = self._control().WatchStatus(control_pb2.WatchStatusRequest())
+            try:
+                for answer in watch:
+                    yield answer.status
+            finally:
+                watch.cancel()
+
+    def scale(self, application: str, deployment: str, num_replicas: int) -> int:
+        """Changes how many replicas a deployment has; the application's generation. Raises FairleadError."""
+        request = control_pb2.ScaleRequest(application=application, deployment=deployment, num_replicas=num_replicas)
+        with self._errors():
+            return self._control().Scale(request, timeout=_ANSWER_S).generation
+
+    def set_traffic(self, application: str, policy: control_pb2.TrafficPolicy) -> None:
+        """Spreads an endpoint's calls; returns when gateways do so. Raises FairleadError for what makes no sense."""
+        request = control_pb2.SetTrafficRequest(application=application, policy=policy)
+        with self._errors():
+            self._control().SetTraffic(request, timeout=_ANSWER_S)
+
+    def configs(self) -> list[control_pb2.ApplicationConfig]:
+        """The configuration that each application was deployed with."""
+        with self._errors():
+            return list(self._control().GetConfig(control_pb2.GetConfigRequest(), timeout=_ANSWER_S).applications)
+
     def delete(self, name: str, *, wait: bool = True, timeout_s: float = 60.0) -> None:
         """Deletes an application. Raises TimeoutError if it is not gone in time."""
         request = control_pb2.DeleteRequest(application=name)

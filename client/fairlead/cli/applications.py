@@ -1,0 +1,63 @@
+"""From a configuration file to what the controller is told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from fairlead.cli.config_file import ConfigFileError
+from fairlead.cli.imports import load_application
+from fairlead.serve import instance_services
+from fairlead.serve.config import HTTPOptions, gRPCOptions
+from fairlead.serve.deploy_schema import ServeApplicationSchema, ServeDeploySchema, suggestion
+from fairlead.serve.deployment import Application
+from fairlead.serve.doors import Doors
+from fairlead.serve.graph import application_spec
+from fairlead.v1 import control_pb2
+from fairlead.wire.errors import FairleadError
+
+
+def specs_of(config: ServeDeploySchema, path: str, app_dir: str, address: str) -> list[control_pb2.ApplicationSpec]:
+    """The applications of a file, imported in this process; ``address``: of the instance that they are for.
+
+    Raises ImportPathError and ConfigFileError, before anything is deployed.
+    """
+    return [_spec(application, path, app_dir, address) for application in config.applications]
+
+
+def doors_of(config: ServeDeploySchema, *, insecure: bool = False) -> Doors:
+    """How an instance for a file is reached."""
+    return Doors.of(
+        config.proxy_location,
+        HTTPOptions(**config.http_options),
+        gRPCOptions(**config.grpc_options),
+        insecure,
+        config.gateways,
+    )
+
+
+def _spec(schema: ServeApplicationSchema, path: str, app_dir: str, address: str) -> control_pb2.ApplicationSpec:
+    target: Application[Any] = load_application(schema.import_path, app_dir, schema.args)
+    overrides = {deployment.name: deployment.overrides for deployment in schema.deployments}
+    try:
+        spec = application_spec(
+            target,
+            name=schema.name,
+            route_prefix=schema.route_prefix,
+            services=instance_services.kept(address),
+            overrides=overrides,
+        )
+    except (FairleadError, TypeError, ValueError) as error:
+        raise ConfigFileError(f"{path}: application '{schema.name}': {error}") from error
+    known = [deployment.name for deployment in spec.deployments]
+    for name in overrides:
+        if name not in known:
+            raise ConfigFileError(
+                f"{path}: application '{schema.name}' has no deployment '{name}'; {suggestion(name, known)}"
+            )
+    spec.environment.variables.update(schema.runtime_env.get("env_vars", {}))
+    if directory := schema.runtime_env.get("working_dir"):
+        spec.environment.working_directory = directory
+    spec.config = orjson.dumps(schema.model_dump(mode="json", exclude_unset=True))
+    return spec

@@ -1,0 +1,91 @@
+"""``fairlead call``: a call from the command line."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+import typer
+
+from fairlead.cli.finding import Address, choose
+from fairlead.cli.status_text import print_json
+from fairlead.serve import api
+from fairlead.wire.errors import FairleadError
+
+_SERIALIZATION = "orjson"
+"""Every listener takes it, and so does every language."""
+
+
+def call(
+    target: Annotated[
+        str, typer.Argument(help="application, application/deployment or application/deployment.method.")
+    ],
+    json: Annotated[
+        str | None,
+        typer.Option(
+            "--json", "-j", help="The arguments: an object by name, a list by position, or one value; @file; -: stdin."
+        ),
+    ] = None,
+    stream: Annotated[
+        bool, typer.Option("--stream", "-s", help="The method is a generator: print each item, a line each.")
+    ] = False,
+    timeout: Annotated[float | None, typer.Option(help="Seconds that the call may take.", min=0)] = None,
+    model_id: Annotated[str, typer.Option(help="The multiplexed model.")] = "",
+    address: Address = None,
+) -> None:
+    """Call a method, and print what it returns as JSON."""
+    application, deployment, method = split(target)
+    args, kwargs = arguments(json)
+    choose(address)
+    handle = _handle(application, deployment).options(
+        method_name=method,
+        stream=stream,
+        timeout_s=timeout,
+        multiplexed_model_id=model_id,
+        request_serialization=_SERIALIZATION,
+        response_serialization=_SERIALIZATION,
+    )
+    response: Any = handle.remote(*args, **kwargs)
+    if not stream:
+        print_json(response.result())
+        return
+    for item in response:
+        typer.echo(orjson.dumps(item).decode())
+        sys.stdout.flush()
+
+
+def _handle(application: str, deployment: str) -> Any:
+    if not deployment:
+        return api.get_app_handle(application)
+    try:
+        return api.get_deployment_handle(deployment, application)
+    except KeyError as error:
+        raise FairleadError(f"there is no deployment '{deployment}' in an application '{application}'") from error
+
+
+def split(target: str) -> tuple[str, str, str]:
+    """Application, deployment (empty: the ingress) and method. Raises FairleadError."""
+    application, _, rest = target.partition("/")
+    deployment, _, method = rest.rpartition(".") if "." in rest else (rest, "", "")
+    if not application or (rest and not deployment) or rest.endswith("."):
+        raise FairleadError(f"'{target}' is not application/deployment.method")
+    return application, deployment, method or "__call__"
+
+
+def arguments(text: str | None) -> tuple[list[Any], dict[str, Any]]:
+    """Positional and named arguments. Raises FairleadError for what is not JSON, OSError for a file."""
+    if text is None:
+        return [], {}
+    try:
+        if text == "-":
+            text = sys.stdin.read()
+        elif text.startswith("@"):
+            text = Path(text[1:]).read_text()
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise FairleadError(f"--json is not JSON: {error}") from error
+    if isinstance(value, dict):
+        return [], value
+    return (value if isinstance(value, list) else [value]), {}

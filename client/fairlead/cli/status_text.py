@@ -1,0 +1,136 @@
+"""What commands print: lines for people, JSON for scripts."""
+
+from __future__ import annotations
+
+import datetime
+import sys
+from typing import Any
+
+import orjson
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from fairlead.serve.status import application_status, deployment_status
+from fairlead.v1 import control_pb2
+from fairlead.wire.credentials import TLS_SCHEME
+
+_STYLES = {"RUNNING": "green", "HEALTHY": "green", "UNHEALTHY": "red", "DEPLOY_FAILED": "red"}
+
+
+def say(line: str) -> None:
+    """Tells people something; stdout is for results."""
+    typer.echo(f"fairlead: {line}", err=True)
+
+
+def print_json(value: Any) -> None:
+    """Prints a result for scripts: indented on a terminal, else one line."""
+    options = orjson.OPT_INDENT_2 if sys.stdout.isatty() else 0
+    typer.echo(orjson.dumps(value, option=options).decode())
+
+
+def where_lines(status: control_pb2.InstanceStatus, *, encrypted: bool) -> list[str]:
+    """Where an instance can be called."""
+    lines = []
+    for gateway in status.gateways[:1]:
+        if gateway.http_address:
+            url = f"{'https' if encrypted else 'http'}://{gateway.http_address}/"
+            lines.append(f"HTTP  {url}  (routes: /-/routes, health: /-/healthz)")
+        if gateway.grpc_address:
+            lines.append(f"gRPC  {TLS_SCHEME if encrypted else ''}{gateway.grpc_address}  (reflection is on)")
+    return lines
+
+
+def status_value(status: control_pb2.InstanceStatus) -> dict[str, Any]:
+    """The state of an instance for JSON."""
+    return {
+        "controller": {
+            "pid": status.controller.pid,
+            "version": status.controller.version,
+            "standing": status.controller.standing,
+            "started_time_s": status.controller.started_time_s,
+        },
+        "gateways": [
+            {
+                "id": gateway.gateway_id,
+                "pid": gateway.pid,
+                "ready": gateway.ready,
+                "http": gateway.http_address or None,
+                "grpc": gateway.grpc_address or None,
+            }
+            for gateway in status.gateways
+        ],
+        "applications": {application.name: _application_value(application) for application in status.applications},
+    }
+
+
+def _application_value(application: control_pb2.ApplicationStatus) -> dict[str, Any]:
+    return {
+        "status": application_status(application.state).value,
+        "message": application.message,
+        "last_deployed_time_s": application.last_deployed_time_s,
+        "route_prefix": application.route_prefix if application.HasField("route_prefix") else None,
+        "ingress": application.ingress_deployment,
+        "deployments": {
+            deployment.name: {
+                "status": deployment_status(deployment.state).value,
+                "message": deployment.message,
+                "target_replicas": deployment.target_replicas,
+                "replicas": [
+                    {"id": replica.replica_id, "state": _replica_state(replica), "pid": replica.pid}
+                    for replica in deployment.replicas
+                ],
+            }
+            for deployment in application.deployments
+        },
+    }
+
+
+def is_well(status: control_pb2.InstanceStatus) -> bool:
+    """Whether all applications serve as they shall."""
+    return all(one.state == control_pb2.APPLICATION_STATE_RUNNING for one in status.applications)
+
+
+def print_status(status: control_pb2.InstanceStatus, console: Console) -> None:
+    """The state of an instance for people."""
+    for gateway in status.gateways:
+        where = "  ".join(part for part in (gateway.http_address, gateway.grpc_address) if part)
+        state = "ready" if gateway.ready else "starting"
+        console.print(Text(f"{gateway.gateway_id}  process {gateway.pid}  {state}  {where}"))
+    if not status.applications:
+        console.print("no application is deployed")
+        return
+    table = Table(box=None, pad_edge=False, show_edge=False)
+    for title in ("APPLICATION", "STATUS", "ROUTE", "DEPLOYMENT", "STATUS", "REPLICAS"):
+        table.add_column(title, no_wrap=True)
+    for application in status.applications:
+        _add_rows(table, application)
+    console.print(table)
+    for application in status.applications:
+        if application.message:
+            console.print(Text(f"\n{application.name}: {application.message}", style="red"))
+
+
+def _add_rows(table: Table, application: control_pb2.ApplicationStatus) -> None:
+    state = application_status(application.state).value
+    route = application.route_prefix if application.HasField("route_prefix") else "–"
+    first = [Text(application.name), _styled(state), Text(route)]
+    for deployment in application.deployments:
+        running = sum(replica.state == control_pb2.REPLICA_STATE_RUNNING for replica in deployment.replicas)
+        replicas = f"{running}/{deployment.target_replicas}"
+        table.add_row(*first, Text(deployment.name), _styled(deployment_status(deployment.state).value), Text(replicas))
+        first = [Text(), Text(), Text()]
+
+
+def _styled(state: str) -> Text:
+    return Text(state, style=_STYLES.get(state, ""))
+
+
+def _replica_state(replica: control_pb2.ReplicaStatus) -> str:
+    return control_pb2.ReplicaState.Name(replica.state).removeprefix("REPLICA_STATE_")
+
+
+def time_of_day() -> str:
+    """For lines that come over time."""
+    return datetime.datetime.now().strftime("%H:%M:%S")

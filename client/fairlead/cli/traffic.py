@@ -1,0 +1,118 @@
+"""``fairlead traffic``: how an endpoint's calls are spread."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from fairlead.cli.finding import Address, find
+from fairlead.cli.status_text import print_json, say
+from fairlead.serve.deploy_schema import suggestion
+from fairlead.serve.instance import Instance
+from fairlead.v1 import control_pb2
+from fairlead.wire.errors import FairleadError
+
+_PERCENT = 100.0
+
+
+def traffic(
+    application: Annotated[str, typer.Argument(help="The application whose calls are spread.")],
+    shares: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="TARGET=PERCENT pairs that sum up to 100. A target is a deployment of the application, another "
+            "application, or application/deployment. Without any: print how calls are spread."
+        ),
+    ] = None,
+    shadow: Annotated[
+        list[str] | None, typer.Option(help="TARGET=PERCENT: who gets copies of so many of the calls.")
+    ] = None,
+    endpoint: Annotated[
+        str | None, typer.Option(help="The name that is called. Default: the application's ingress deployment.")
+    ] = None,
+    clear: Annotated[bool, typer.Option("--clear", help="Spread the calls no more.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    address: Address = None,
+) -> None:
+    """Spread an application's calls over several deployments: for canaries, shadows and moves without a pause."""
+    instance = find(address)
+    status = instance.status()
+    known = {one.name: one for one in status.applications}
+    if application not in known:
+        raise FairleadError(f"there is no application '{application}'; {suggestion(application, known)}")
+    if not (shares or shadow or clear):
+        _show(known[application], json)
+        return
+    if clear and (shares or shadow):
+        raise FairleadError("--clear spreads calls no more: it goes without shares")
+    policy = control_pb2.TrafficPolicy(
+        name=endpoint or known[application].ingress_deployment,
+        backends=[_share(one, application, known) for one in shares or ()],
+        shadows=[_share(one, application, known) for one in shadow or ()],
+    )
+    _apply(instance, application, policy)
+
+
+def _apply(instance: Instance, application: str, policy: control_pb2.TrafficPolicy) -> None:
+    total = sum(one.share for one in policy.backends)
+    if policy.backends and abs(total - 1) > 1e-5:
+        raise FairleadError(f"the shares must sum up to 100, not {total * _PERCENT:g}")
+    instance.set_traffic(application, policy)
+    if policy.backends:
+        say(f"calls to {application}/{policy.name} go to {', '.join(_lines(policy))}")
+    else:
+        say(f"calls to {application}/{policy.name} are not spread any more")
+
+
+def _share(given: str, application: str, known: dict[str, control_pb2.ApplicationStatus]) -> control_pb2.TrafficShare:
+    """``TARGET=PERCENT`` as a share."""
+    target, separator, number = given.rpartition("=")
+    try:
+        percent = float(number.removesuffix("%"))
+    except ValueError:
+        percent = -1.0
+    if not separator or not target or not 0 <= percent <= _PERCENT:
+        raise FairleadError(f"'{given}' is not TARGET=PERCENT with a number from 0 to 100")
+    share = control_pb2.TrafficShare(application=application, share=percent / _PERCENT)
+    other, slash, deployment = target.rpartition("/")
+    names = [one.name for one in known[application].deployments]
+    if slash:
+        share.application, share.deployment = other, deployment
+    elif target in names:
+        share.deployment = target
+    elif target in known:
+        share.application = target
+    else:
+        raise FairleadError(
+            f"'{target}' is neither a deployment of '{application}' nor an application; "
+            f"{suggestion(target, [*names, *known])}"
+        )
+    return share
+
+
+def _show(application: control_pb2.ApplicationStatus, json: bool) -> None:
+    if json:
+        print_json({policy.name: _value(policy) for policy in application.traffic})
+        return
+    if not application.traffic:
+        typer.echo(f"{application.name}: calls are not spread")
+    for policy in application.traffic:
+        typer.echo(f"{application.name}/{policy.name}: {', '.join(_lines(policy))}")
+
+
+def _lines(policy: control_pb2.TrafficPolicy) -> list[str]:
+    return [f"{_target(one)} {one.share * _PERCENT:g} %" for one in policy.backends] + [
+        f"{_target(one)} {one.share * _PERCENT:g} % as a shadow" for one in policy.shadows
+    ]
+
+
+def _value(policy: control_pb2.TrafficPolicy) -> dict[str, Any]:
+    return {
+        "backends": {_target(one): one.share for one in policy.backends},
+        "shadows": {_target(one): one.share for one in policy.shadows},
+    }
+
+
+def _target(share: control_pb2.TrafficShare) -> str:
+    return f"{share.application}/{share.deployment}" if share.deployment else share.application

@@ -1,0 +1,45 @@
+"""Applications for tests of the command line."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from fairlead import serve
+
+
+@serve.deployment
+class Counter:
+    def __init__(self, size: int = 1) -> None:
+        self.size = size
+        self.greeting = ""
+
+    def reconfigure(self, config: dict[str, str]) -> None:
+        self.greeting = config["greeting"]
+
+    def __call__(self, x: int = 0, y: int = 0) -> int:
+        return x + y + self.size
+
+    def about(self) -> dict[str, Any]:
+        return {"pid": os.getpid(), "greeting": self.greeting, "flavour": os.environ.get("FLAVOUR")}
+
+    def count(self, to: int) -> Iterator[int]:
+        yield from range(to)
+
+    def say(self, text: str) -> None:
+        print(text)
+
+
+@serve.deployment
+class Broken:
+    def __init__(self) -> None:
+        raise ValueError("it was never to work")
+
+
+app = Counter.bind()
+broken = Broken.options(max_constructor_retry_count=1).bind()
+
+
+def build(arguments: dict[str, Any]) -> Any:
+    return Counter.bind(arguments["size"])

@@ -1,0 +1,421 @@
+"""A standing instance, by what is typed: started once, used, crashed, brought back and ended."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import yaml
+
+PROGRAM = str(Path(sys.executable).parent / "fairlead")
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE_S = 90
+
+
+class Typed:
+    """Types commands, for instances in a state directory of their own."""
+
+    def __init__(self, state: Path) -> None:
+        self.state = state
+        given = {key: value for key, value in os.environ.items() if not key.startswith("FAIRLEAD_")}
+        self.environment = {
+            **given,
+            "FAIRLEAD_STATE_DIR": str(state),
+            "COLUMNS": "200",
+            "NO_COLOR": "1",
+            "TERM": "dumb",
+        }
+        self.files = state.parent
+
+    def __call__(self, *arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [PROGRAM, *arguments],
+            cwd=ROOT,
+            env=self.environment | changes,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            check=False,
+        )
+
+    def well(self, *arguments: str, **changes: str) -> str:
+        """What a command prints that succeeds."""
+        done = self(*arguments, **changes)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def refusal(self, *arguments: str, status: int = 1, **changes: str) -> str:
+        """The one line that a command says that fails."""
+        done = self(*arguments, **changes)
+        assert done.returncode == status, (done.returncode, done.stdout, done.stderr)
+        (line,) = done.stderr.splitlines()
+        return line
+
+    def value(self, *arguments: str, **changes: str) -> Any:
+        """What a command prints as JSON."""
+        return json.loads(self.well(*arguments, **changes))
+
+    def file(self, *applications: dict[str, Any], **options: Any) -> str:
+        """A configuration file."""
+        path = self.files / "config.yaml"
+        path.write_text(yaml.safe_dump({**options, "applications": list(applications)}))
+        return str(path)
+
+    def processes(self) -> list[psutil.Process]:
+        """Those that work in the state directory."""
+        return [
+            process
+            for process in psutil.process_iter(["cmdline", "status"])
+            if process.info["status"] != psutil.STATUS_ZOMBIE
+            and str(self.state) in " ".join(process.info["cmdline"] or ())
+        ]
+
+    def end(self) -> None:
+        """Ends all, however it is."""
+        for process in self.processes():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+
+
+@contextlib.contextmanager
+def typing_in_a_directory() -> Iterator[Typed]:
+    with tempfile.TemporaryDirectory(prefix="fl-", dir="/tmp") as name:
+        (Path(name) / "s").mkdir(mode=0o700)
+        typed = Typed(Path(name) / "s")
+        try:
+            yield typed
+        finally:
+            typed.end()
+
+
+@pytest.fixture
+def fresh() -> Iterator[Typed]:
+    """No instance."""
+    with typing_in_a_directory() as typed:
+        yield typed
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Typed]:
+    """A standing instance with two gateway workers."""
+    with typing_in_a_directory() as typed:
+        started = typed.value("start", "--http-port", "0", "--grpc-port", "0", "--gateways", "2", "--json")
+        assert len({gateway["http"] for gateway in started["gateways"]}) == 1
+        yield typed
+        typed.well("shutdown", "--yes")
+        assert typed.processes() == []
+
+
+COUNTER = {"name": "counter", "route_prefix": "/counter", "import_path": "tests.cli.standing_app:app"}
+
+
+def until(condition: Any) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_from_a_file_to_calls_and_back(running: Typed) -> None:
+    one = {
+        **COUNTER,
+        "import_path": "tests.cli.standing_app:build",
+        "args": {"size": 10},
+        "runtime_env": {"env_vars": {"FLAVOUR": "vanilla"}},
+        "deployments": [{"name": "Counter", "num_replicas": 2, "user_config": {"greeting": "hi"}}],
+    }
+    two = {"name": "other", "route_prefix": None, "import_path": "tests.cli.standing_app:app"}
+    running.well("deploy", running.file(one, two))
+    assert running.value("config", "--json") == {"applications": [one, two]}
+    assert yaml.safe_load(running.well("config")) == {"applications": [one, two]}
+    assert running.well("call", "counter", "--json", '{"x": 1, "y": 2}').strip() == "13"
+    assert running.well("call", "counter/Counter", "--json", "[1]").strip() == "11"
+    assert running.well("call", "counter/Counter.count", "--stream", "--json", "3").split() == ["0", "1", "2"]
+    about = running.value("call", "counter/Counter.about")
+    assert (about["greeting"], about["flavour"]) == ("hi", "vanilla")
+    running.well("scale", "counter/Counter", "1")
+    status = running.value("status", "--json")
+    counter = status["applications"]["counter"]
+    assert (counter["status"], counter["deployments"]["Counter"]["target_replicas"]) == ("RUNNING", 1)
+    assert len(counter["deployments"]["Counter"]["replicas"]) == 1
+    shown = running.well("status", "counter")
+    assert "RUNNING" in shown
+    assert "/counter" in shown
+    assert "other" not in shown
+    done = running("deploy", running.file(two))
+    assert "deleted counter" in done.stderr
+    assert list(running.value("status", "--json")["applications"]) == ["other"]
+    running.well("delete", "other")
+    assert "no application is deployed" in running.well("status")
+
+
+def test_calls_find_any_reachable_gateway(running: Typed) -> None:
+    running.well("deploy", running.file(COUNTER))
+    gateways = running.value("status", "--json")["gateways"]
+    controller = f"unix:{running.state}/standing/controller.sock"
+    for address in (controller, gateways[0]["grpc"]):
+        assert running.well("call", "counter", "--json", "[5]", "--address", address).strip() == "6"
+        assert running.well("call", "counter/Counter.count", "-s", "-j", "2", FAIRLEAD_ADDRESS=address).split() == [
+            "0",
+            "1",
+        ]
+    running.well("delete", "counter")
+
+
+def test_a_watch_tells_of_changes(running: Typed) -> None:
+    watching = subprocess.Popen(
+        [PROGRAM, "status", "--watch", "--json"], env=running.environment, stdout=subprocess.PIPE, text=True
+    )
+    assert watching.stdout is not None
+    assert json.loads(watching.stdout.readline())["applications"] == {}
+    running.well("deploy", "--no-wait", running.file(COUNTER))
+    for line in watching.stdout:
+        if json.loads(line)["applications"].get("counter", {}).get("status") == "RUNNING":
+            break
+    watching.send_signal(signal.SIGINT)
+    watching.communicate(timeout=PATIENCE_S)
+    assert watching.returncode == 130
+    running.well("delete", "counter")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["delete", "countr"], "there is no application 'countr'; did you mean 'counter'?"),
+        (["scale", "counter/Countr", "2"], "application 'counter' has no deployment 'Countr'; did you mean 'Counter'?"),
+        (["scale", "counter", "2"], "'counter' is not application/deployment"),
+        (["status", "count"], "there is no application 'count'; did you mean 'counter'?"),
+        (["call", "nothing"], "Application 'nothing' does not exist"),
+        (["call", "counter/Countr"], "there is no deployment 'Countr' in an application 'counter'"),
+        (["call", "counter/Counter.nope"], "nope"),
+        (["call", "counter", "--json", "{x}"], "--json is not JSON"),
+        (["call", "counter", "--json", "@/no/file"], "No such file"),
+        (["call", "/counter"], "'/counter' is not application/deployment.method"),
+        (["logs", "contrller"], "there is no log of 'contrller'"),
+        (["start"], "an instance runs already"),
+        (["deploy", "/no/config.yaml"], "/no/config.yaml cannot be read"),
+        (["status", "--address", "unix:/no/controller.sock"], "the controller at unix:/no/controller.sock"),
+    ],
+)
+def test_unknown_names_are_one_line(running: Typed, arguments: list[str], said: str) -> None:
+    if "counter" not in running.value("status", "--json")["applications"]:
+        running.well("deploy", running.file(COUNTER))
+    assert said in running.refusal(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"import_path": "tests.cli.standing_app:ap"}, "has no 'ap'. Did you mean 'app'?"),
+        ({"import_path": "tests.cli.no_such_module:app"}, "there is no module 'tests.cli.no_such_module'"),
+        ({"import_path": "tests.cli.standing_app:build", "args": {}}, "KeyError: 'size'"),
+        ({"deployments": [{"name": "Countr"}]}, "has no deployment 'Countr'; did you mean 'Counter'?"),
+        ({"deployments": [{"name": "Counter", "num_replica": 2}]}, "did you mean 'num_replicas'?"),
+        ({"route_prefix": "/counter"}, "the route prefix /counter is that of application 'counter'"),
+    ],
+)
+def test_a_file_that_is_wrong_changes_nothing(running: Typed, changes: dict[str, Any], said: str) -> None:
+    running.well("deploy", running.file(COUNTER))
+    before = running.value("status", "--json")["applications"]
+    good = {**COUNTER, "name": "good", "route_prefix": "/good"}
+    wrong = {**COUNTER, "name": "wrong", "route_prefix": "/wrong", **changes}
+    if "route_prefix" in changes:
+        # A program has deployed the one that is there.
+        running.well("delete", "counter")
+        program = (
+            "from fairlead import serve\n"
+            "from tests.cli.standing_app import app\n"
+            "serve.run(app, name='counter', route_prefix='/counter')"
+        )
+        subprocess.run(
+            [sys.executable, "-c", program], cwd=ROOT, env=running.environment, check=True, timeout=PATIENCE_S
+        )
+        before = running.value("status", "--json")["applications"]
+    assert said in running.refusal("deploy", running.file(good, wrong))
+    assert running.value("status", "--json")["applications"] == before
+    if "route_prefix" in changes:
+        running.well("delete", "counter")
+
+
+def test_a_constructor_that_fails(running: Typed) -> None:
+    broken = {"name": "broken", "route_prefix": None, "import_path": "tests.cli.standing_app:broken"}
+    done = running("deploy", running.file(broken))
+    assert done.returncode == 1
+    assert "Deploying application broken failed" in done.stderr
+    assert "ValueError: it was never to work" in done.stderr
+    assert running("status").returncode == 3
+    running.well("delete", "broken")
+
+
+def test_a_controller_that_was_killed_is_brought_back(running: Typed) -> None:
+    running.well("deploy", running.file(COUNTER))
+    before = running.value("status", "--json")
+    replica = running.value("call", "counter/Counter.about")["pid"]
+    os.kill(before["controller"]["pid"], signal.SIGKILL)
+    line = running.refusal("status")
+    assert "has no controller" in line
+    assert "`fairlead start` brings it back" in line
+    grpc = before["gateways"][0]["grpc"]
+    assert running.value("call", "counter/Counter.about", "--address", grpc)["pid"] == replica
+    assert "run with other options" in running.refusal("start", "--http-port", "0")
+    running.well("start")
+    after = running.value("status", "--json")
+    assert after["applications"] == before["applications"]
+    assert after["gateways"] == before["gateways"]
+    assert after["controller"]["pid"] != before["controller"]["pid"]
+    assert running.value("call", "counter/Counter.about")["pid"] == replica
+
+
+def test_logs(running: Typed) -> None:
+    running.well("deploy", running.file(COUNTER))
+    running.well("call", "counter/Counter.say", "--json", '["a word for the log"]')
+    (replica,) = running.value("status", "--json")["applications"]["counter"]["deployments"]["Counter"]["replicas"]
+    assert "a word for the log" in running.well("logs", replica["id"])
+    listed = running.well("logs")
+    assert {"controller", "gateway-0", "gateway-1", replica["id"]} <= set(listed.split())
+    assert len(running.well("logs", "controller", "-n", "2").splitlines()) == 2
+
+
+def test_sigterm_keeps_what_was_deployed(fresh: Typed) -> None:
+    fresh.well("start", "--http-port", "0", "--grpc-port", "0")
+    fresh.well("deploy", fresh.file(COUNTER))
+    os.kill(fresh.value("status", "--json")["controller"]["pid"], signal.SIGTERM)
+    until(lambda: fresh.processes() == [])
+    assert "no instance runs" in fresh.refusal("status")
+    fresh.well("start")
+    until(lambda: fresh("status").returncode == 0)
+    assert fresh.well("call", "counter", "--json", "[1]").strip() == "2"
+    fresh.well("shutdown", "--yes")
+    fresh.well("start", "--http-port", "0", "--grpc-port", "0")
+    assert fresh.value("status", "--json")["applications"] == {}
+
+
+def test_what_a_killed_controller_has_left_can_be_ended(fresh: Typed) -> None:
+    fresh.well("start", "--http-port", "0", "--grpc-port", "0")
+    fresh.well("deploy", fresh.file(COUNTER))
+    os.kill(fresh.value("status", "--json")["controller"]["pid"], signal.SIGKILL)
+    assert len(fresh.processes()) >= 2
+    fresh.well("shutdown", "--yes")
+    assert fresh.processes() == []
+    assert "no instance runs" in fresh.refusal("status")
+
+
+def test_without_an_instance(fresh: Typed) -> None:
+    for command in (["status"], ["config"], ["delete", "x"], ["call", "x"], ["shutdown", "-y"], ["scale", "a/b", "1"]):
+        assert "no instance runs; `fairlead start` starts one" in fresh.refusal(*command)
+    (fresh.state / "standing").mkdir()
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(fresh.state / "standing" / "controller.sock"))
+    assert "no instance runs" in fresh.refusal("status")
+    fresh.well("start", "--http-port", "0", "--grpc-port", "0")
+    fresh.well("status")
+
+
+def test_a_second_controller_on_the_same_state(running: Typed) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "fairlead_gateway.control",
+        "--standing",
+        "--directory",
+        f"{running.state}/standing",
+    ]
+    done = subprocess.run(
+        command, env=running.environment, capture_output=True, text=True, timeout=PATIENCE_S, check=False
+    )
+    assert done.returncode != 0
+    (line,) = done.stderr.splitlines()
+    pid = running.value("status", "--json")["controller"]["pid"]
+    assert f"a controller, process {pid}, uses the state" in line
+
+
+def test_ports_in_use_are_one_line(fresh: Typed) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        said = f"cannot listen on 127.0.0.1:{port}: Address already in use"
+        for command in (
+            ["start"],
+            ["run", "tests.cli.standing_app:app"],
+            ["run", "tests.cli.standing_app:app", "--gateways", "2"],
+        ):
+            assert said in fresh.refusal(*command, "--http-port", port, "--grpc-port", "0")
+        assert said in fresh.refusal("start", "--grpc-port", port, "--http-port", "0")
+    assert fresh.processes() == []
+
+
+def test_a_state_directory_that_cannot_be_written_to(fresh: Typed) -> None:
+    (fresh.files / "file").write_text("")
+    for state in ("/proc/no", str(fresh.files / "file")):
+        line = fresh.refusal("start", "--http-port", "0", FAIRLEAD_STATE_DIR=state)
+        assert state in line
+    (fresh.state / "standing").mkdir()
+    (fresh.state / "standing" / "state.db").write_text("this is no database, and it was long enough " * 40)
+    assert "move it away" in fresh.refusal("start", "--http-port", "0", "--grpc-port", "0")
+
+
+def test_a_full_disk_refuses_a_deploy_and_changes_nothing(fresh: Typed) -> None:
+    fresh.well("start", "--http-port", "0", "--grpc-port", "0")
+    fresh.well("deploy", fresh.file(COUNTER))
+    pid = fresh.value("status", "--json")["controller"]["pid"]
+    # What a full disk does to the controller: it may write no file beyond the size that its state has.
+    size = (fresh.state / "standing" / "state.db-wal").stat().st_size
+    psutil.Process(pid).rlimit(psutil.RLIMIT_FSIZE, (size, size))
+    line = fresh.refusal("deploy", fresh.file({**COUNTER, "deployments": [{"name": "Counter", "num_replicas": 2}]}))
+    assert "Nothing was changed: the state in" in line
+    status = fresh.value("status", "--json")
+    assert status["applications"]["counter"]["deployments"]["Counter"]["target_replicas"] == 1
+    assert fresh.well("call", "counter", "--json", "[1]").strip() == "2"
+
+
+def test_a_file_can_be_served_until_ctrl_c(fresh: Typed) -> None:
+    file = fresh.file(COUNTER, http_options={"port": 0}, grpc_options={"port": 0}, gateways=2)
+    serving = subprocess.Popen(
+        [PROGRAM, "run", file], cwd=ROOT, env=fresh.environment, stderr=subprocess.PIPE, text=True
+    )
+    assert serving.stderr is not None
+    assert any("counter is running" in line for line in serving.stderr)
+    assert fresh.well("call", "counter", "--json", "[1]").strip() == "2"
+    assert len(fresh.value("status", "--json")["gateways"]) == 2
+    serving.send_signal(signal.SIGINT)
+    serving.communicate(timeout=PATIENCE_S)
+    assert serving.returncode == 0
+    assert fresh.processes() == []
+
+
+def test_a_program_that_uses_the_standing_instance_ends_what_it_has_deployed(running: Typed) -> None:
+    command = [PROGRAM, "run", "tests.cli.standing_app:app", "--name", "mine", "--route-prefix", "/mine"]
+    serving = subprocess.Popen(command, cwd=ROOT, env=running.environment, stderr=subprocess.PIPE, text=True)
+    assert serving.stderr is not None
+    assert any("mine is running" in line for line in serving.stderr)
+    assert "mine" in running.value("status", "--json")["applications"]
+    serving.send_signal(signal.SIGTERM)
+    serving.communicate(timeout=PATIENCE_S)
+    assert serving.returncode == 0
+    assert "mine" not in running.value("status", "--json")["applications"]
+
+
+def test_the_examples_of_help_work(fresh: Typed) -> None:
+    pytest.importorskip("sklearn")
+    names = ("start", "deploy", "status", "call", "scale", "config", "logs", "traffic", "delete", "shutdown")
+    for name in names:
+        shown = " ".join(fresh.well(name, "--help").split())
+        example = shown.partition("Example: fairlead ")[2].rstrip()
+        assert example.split()[0] == name
+        arguments = ["0" if part in ("8000", "9000") else part for part in example.split()]
+        said = fresh.well(*arguments)
+        if name == "call":
+            assert json.loads(said)["digit"] == 7
