@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairlead import serve
+from fairlead.serve.graph import application_spec
 from fairlead.serve.interface import interface_of
 from fairlead.serve.routes.declaration import routed_method
 from fairlead.v1 import control_pb2, http_pb2
@@ -212,6 +213,31 @@ class TestMatching:
         await ask("GET", "/else", apps=[app], behave=behave)
         assert calls == [("Other", "item"), ("", "")]
 
+    async def test_paths_of_derived_services_come_last(self) -> None:
+        @serve.deployment
+        class Predictor:
+            @serve.route("/v1/predict", methods=["POST"])
+            def predict(self, x: int) -> int:
+                return x
+
+            @serve.route("/v1/{name}", methods=["PUT", "POST"])
+            def other(self, name: str) -> str:
+                return name
+
+        app = application()
+        app.deployments[0].interface.CopyFrom(application_spec(Predictor.bind()).deployments[0].interface)
+        calls: list[str] = []
+
+        def behave(call: FakeCall) -> None:
+            calls.append(call.header.method)
+            call.end(InvalidArgumentsError("seen"))
+
+        for path in ("/v1/predict", "/v1/other"):
+            await ask("POST", path, apps=[app], behave=behave, body=b'{"x": 1, "name": "n"}')
+        assert calls == ["predict", "other"]
+        reply = await ask("GET", "/v1/predict", apps=[app])
+        assert reply.headers["allow"] == "OPTIONS, POST, PUT"
+
     async def test_routes_follow_the_table(self) -> None:
         router = FakeRouter(replica)
         app = HttpApp(router)
@@ -234,8 +260,9 @@ class TestMatching:
         broken = deployed()
         broken.deployments[0].interface.http_routes.add(path="/{", http_methods=["GET"], method="item")
         router.deploy(broken)
+        router.deploy(broken)
         assert app._targets.of("default") is not None
-        assert "cannot be served" in caplog.text
+        assert caplog.text.count("cannot be served") == 1
 
 
 class TestErrors:

@@ -333,6 +333,16 @@ class TestDescription:
         with pytest.raises(DuplicateRouteError, match=r"First\.one.*Second\.two"):
             application_spec(Second.bind(First.bind()))
 
+    def test_what_is_derived_yields_to_what_is_declared(self) -> None:
+        @serve.deployment
+        class Predictor:
+            @serve.route("/v1/predict", methods=["POST"])
+            def predict(self, x: int) -> int:
+                return x
+
+        (deployment,) = application_spec(Predictor.bind()).deployments
+        assert list(deployment.interface.derived_services) == ["predictor.v1.PredictorService"]
+
     def test_own_converters(self, twice: None) -> None:
         class A:
             @serve.route("/{x:twice}")

@@ -37,7 +37,7 @@ class Pages:
         """The OpenAPI document, made when it is first asked for."""
         if self._openapi is None:
             applications = [
-                (mount, found.router.routes)
+                (mount, found.routes)
                 for mount in self._mounts.all()
                 if (found := self._targets.of(mount.application)) is not None
             ]

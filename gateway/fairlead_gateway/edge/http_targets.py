@@ -22,6 +22,7 @@ from fairlead.paths import (
     PathError,
     PathRouter,
     Redirect,
+    Result,
     Route,
 )
 from fairlead.v1 import control_pb2
@@ -64,18 +65,33 @@ class ApplicationTargets:
         Raises ValueError, naming both, for two routes that take the same, and for what is no path.
         """
         reads = tuple(sources)
-        routes: list[Route[HttpTarget]] = []
+        declared: list[Route[HttpTarget]] = []
+        derived: list[Route[HttpTarget]] = []
         self.rest = True
         """Whether a request that no route takes goes to the request handler of the ingress deployment."""
         for deployment in deployments:
             own = [route for source in reads for route in source(deployment)]
-            routes += own
+            services = frozenset(deployment.interface.derived_services)
+            for route in own:  # those of services have the full name of their RPC
+                (derived if route.name.rpartition(".")[0] in services else declared).append(route)
             if own and deployment.name == ingress:
                 self.rest = deployment.interface.handles_requests or deployment.interface.asgi
-        self.router = PathRouter(routes)
+        self._router = PathRouter(declared)
+        self._derived = PathRouter(derived)
+        self.routes = (*declared, *derived)
+        """All of them. Those of services that were derived from type hints stand last, and yield to the others."""
 
     def __bool__(self) -> bool:
-        return bool(self.router.routes)
+        return bool(self.routes)
+
+    def _match(self, method: str, raw_path: bytes) -> Result[HttpTarget]:
+        result = self._router.match(method, raw_path)
+        if isinstance(result, Found) or not self._derived.routes:
+            return result
+        further = self._derived.match(method, raw_path)
+        if isinstance(result, MethodNotAllowed | OptionsAnswer) and isinstance(further, type(result)):
+            return type(result)(tuple(sorted({*result.allow, *further.allow})))
+        return further if isinstance(further, Found) or isinstance(result, NotFound) else result
 
     def resolve(self, scope: Scope, mount: Mount, root_path: str = "") -> Matched | Reply | None:
         """What takes a request, or the reply if nothing does. None: the application's request handler.
@@ -84,7 +100,7 @@ class ApplicationTargets:
         """
         below = _below(scope["raw_path"], mount)
         try:
-            result = self.router.match(scope["method"], below or b"/")
+            result = self._match(scope["method"], below or b"/")
         except PathError as error:
             return http_status.reply(400, _Code.INVALID_ARGUMENT, str(error))
         match result:
@@ -123,11 +139,12 @@ class HttpTargets:
             known = before.get(app.name)
             if known is None or known[0] != declared:
                 try:
-                    known = declared, ApplicationTargets(app.deployments.values(), app.ingress, self._sources)
+                    targets = ApplicationTargets(app.deployments.values(), app.ingress, self._sources)
                 except ValueError:
                     logger.exception("the routes of application %r cannot be served", app.name)
-            if known is not None:
-                self._applications[app.name] = known
+                    targets = known[1] if known is not None else ApplicationTargets((), app.ingress)
+                known = declared, targets
+            self._applications[app.name] = known
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,13 +40,25 @@ def describe_rest(func_or_class: Any, interface: control_pb2.DeploymentInterface
 def check_application(deployments: Iterable[control_pb2.DeploymentSpec]) -> None:
     """Raises ValueError, naming both, for routes of two deployments of one application that take the same.
 
-    Those of typed services are among them; one whose annotations cannot be served is refused, too.
+    Those of typed services are among them; one whose annotations cannot be served is refused, too. Services that were
+    derived from type hints yield to what was declared: gateways look at their paths last.
     """
     found = list(deployments)
+    check_duplicates(routes_of_services(found))
     routes: list[Route[Any]] = [
         route for deployment in found for route in _parsed(deployment.interface.http_routes, deployment.name)
     ]
-    check_duplicates([*routes, *routes_of_services(found)])
+    check_duplicates([*routes, *routes_of_services(map(_without_derived, found))])
+
+
+def _without_derived(deployment: control_pb2.DeploymentSpec) -> control_pb2.DeploymentSpec:
+    """What a deployment's typed services are but for those that were derived."""
+    if not deployment.interface.derived_services:
+        return deployment
+    interface = control_pb2.DeploymentInterface(descriptor_set=deployment.interface.descriptor_set)
+    derived = set(deployment.interface.derived_services)
+    interface.typed_services.extend(each for each in deployment.interface.typed_services if each.name not in derived)
+    return control_pb2.DeploymentSpec(name=deployment.name, interface=interface)
 
 
 def _routes(method: RoutedMethod, declaration: Declaration) -> Iterator[control_pb2.HttpRoute]:
