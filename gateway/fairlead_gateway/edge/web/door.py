@@ -177,10 +177,17 @@ def _misfit(spoken: Spoken, method: RpcMethod) -> Reply | None:
 
 def _unsupported(what: str, accepted: str) -> Reply:
     message = f"{what or 'a request without a content type'} is not supported here; what is: {accepted}"
-    if what.startswith("application/grpc-web"):
-        return http_reply.text(415, message, (b"accept-post", accepted.encode()), CLOSE)
-    return http_status.reply(415, grpc.StatusCode.INVALID_ARGUMENT, message, (b"accept-post", accepted.encode()), CLOSE)
+    fields = ((b"accept-post", accepted.encode()), CLOSE)
+    if what.startswith("application/grpc-web"):  # whose clients read no JSON
+        return http_reply.text(415, message, *fields)
+    return _misused(415, message, *fields)
 
 
 def _not_allowed(message: str) -> Reply:
-    return http_status.reply(405, grpc.StatusCode.UNIMPLEMENTED, message, (b"allow", b"POST"), CLOSE)
+    return _misused(405, message, (b"allow", b"POST"), CLOSE)
+
+
+def _misused(status: int, message: str, *fields: tuple[bytes, bytes]) -> Reply:
+    """An error in Connect's form, whose clients take it for what these statuses mean to them: UNKNOWN."""
+    outcome = http_status.with_details(grpc.StatusCode.UNKNOWN, message)
+    return connect_unary.error_reply(outcome, *fields)._replace(status=status)
