@@ -78,11 +78,12 @@ def call_header(mount: Mount, noticed: dict[str, str], timeout_s: float | None) 
     if timeout_s is not None:
         header.timeout_us = int(timeout_s * 1e6) or 1
     if noticed:
-        _read_names(header, noticed)
+        read_ids(header, noticed)
     return header
 
 
-def _read_names(header: session_pb2.CallHeader, noticed: dict[str, str]) -> None:
+def read_ids(header: session_pb2.CallHeader, noticed: dict[str, str]) -> None:
+    """Fills in what a request's fields name: ids, the model, and the method of a handler."""
     header.session_id = noticed.get(SESSION_ID, "")
     header.shard_key = noticed.get(SHARD_KEY, "")
     header.multiplexed_model_id = noticed.get(MODEL_ID, "")

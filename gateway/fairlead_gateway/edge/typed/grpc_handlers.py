@@ -36,6 +36,7 @@ _IDS = {
     "serve_multiplexed_model_id": "multiplexed_model_id",
     "session_id": "session_id",
     "x-session-id": "session_id",
+    "x-serve-shard-key": "shard_key",
 }
 """Metadata that means something to the gateway, to the field of the header."""
 

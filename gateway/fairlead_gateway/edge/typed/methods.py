@@ -76,6 +76,7 @@ class TypedMethod:
     """A method that a deployment implements: its messages cross the gateway as they are."""
 
     __slots__ = (
+        "_template",
         "application",
         "client_streaming",
         "deployment",
@@ -104,16 +105,20 @@ class TypedMethod:
         self.json = json
         self.options = options
         self.starts_empty = self.client_streaming
+        self._template = session_pb2.CallHeader(
+            application=application,
+            deployment=deployment,
+            method=self.path,
+            request_serialization=_PROTOBUF,
+            response_serialization=_PROTOBUF,
+        )
 
     def __repr__(self) -> str:
         return f"<TypedMethod {self.path} of {self.application}/{self.deployment}>"
 
     def begin(self, header: session_pb2.CallHeader, first: bytes) -> bytes:
         """See RpcMethod."""
-        header.application = self.application
-        header.deployment = self.deployment
-        header.method = self.path
-        header.request_serialization = header.response_serialization = _PROTOBUF
+        header.MergeFrom(self._template)
         header.stream = self.server_streaming
         return b"" if self.client_streaming else first
 

@@ -18,7 +18,7 @@ from fairlead.wire.trust import Trust
 from fairlead_gateway.edge import http_status
 from fairlead_gateway.edge.exchange import Exchange, HttpTarget
 from fairlead_gateway.edge.http_headers import DEFAULT_RULES, HeaderRules, to_metadata
-from fairlead_gateway.edge.http_request import Scope
+from fairlead_gateway.edge.http_request import Scope, read_ids
 from fairlead_gateway.edge.protojson import JsonRefused
 from fairlead_gateway.edge.typed import openapi
 from fairlead_gateway.edge.typed.bodies import JSON_TYPES, messages, refused_type
@@ -29,6 +29,9 @@ from fairlead_gateway.edge.typed.responses import fail, respond_stream, respond_
 from fairlead_gateway.edge.typed.results import ResultPlan
 from fairlead_gateway.routing.deployment import Deployment
 
+_KNOWN_FIELDS = 200
+"""Names of header fields that are remembered."""
+
 
 class TypedTarget:
     """One binding of a method, compiled. ``rules``: which fields of a request are metadata of its call."""
@@ -37,6 +40,7 @@ class TypedTarget:
         self.method = method
         self.binding = binding
         self._rules = rules
+        self._known_fields: dict[bytes, bool] = {}
         self._request = RequestPlan(method, binding)
         self._result = ResultPlan(method, binding)
         # A typed method's payload is made here. ServingService's is what its caller says, in the encoding it names.
@@ -88,13 +92,27 @@ class TypedTarget:
 
     def _header(self, exchange: Exchange) -> session_pb2.CallHeader:
         """What the request's fields say of its call. Raises InvalidCallError for metadata that is malformed."""
-        header = exchange.header("", "")
-        header.route = self.binding.template.source
-        header.metadata.extend(to_metadata(exchange.scope["headers"], self._rules))
+        header = session_pb2.CallHeader(route=self.binding.template.source)
+        if exchange.noticed:
+            read_ids(header, exchange.noticed)
+        if exchange.timeout_s is not None:
+            header.timeout_us = int(exchange.timeout_s * 1e6) or 1  # 0 would mean no limit
+        passing = [field for field in exchange.scope["headers"] if self._passes(field[0])]
+        if passing:
+            header.metadata.extend(to_metadata(passing, self._rules))
         client = exchange.scope.get("client")
         if client:
             header.peer = f"ipv6:[{client[0]}]:{client[1]}" if ":" in client[0] else f"ipv4:{client[0]}:{client[1]}"
         return header
+
+    def _passes(self, name: bytes) -> bool:
+        """Whether a field becomes metadata. Names are few and the same all the time, so that what is known is kept."""
+        passes = self._known_fields.get(name)
+        if passes is None:
+            passes = self._rules.admits(name)
+            if len(self._known_fields) < _KNOWN_FIELDS:
+                self._known_fields[name] = passes
+        return passes
 
     def _content_type(self, exchange: Exchange, given: bool) -> str:
         """The body's type. Raises UnknownSerializationError where it must be JSON and is not."""
