@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import json
 import sys
 
 import grpc
+import httpx
 import pytest
 from google.rpc import error_details_pb2, status_pb2
 
@@ -46,7 +48,7 @@ def app(ports):
 @pytest.fixture(scope="module")
 def books(app):
     """The application that most tests call."""
-    return serve.run(app.Library.bind(), name="books", route_prefix="/")
+    return serve.run(app.Library.bind(app.Plain.bind()), name="books", route_prefix="/")
 
 
 @pytest.fixture
@@ -136,6 +138,90 @@ def test_handles_call_the_same_methods(books, generated):
     assert caught.value.code() is grpc.StatusCode.NOT_FOUND
     watched = books.options(stream=True).WatchBooks.remote(pb2.SearchBooksRequest(query="h", count=2))
     assert [book.title for book in watched] == ["h0", "h1"]
+
+
+@pytest.fixture
+def client(books, ports):
+    with httpx.Client(base_url=ports.http, trust_env=False, timeout=30) as client:
+        yield client
+
+
+def test_over_http(client):
+    answer = client.get("/v1/shelves/1/books/3", headers={"x-request-id": "mine"})
+    assert (answer.status_code, answer.json()) == (
+        200,
+        {"name": "shelves/1/books/3", "title": "Volume 3", "copies": "3"},
+    )
+    assert answer.headers["x-request-id"] == "mine"
+    assert answer.headers["x-pid"].isdigit()
+    assert answer.headers["echo-bin"] == "AP8="
+    created = client.post("/v1/shelves/1/books?bookId=b&key=ignored", json={"title": "T"})
+    assert created.json() == {"name": "shelves/1/books/b", "title": "T"}
+    assert client.patch("/v1/shelves/1/books/2", json={"title": "x", "genre": 1}).json()["title"] == "title,genre"
+    moved = client.post(
+        "/v1/shelves/1/books/2:move", json={"otherShelf": "o"}, headers={"x-from": "me", "x-session-id": "s"}
+    )
+    assert moved.json()["title"] == "me||s|o"
+    found = client.get("/v1/books:search?query=q&labels[a]=1&ids=1&ids=2")
+    assert found.json() == {"titles": ["q", "a"], "total": "2"}
+    assert client.get("/v1/books:titles?query=q").json() == ["q"]
+
+
+def test_errors_over_http(client):
+    answer = client.get("/v1/shelves/1/books/99")
+    assert answer.status_code == 404
+    detail = {"@type": "type.googleapis.com/google.rpc.ResourceInfo", "resourceName": "shelves/1/books/99"}
+    assert answer.json() == {"code": 5, "message": "no book shelves/1/books/99", "details": [detail]}
+    crashed = client.post("/v1/shelves/1/books", json={"title": "crash"})
+    assert (crashed.status_code, crashed.json()["code"], "secret" in crashed.text) == (500, 13, False)
+    late = client.post("/v1/shelves/1/books", json={"title": "slow"}, headers={"x-request-timeout-seconds": "0.2"})
+    assert (late.status_code, late.json()["code"]) == (408, 4)
+    assert client.post("/v1/books:write", content=b"x").status_code == 501
+    assert client.get("/v1/shelves/1/books/1").status_code == 200
+
+
+def test_streams_over_http(client):
+    lines = client.get("/v1/books:watch?query=b&count=2&exact=true").text.splitlines()
+    assert [json.loads(line) for line in lines[:2]] == [{"title": "b0"}, {"title": "b1"}]
+    assert json.loads(lines[2]) == {"error": {"code": 8, "message": "enough", "details": []}}
+    array = client.get("/v1/books:watch?query=b&count=2", headers={"accept": "application/json"})
+    assert array.json() == [{"title": "b0"}, {"title": "b1"}]
+    failed = client.get("/v1/books:watch?exact=true")
+    assert (failed.status_code, failed.json()["message"]) == (429, "enough")
+    with pytest.raises(httpx.RemoteProtocolError):
+        client.get("/v1/books:watch?count=1&exact=true", headers={"accept": "application/json"})
+    added = client.post("/v1/shelves/1/books:add", content=b'{"title":"a"}\n{"title":"b"}\n')
+    assert added.json() == {"titles": ["shelves/1:a", ":b"]}
+    chat = client.post(f"/{SERVICE}/Chat", content=b'{"title":"a"}\n{}\n', headers={"accept": "text/event-stream"})
+    assert chat.text == 'data: {"title":"A"}\n\ndata: {}\n\n'
+
+
+def test_http_bodies(client):
+    cover = client.get("/v1/shelves/1/books/2/cover")
+    assert (cover.headers["content-type"], cover.content) == ("image/x-test", b"shelves/1/books/2")
+    put = client.put("/v1/shelves/1/books/2/cover?width=9", content=b"abc", headers={"content-type": "image/png"})
+    assert put.json() == {"title": "image/png 3 9"}
+    read = client.get("/v1/shelves/1/books/2:read")
+    assert (read.headers["content-type"], read.text) == ("text/plain", "once upon\na time")
+
+
+def test_serving_service_by_its_annotations(client):
+    path = "/v1/applications/books/deployments/Plain/methods/greet"
+    answer = client.post(f"{path}:call", json=[["world"], {}])
+    assert (answer.status_code, answer.json()) == (200, "hello world")
+    counted = client.post(path.replace("greet", "count") + ":stream", json=[[3], {}])
+    assert counted.text == "0\n1\n2\n"
+    told = client.post(f"{path}:broadcast", json=[["you"], {}])
+    assert len([json.loads(line) for line in told.text.splitlines()]) == 2
+    missing = client.post(path.replace("greet", "nothing") + ":call", json=[[], {}])
+    assert (missing.status_code, missing.json()["code"]) == (404, 5)
+
+
+def test_it_is_described(client):
+    document = client.get("/-/openapi.json").json()
+    operation = document["paths"]["/v1/shelves/*/books/*".replace("shelves/*/books/*", "{name}")]["get"]
+    assert operation["parameters"][0]["name"] == "name"
+    assert "library.v1.Book" in document["components"]["schemas"]
 
 
 def test_several_applications_and_the_instances_own_services(stub, app, channel, generated):

@@ -21,10 +21,24 @@ BOOKS = {
 }
 
 
+@serve.deployment
+class Plain:
+    """Without a service of its own: for ServingService."""
+
+    def greet(self, name):
+        return f"hello {name}"
+
+    def count(self, number):
+        yield from range(number)
+
+
 @serve.deployment(num_replicas=1, max_ongoing_requests=20)
 @serve.grpc_service(SERVICE, json={"ignored_query_parameters": ["key"]})
 class Library:
     """Methods of every cardinality, synchronous and not."""
+
+    def __init__(self, plain):
+        self.plain = plain
 
     def GetBook(self, request, grpc_context):
         assert isinstance(request, library_pb2.GetBookRequest)
