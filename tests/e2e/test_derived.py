@@ -128,7 +128,7 @@ def test_functions_and_batched_methods(client: Client, http: httpx.Client) -> No
     assert client.call("shout.v1.ShoutService.Call", {"text": "hey", "times": 2}).result == "HEYHEY"
     assert client.call("shout.v1.ShoutService.Call", {"text": "hey"}).result == "HEY"
     assert client.call("doubler.v1.DoublerService.Double", {"value": 21}).result == 42
-    assert http.post("/shout/v1/call", json={"text": "hey"}).json() == {"result": "HEY"}
+    assert http.post("/shout/shout/v1/call", json={"text": "hey"}).json() == {"result": "HEY"}
 
 
 def test_what_is_wrong_is_named(client: Client) -> None:
@@ -152,14 +152,14 @@ def test_what_is_wrong_is_named(client: Client) -> None:
 
 def test_json_is_transcoded_below_the_route_prefix(http: httpx.Client) -> None:
     order = {"book": {"title": "Emma", "pages": "3", "sold": "1970-01-02T00:00:00Z"}, "size": "SIZE_LARGE"}
-    answer = http.post("/library/v1/order", json={"order": order})
+    answer = http.post("/library/library/v1/order", json={"order": order})
     assert answer.status_code == 200
     assert answer.json() == {"result": order | {"copies": "1"}}
     data = base64.b64encode(np.array([1.5], "<f4").tobytes()).decode()
     tensor = {"dataType": "DATA_TYPE_FLOAT32", "shape": ["1"], "data": data}
-    doubled = http.post("/library/v1/double", json={"values": tensor}).json()["result"]
+    doubled = http.post("/library/library/v1/double", json={"values": tensor}).json()["result"]
     assert np.frombuffer(base64.b64decode(doubled["data"]), "<f4").tolist() == [3.0]
-    refusal = http.post("/library/v1/order", json={})
+    refusal = http.post("/library/library/v1/order", json={})
     assert refusal.status_code == 400
     assert "order: is missing" in refusal.text
     assert http.get("/library/anything").text.strip('"') == "any other path: /library/anything"
@@ -167,7 +167,7 @@ def test_json_is_transcoded_below_the_route_prefix(http: httpx.Client) -> None:
 
 def test_streams_are_lines_of_json(http: httpx.Client) -> None:
     body = {"book": {"title": "Emma", "pages": 2}}
-    answer = http.post("/library/v1/pages", json=body, headers={"accept": "application/x-ndjson"})
+    answer = http.post("/library/library/v1/pages", json=body, headers={"accept": "application/x-ndjson"})
     lines = [json.loads(line)["result"]["title"] for line in answer.text.splitlines()]
     assert lines == ["Emma, page 0", "Emma, page 1"]
 

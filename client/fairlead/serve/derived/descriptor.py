@@ -26,8 +26,8 @@ IMPORTS: dict[str, FileDescriptor] = {
 
 
 def http_path(service: Service, method: Method) -> str:
-    """Where a method is over HTTP, below the application's route prefix."""
-    return f"/{service.package.rpartition('.')[2]}/{snake(method.name)}"
+    """Where a method is over HTTP, below the application's route prefix: "/digits/v1/classify_all"."""
+    return f"/{service.package.replace('.', '/')}/{snake(method.name)}"
 
 
 def file_of(service: Service, lock: LockedService) -> descriptor_pb2.FileDescriptorProto:
