@@ -35,9 +35,18 @@ class World:
             replica.serve = lambda call, name=name: call.answer(name.encode())
             self.replicas[name] = replica
 
-    def spread(self, *policies, without=()):
+    def spread(self, *policies, without=(), unavailable=()):
         self.version += 1
-        deployments = [routes(f"app#{name}#a", name=name, slots=5) for name in NAMES if name not in without]
+        deployments = [
+            routes(
+                *([] if name in unavailable else [f"app#{name}#a"]),
+                name=name,
+                slots=5,
+                unavailable_message="It is being deleted." if name in unavailable else "",
+            )
+            for name in NAMES
+            if name not in without
+        ]
         described = snapshot(application(*deployments), version=self.version)
         described.applications[0].traffic.extend(policies)
         self.router.table.apply(described)
@@ -132,6 +141,14 @@ async def test_a_backend_that_is_gone_gets_nothing(world):
     assert {await world.ask() for _ in range(20)} == {"Echo"}
     world.spread(policy("model", New=1.0), without=["New"])
     assert await world.ask("model") == "DEPLOYMENT_NOT_FOUND"
+
+
+async def test_a_backend_that_is_being_deleted_gets_nothing_while_there_is_another(world):
+    world.spread(policy(Echo=0.5, New=0.5), unavailable=["New"])
+    assert {await world.ask() for _ in range(20)} == {"Echo"}
+    world.spread(policy(New=1.0), unavailable=["New"])
+    world.router.table.find("app", "New").leave_rotation(world.replicas["New"].replica)
+    assert await world.ask() == "DEPLOYMENT_UNAVAILABLE"
 
 
 async def test_a_reservation_is_used_where_it_was_made(world):

@@ -163,6 +163,11 @@ class Controller:
         goal = self.core.desired.applications.get(application)
         if goal is None or goal.deleting or deployment not in goal.deployments:
             raise InvalidCallError(f"there is no deployment {deployment!r} in an application {application!r}")
+        if goal.deployments[deployment].spec.settings.HasField("autoscaling"):
+            raise InvalidCallError(
+                f"deployment {deployment!r} in application {application!r} scales by itself; deploy it with another "
+                "autoscaling_config, or without one"
+            )
         spec = control_pb2.ApplicationSpec()
         spec.CopyFrom(goal.spec)
         for one in spec.deployments:

@@ -77,11 +77,14 @@ class Endpoints:
 
 
 def _parts(shares: Sequence[control_pb2.TrafficShare], table: RouteTable) -> list[Part[Deployment]]:
-    """Those whose deployments are there, in the order of their names."""
+    """Those whose deployments are there and can be called, in the order of their names; if none can, all of them.
+
+    One that is being deleted or could not be deployed gets nothing while there is another.
+    """
     parts = []
     for share in sorted(shares, key=lambda share: (share.application, share.deployment)):
         app = table.applications.get(share.application)
         deployment = None if app is None else app.deployments.get(share.deployment or app.ingress)
         if deployment is not None:
             parts.append(Part(deployment, share.share))
-    return parts
+    return [part for part in parts if part.share > 0 and not part.target.unavailable] or parts

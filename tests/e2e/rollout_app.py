@@ -1,0 +1,62 @@
+"""What test_rollout.py updates, freezes and spreads."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+from fairlead import serve
+from fairlead.serve.exceptions import RayServeException
+
+
+@serve.deployment(num_replicas=2, max_ongoing_requests=20)
+class Versioned:
+    """Answers with what it was made and configured with."""
+
+    def __init__(self, version: int) -> None:
+        if version < 0:
+            raise ValueError("a bad release")
+        self.version = version
+        self.config: dict[str, Any] = {}
+
+    def reconfigure(self, config: dict[str, Any]) -> None:
+        if "fail" in config:
+            raise ValueError("a bad configuration")
+        self.config = config
+
+    async def __call__(self) -> dict[str, Any]:
+        return {"version": self.version, "config": self.config, "pid": os.getpid()}
+
+    async def steps(self) -> Any:
+        for step in range(3):
+            yield step
+
+    async def spin(self, seconds: float) -> int:
+        """Blocks the loop."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            pass
+        return os.getpid()
+
+    async def hold_the_lock(self, size: int) -> int:
+        """Blocks every thread of the process, in a single step of C code."""
+        sum(range(size))
+        return os.getpid()
+
+
+@serve.deployment
+class Named:
+    """Answers with a name; remembers how often it was called."""
+
+    def __init__(self, name: str, path: str = "") -> None:
+        self.name = name
+        self.path = path
+
+    async def __call__(self) -> str:
+        if self.path:
+            with open(self.path, "a") as file:
+                file.write("x")
+        if self.name == "broken":
+            raise RayServeException("broken")
+        return self.name
