@@ -44,7 +44,7 @@ class Binding:
         if self.inputs:
             _Inputs(self, message, values, problems).add()
         if problems:
-            raise BadRequestError(problems)
+            raise BadRequestError(sorted(problems, key=lambda problem: _PARTS.index(problem.field[:4])))
         args: list[Any] = []
         kwargs: dict[str, Any] = {}
         for parameter in self.plan.parameters:
@@ -77,6 +77,8 @@ class Binding:
         return values
 
 
+_PARTS = ("path", "quer", "body")
+"""How the fields of problems begin, in the order in which they are listed."""
 _CONVERTED = (Source.PATH, Source.NAMED, Source.STRUCTURED)
 
 
