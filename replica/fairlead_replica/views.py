@@ -9,10 +9,9 @@ import contextlib
 import inspect
 import math
 import sys
-from collections.abc import Iterator
 from typing import Any
 
-from fairlead.serve.ingress import VIEW
+from fairlead.serve.ingress import VIEW, routers_of
 from fairlead.wire.errors import BackPressureError, DeploymentUnavailableError
 
 
@@ -27,7 +26,7 @@ def prepare(app: Any, instance: Any) -> Any:
     if fastapi is not None and isinstance(app, fastapi.APIRouter):
         router, app = app, fastapi.FastAPI()
         app.include_router(router)
-    for router in _routers(getattr(app, "router", app)):
+    for router in routers_of(app):
         _bind(router, app, instance)
     handled = getattr(app, "exception_handlers", None)
     if isinstance(handled, dict) and hasattr(app, "add_exception_handler"):
@@ -35,18 +34,6 @@ def prepare(app: Any, instance: Any) -> Any:
             if error not in handled:
                 app.add_exception_handler(error, _refusal)
     return app
-
-
-def _routers(router: Any) -> Iterator[Any]:
-    """A router and those that it includes."""
-    routes = getattr(router, "routes", None)
-    if not isinstance(routes, list):
-        return
-    yield router
-    for route in routes:
-        included = getattr(route, "original_router", None)  # newer FastAPIs keep them; older ones copy their routes
-        if included is not None:
-            yield from _routers(included)
 
 
 def _bind(router: Any, app: Any, instance: Any) -> None:

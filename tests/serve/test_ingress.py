@@ -1,10 +1,11 @@
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import cloudpickle
 import pytest
 from fastapi import APIRouter, FastAPI
+from pydantic import BaseModel
 
 from fairlead import serve
 from fairlead.serve.ingress import Ingress, ingress_of
@@ -58,6 +59,33 @@ def test_fastapi_applications_travel_by_value() -> None:
     assert ingress.app is not app
     assert ingress.app.state.word == "kept"
     assert ingress.app.routes[-1].endpoint is vars(copy)["get"], "so that it is known for a method"
+
+
+class Order(BaseModel):
+    name: str
+
+
+def test_hints_that_are_text_travel_as_types() -> None:
+    app, router = FastAPI(), APIRouter()
+
+    @router.get("/plain")
+    def plain(order: Order) -> Order:
+        return order
+
+    app.include_router(router)
+
+    @serve.ingress(app)
+    class Shop:
+        @app.get("/")
+        def get(self, order: Order | None, unknown: Nowhere) -> None: ...  # type: ignore[name-defined]  # noqa: F821
+
+        @app.get("/order")
+        def order(self, order: Annotated[Order, "kept"]) -> None: ...
+
+    interface_of(Shop)
+    assert plain.__annotations__ == {"order": Order, "return": Order}
+    assert vars(Shop)["order"].__annotations__["order"] == Annotated[Order, "kept"]
+    assert vars(Shop)["get"].__annotations__["unknown"] == "Nowhere", "left as it was"
 
 
 def test_the_class_may_be_left_out() -> None:

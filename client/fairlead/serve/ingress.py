@@ -6,9 +6,9 @@ import contextlib
 import copyreg
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar, get_type_hints, overload
 
 from fairlead.serve.deployment import Deployment
 from fairlead.v1 import control_pb2
@@ -96,9 +96,35 @@ def ingress(app: Any = None) -> IngressDecorator:
 
 
 def describe(func_or_class: Any, interface: control_pb2.DeploymentInterface) -> None:
-    """Says that a deployment answers HTTP by an ASGI application, if it does."""
-    if isinstance(getattr(func_or_class, INGRESS, None), Ingress):
+    """Says that a deployment answers HTTP by an ASGI application, if it does. Its class can travel by value then."""
+    ingress = getattr(func_or_class, INGRESS, None)
+    if isinstance(ingress, Ingress):
         interface.asgi = True
+        members = (value for base in func_or_class.__mro__[:-1] for value in vars(base).values())
+        routes = (route for router in routers_of(ingress.app) for route in router.routes)
+        for function in (*members, *(getattr(route, "endpoint", None) for route in routes)):
+            _resolve_hints(function)
+
+
+def routers_of(app: Any) -> Iterator[Any]:
+    """The router of an application of Starlette's or FastAPI's, and those that it includes."""
+    router = getattr(app, "router", app)
+    routes = getattr(router, "routes", None)
+    if not isinstance(routes, list):
+        return
+    yield router
+    for route in routes:
+        included = getattr(route, "original_router", None)  # newer FastAPIs keep them; older ones copy their routes
+        if included is not None:
+            yield from routers_of(included)
+
+
+def _resolve_hints(function: Any) -> None:
+    """Makes types of hints that are text. In a replica, a function that came by value has only what its code names."""
+    if not inspect.isfunction(function) or not any(isinstance(hint, str) for hint in function.__annotations__.values()):
+        return
+    with contextlib.suppress(Exception):  # what cannot be resolved here is FastAPI's to complain of
+        function.__annotations__ = get_type_hints(function, include_extras=True)
 
 
 def ingress_of(instance: Any) -> Ingress | None:

@@ -81,7 +81,7 @@ async def respond(
     response, status = _parse(entry[0])
     whole = (answer.drained and answer.outcome is None) or response.complete
     body = response.body
-    headers = [(field.name, field.value) for field in response.headers if field.name not in HOP_BY_HOP]
+    headers = [(name, field.value) for field in response.headers if (name := field.name) not in HOP_BY_HOP]
     identify(headers, header.request_id)
     if status in _BODILESS or status < 200:
         body, whole = _unusual(status, headers, body, whole)
