@@ -13,7 +13,7 @@ import cloudpickle
 from fairlead.serve.autoscaling import autoscaling_settings
 from fairlead.serve.code import capture_environment, import_path_of, pickled_code
 from fairlead.serve.deployment import Application, Deployment
-from fairlead.serve.derived.description import describe_ingress
+from fairlead.serve.derived.description import describe_ingress, keep_hints
 from fairlead.serve.grpc_services import offer
 from fairlead.serve.handle import DeploymentHandle, unbound_handle
 from fairlead.serve.interface import interface_of
@@ -120,6 +120,7 @@ class _Graph:
         if path is not None:
             spec.import_path = path
         else:
+            keep_hints(code)
             spec.pickled_code = pickled_code(code)
         spec.source_digest = source_digest(code)
         if interface is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import logging
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -119,6 +120,66 @@ def test_a_function_still_answers_http_requests() -> None:
     assert names(interface) == ["greet.v1.GreetService"]
     assert dict(interface.typed_services[0].methods) == {"Call": "__call__"}
     assert interface.handles_requests
+
+
+BY_VALUE = """\
+from __future__ import annotations
+import datetime, enum
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+import numpy as np
+import numpy.typing as npt
+import pydantic
+class Colour(enum.Enum):
+    RED = 1
+@dataclass
+class Part:
+    name: str
+    parts: list[Part] = field(default_factory=list)
+    colour: Colour = Colour.RED
+class Order(pydantic.BaseModel):
+    part: Part
+    due: datetime.datetime | None = None
+    copies: int = 1
+class Shop:
+    def find(self, order: Order, pixels: npt.NDArray[np.float32]) -> Iterator[Part]: ...
+    def __call__(self, texts: list[str]) -> dict[str, Part]: ...
+"""
+ELSEWHERE = """\
+import pickle, sys
+from google.protobuf import descriptor_pool, descriptor_pb2
+from fairlead.v1 import control_pb2
+from fairlead_replica.typed.derived import derived_conversion
+spec = control_pb2.DeploymentSpec.FromString(sys.stdin.buffer.read())
+assert not spec.import_path
+pool = descriptor_pool.DescriptorPool()
+for file in descriptor_pb2.FileDescriptorSet.FromString(spec.interface.descriptor_set).file:
+    pool.Add(file)
+method = pool.FindServiceByName("shop.v1.ShopService").methods_by_name["Find"]
+shop = pickle.loads(spec.pickled_code)()
+conversion = derived_conversion(spec.interface, method, shop)
+request = conversion._request(order={"part": {"name": "a", "parts": [{"name": "b"}]}})
+request.pixels.data_type = 11
+request.pixels.shape.append(0)
+_, found = conversion.arguments(request.SerializeToString())
+print(found["order"], found["pixels"].shape)
+message = conversion._response.FromString(conversion.dump(found["order"].part))
+print(message.result.parts[0].name, message.result.colour)
+"""
+
+
+def test_a_class_that_travels_by_value_takes_along_what_its_hints_mean(module: Any) -> None:
+    spec = application_spec(serve.deployment(module(BY_VALUE).Shop).bind()).deployments[0]
+    assert names(spec.interface) == ["shop.v1.ShopService"]
+    done = subprocess.run(
+        [sys.executable, "-c", ELSEWHERE], input=spec.SerializeToString(), capture_output=True, check=False
+    )
+    assert done.stderr.decode() == ""
+    assert done.stdout.decode().splitlines() == [
+        "part=Part(name='a', parts=[Part(name='b', parts=[], colour=<Colour.RED: 1>)], colour=<Colour.RED: 1>) "
+        "due=None copies=1 (0,)",
+        "b 1",
+    ]
 
 
 # -- the lock file

@@ -9,6 +9,7 @@ from fairlead.serve.derived.decorator import options_of
 from fairlead.serve.derived.derivation import Derivation, derive
 from fairlead.serve.derived.descriptor import set_of
 from fairlead.serve.derived.lockfile import LockFileError
+from fairlead.serve.derived.lookup import keeping_hints
 from fairlead.serve.descriptor_sets import add_files
 from fairlead.v1 import control_pb2
 
@@ -46,6 +47,18 @@ def describe_ingress(func_or_class: Any, interface: control_pb2.DeploymentInterf
         return
     if derivation is not None:
         _add(derivation, func_or_class, interface)
+
+
+def keep_hints(func_or_class: Any) -> None:
+    """Prepares a class or function for travelling by value: see :mod:`fairlead.serve.derived.lookup`. Never raises."""
+    options = options_of(func_or_class)
+    if options is not None and not options.enabled:
+        return
+    try:
+        with keeping_hints():
+            derive(func_or_class)
+    except Exception as error:  # whoever derives next hears of it
+        logger.debug("no service is derived from %r: %s", func_or_class, error)
 
 
 def _add(derivation: Derivation, func_or_class: Any, interface: control_pb2.DeploymentInterface) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fairlead.serve.derived.lookup import hints_of
 from fairlead.serve.derived.shapes import OMITTED, HintError
 
 
@@ -32,6 +33,10 @@ class Model:
     build: Callable[[dict[str, Any]], Any]
     check: Callable[[Any], None]
     read: Callable[[Any, str], Any]
+
+
+_MISSING = type(dataclasses.MISSING)
+"""Of a class that travelled by value it is another object of this type."""
 
 
 class _Unknown:
@@ -60,19 +65,6 @@ def model_of(kind: Any, where: str) -> Model | None:
     return None
 
 
-def hints_of(target: Any, where: str) -> dict[str, Any]:
-    """The hints of a function or class, looked up. Raises HintError for names that cannot be found."""
-    try:
-        return typing.get_type_hints(target, include_extras=True)
-    except NameError as error:
-        raise HintError(
-            where, f"the name {error.name!r} in its hints cannot be looked up",
-            "Import or define it in the module, outside of functions and `if TYPE_CHECKING`",
-        ) from error  # fmt: skip
-    except (TypeError, SyntaxError) as error:
-        raise HintError(where, f"its hints cannot be read: {error}", "Correct them") from error
-
-
 def _is_pydantic(kind: type) -> bool:
     pydantic = sys.modules.get("pydantic")
     return pydantic is not None and issubclass(kind, pydantic.BaseModel)
@@ -92,10 +84,11 @@ def _dataclass(kind: Any, where: str) -> Model:
     passed = set()
     for each in dataclasses.fields(kind):
         default: Any = OMITTED
-        if each.default is not dataclasses.MISSING:
+        factory: Any = each.default_factory
+        if not isinstance(each.default, _MISSING):
             default = each.default
-        elif each.default_factory is not dataclasses.MISSING:
-            default = _made(each.default_factory)
+        elif not isinstance(factory, _MISSING):
+            default = _made(factory)
         if each.init:
             passed.add(each.name)
         elif default is OMITTED:

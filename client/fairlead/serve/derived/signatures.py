@@ -9,7 +9,7 @@ import typing
 from typing import Any
 
 from fairlead.serve.batching.decorator import Batched
-from fairlead.serve.derived.models import hints_of
+from fairlead.serve.derived.lookup import hints_of
 from fairlead.serve.derived.reading import spelled, without_none
 from fairlead.serve.derived.shapes import HintError
 
