@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Literal
 
 import pydantic
+from starlette import convertors
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -19,6 +20,19 @@ from starlette.responses import JSONResponse
 from fairlead import serve
 from fairlead.serve.handle import DeploymentHandle
 from tests.e2e.stage import Stage
+
+
+class Hex(convertors.Convertor[int]):
+    regex = "[0-9a-z]+"
+
+    def convert(self, value: str) -> int:
+        return int(value, 16)
+
+    def to_string(self, value: int) -> str:
+        return f"{value:x}"
+
+
+convertors.register_url_convertor("hex", Hex())
 
 
 class Color(enum.Enum):
@@ -108,6 +122,11 @@ class Shop:
     def handler(self, request: Request) -> str:
         """A request handler."""
         return repr(request.path_params)
+
+    @serve.route("/hex/{number:hex}")
+    def from_hex(self, number: int) -> int:
+        """Reads a number by a converter of one's own."""
+        return number
 
     @serve.route("/count/{upto:int}")
     async def count(self, upto: int, fail_at: int = -1, status: int = 0) -> AsyncIterator[dict[str, int]]:

@@ -88,6 +88,11 @@ class TestBinding:
         assert answer.json() == {"one": UUID, "rest": "a b%2Fc/d+e", "params": ["one", "rest"], "method": "GET"}
         assert httpx.get(f"{shop}/api/123/3.14").text == "{'user_id': 123, 'number': 3.14}"
 
+    def test_converters_of_ones_own(self, shop: str) -> None:
+        assert httpx.get(f"{shop}/hex/ff").json() == 255
+        for path in ("xyz", "FF"):  # the one is refused by the converter, the other by its regular expression
+            assert httpx.get(f"{shop}/hex/{path}").status_code == 404
+
     @pytest.mark.parametrize(
         ("body", "media_type", "status", "says"),
         [

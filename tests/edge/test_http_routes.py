@@ -18,7 +18,9 @@ from fairlead.serve.interface import interface_of
 from fairlead.serve.routes.declaration import routed_method
 from fairlead.v1 import control_pb2, http_pb2
 from fairlead.wire.errors import BackPressureError, InvalidArgumentsError
+from fairlead.wire.trust import Trust
 from fairlead_gateway.edge import http_response
+from fairlead_gateway.edge.access import Access
 from fairlead_gateway.edge.http import HttpApp
 from fairlead_replica import http
 from fairlead_replica.routed.binding import Binding
@@ -263,6 +265,26 @@ class TestMatching:
         router.deploy(broken)
         assert app._targets.of("default") is not None
         assert caplog.text.count("cannot be served") == 1
+
+
+async def test_the_page_is_for_everybody_and_the_document_for_those_with_a_token() -> None:
+    router = FakeRouter(replica)
+    router.deploy(deployed())
+    app = HttpApp(router, access=Access(Trust.UNTRUSTED, token="secret"))
+    for path, headers, status in (
+        ("/-/docs", [], 200),
+        ("/-/openapi.json", [], 401),
+        ("/-/openapi.json", [(b"authorization", b"Bearer secret")], 200),
+    ):
+        reply = Reply()
+        scope = {"type": "http", "method": "GET", "path": path, "raw_path": path.encode(), "headers": headers}
+        await app(scope, _nothing, reply.send)
+        assert reply.status == status
+    assert reply.json()["security"] == [{"token": []}]
+
+
+async def _nothing() -> dict[str, Any]:
+    return {"type": "http.request"}
 
 
 class TestErrors:

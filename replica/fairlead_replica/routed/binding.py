@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from fairlead.paths import StarlettePath
 from fairlead.serve.routes.declaration import RoutedMethod
 from fairlead.serve.routes.parameters import Parameter, Plan, Source, plan_of
 from fairlead.v1 import http_pb2
@@ -26,8 +25,9 @@ class Binding:
         if declaration is None:
             raise MethodNotFoundError(f"the method {method} has no route {path!r}")
         self.plan: Plan = plan_of(method, declaration)
-        self._path: StarlettePath = declaration.starlette_path()
-        self._own = frozenset(p.name for p in self._path.parameters if not p.converter.language)
+        self._captures = declaration.starlette_path().parameters
+        self._own = frozenset(each.name for each in self._captures if not each.converter.language)
+        self._in_path = self.plan.of(Source.PATH)
         self.conversions = {each.name: Conversion(each) for each in self.plan.of(*_CONVERTED)}
         self.inputs = self.plan.of(Source.NAMED, Source.STRUCTURED)
 
@@ -38,9 +38,10 @@ class Binding:
         MethodNotFoundError if a user's converter does not take its part of the path.
         """
         problems: list[Problem] = []
-        captured = self._captured(message.path_params)
-        request.scope["path_params"] = captured
-        values = self._path_values(message.path_params, captured, problems)
+        values: dict[str, Any] = {}
+        if self._captures:
+            captured = request.scope["path_params"] = self._captured(message.path_params)
+            values = self._path_values(message.path_params, captured, problems)
         if self.inputs:
             _Inputs(self, message, values, problems).add()
         if problems:
@@ -57,7 +58,7 @@ class Binding:
 
     def _captured(self, texts: Mapping[str, str]) -> dict[str, Any]:
         try:
-            return {each.name: each.converter.convert(texts[each.name]) for each in self._path.parameters}
+            return {each.name: each.converter.convert(texts[each.name]) for each in self._captures}
         except ValueError as error:
             raise MethodNotFoundError("no route matches the path") from error
 
@@ -65,7 +66,7 @@ class Binding:
         self, texts: Mapping[str, str], captured: dict[str, Any], problems: list[Problem]
     ) -> dict[str, Any]:
         values: dict[str, Any] = {}
-        for parameter in self.plan.of(Source.PATH):
+        for parameter in self._in_path:
             name = parameter.name
             if parameter.hint is Any or name in self._own:
                 values[name] = captured[name]

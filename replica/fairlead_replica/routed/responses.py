@@ -55,7 +55,7 @@ def to_json(value: Any) -> bytes:
         return encode_json(value)
     except TypeError:
         try:
-            return pydantic_core.to_json(value, by_alias=True, fallback=_plain)
+            return pydantic_core.to_json(value, by_alias=True, inf_nan_mode="null", fallback=_plain)
         except ValueError as error:  # PydanticSerializationError is one
             raise TypeError(str(error)) from error
 

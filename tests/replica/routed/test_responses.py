@@ -51,6 +51,9 @@ def read(message: bytes | None) -> tuple[int, dict[bytes, bytes], bytes]:
         (Model(), b'{"thePrice":"1.10"}'),
         (Holder(datetime.timedelta(seconds=1), Model()), b'{"at":"PT1S","model":{"thePrice":"1.10"}}'),
         (2**80, str(2**80).encode()),
+        (float("nan"), b"null"),
+        ([decimal.Decimal("NaN"), float("inf"), decimal.Decimal(1)], b'["NaN",null,"1"]'),
+        ({"model": Model(), "decimal": decimal.Decimal(2)}, b'{"model":{"thePrice":"1.10"},"decimal":"2"}'),
     ],
 )
 def test_results(value: Any, body: bytes) -> None:
