@@ -6,14 +6,16 @@ import contextlib
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import grpc
 
 from fairlead.serve import environment
 from fairlead.serve.connection import spread
-from fairlead.serve.owned_instance import OwnedInstance
+from fairlead.serve.owned_instance import OwnedInstance, answers
 from fairlead.v1 import control_pb2, control_pb2_grpc, session_pb2
 from fairlead.wire.credentials import NONE, TLS_SCHEME, Credentials
 from fairlead.wire.errors import FairleadError
@@ -31,6 +33,9 @@ _OPTIONS = (
 )
 _ANSWER_S = 30.0
 _START_S = 60.0
+_FAREWELL_S = 5.0
+"""A controller that has answered that all others have ended has that long to end itself."""
+_POLL_S = 0.02
 _DETAILS_KEY = "grpc-status-details-bin"
 
 
@@ -176,6 +181,9 @@ class Instance:
         with self._errors():
             self._control().Shutdown(control_pb2.ShutdownRequest(), timeout=timeout_s)
         self.close()
+        deadline = time.monotonic() + _FAREWELL_S
+        while not self.remote and answers(Path(self.address.removeprefix("unix:"))) and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
 
     def close(self) -> None:
         """Closes the connection."""
@@ -215,7 +223,10 @@ class Instance:
         except grpc.RpcError as error:
             if self.owned is not None:
                 self.owned.raise_failure()
-            raise self._meaning(error) from error
+            meaning = self._meaning(error)
+            if not self.remote and error.code() is grpc.StatusCode.UNAVAILABLE:
+                self.close()  # another controller may take its place, sooner than this channel would look for it
+            raise meaning from error
 
     def _meaning(self, error: Any) -> BaseException:
         for key, value in error.trailing_metadata() or ():

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -77,6 +78,8 @@ def start(doors: Doors | None, *, patience_s: float = PATIENCE_S) -> None:
         process.wait_for("ready", _START_S)
     finally:
         process.close()
+        # Its parent is told of its end, also when that comes years from now.
+        threading.Thread(target=process.popen.wait, name="fairlead-controller", daemon=True).start()
 
 
 def become(doors: Doors | None, *, patience_s: float = PATIENCE_S) -> None:
