@@ -16,6 +16,8 @@ from fairlead.cli.build_proto import build
 from fairlead.cli.call_command import call
 from fairlead.cli.config_file import ConfigFileError, is_config_file, load_config
 from fairlead.cli.imports import ImportPathError, load_application
+from fairlead.cli.redeploy import Redeployment
+from fairlead.cli.reload import Reloading, reloading
 from fairlead.cli.standing_commands import logs, shutdown, start
 from fairlead.cli.traffic import traffic
 from fairlead.serve import api
@@ -65,6 +67,9 @@ def run(
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Listen beyond this machine without TLS and authentication.")
     ] = False,
+    reload: Annotated[
+        bool, typer.Option("--reload", "-r", help="Restart the deployments whose Python files change.")
+    ] = False,
     tls_cert: Annotated[str | None, typer.Option(help="A certificate (PEM): both ports speak TLS.")] = None,
     tls_key: Annotated[str | None, typer.Option(help="Its private key (PEM).")] = None,
     tls_client_ca: Annotated[
@@ -79,6 +84,8 @@ def run(
     given = dict(_pair(argument) for argument in arguments or [])
     tls: dict[str, Any] = {"ssl_certfile": tls_cert, "ssl_keyfile": tls_key, "ssl_ca_certs": tls_client_ca}
     if is_config_file(import_path):
+        if reload:
+            raise ImportPathError("--reload is for an import path; of a configuration file nothing is watched")
         run_file(import_path, app_dir, insecure=insecure)
         return
     with terminable():
@@ -91,7 +98,11 @@ def run(
         )
         api.run(target, name=name, route_prefix=route_prefix)
         _say_where(api.instance_status(), name, encrypted=tls_cert is not None)
-        api.wait()
+        again = Redeployment(
+            import_path=import_path, app_dir=app_dir, arguments=given, name=name, route_prefix=route_prefix
+        )
+        with reloading((lambda: Reloading(again, api.controller_address())) if reload else None):
+            api.wait()
 
 
 for _command, _example in (

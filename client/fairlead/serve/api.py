@@ -273,6 +273,11 @@ def instance_status() -> control_pb2.InstanceStatus:
     return _existing().status()
 
 
+def controller_address() -> str:
+    """Where the controller of the instance in use is, as ``FAIRLEAD_ADDRESS`` names it for other processes."""
+    return _existing().address
+
+
 def get_app_handle(name: str) -> DeploymentHandle[Any]:
     """A handle to an application's ingress deployment. Raises FairleadError (``RayServeException``) for no such one.
 

@@ -1,0 +1,91 @@
+"""``fairlead run --reload``: what has changed is deployed again, and nothing else is restarted.
+
+Which deployments restart is the controller's to decide: by the digest of the source files that each is made of.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import logging
+import os
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from fairlead.cli.imports import ImportPathError
+from fairlead.cli.redeploy import Redeployment
+from fairlead.serve import environment
+
+logger = logging.getLogger("fairlead.serve")
+
+_LOOK_MS = 500
+"""How often the watch looks whether it shall end."""
+_END_S = 5.0
+
+
+class Reloading:
+    """Watches a directory for changed Python files in a thread of its own, and redeploys after each change."""
+
+    def __init__(self, redeployment: Redeployment, address: str) -> None:
+        """``address``: of the controller that is deployed to. Raises ImportPathError if watchfiles is missing."""
+        try:
+            self._watchfiles: Any = importlib.import_module("watchfiles")
+        except ModuleNotFoundError as error:
+            raise ImportPathError("--reload needs watchfiles: pip install 'fairlead[serve]'") from error
+        self._redeployment = redeployment
+        self._address = address
+        self._directory = Path(redeployment.app_dir).resolve()
+        self._stop = threading.Event()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._thread = threading.Thread(target=self._run, name="fairlead-reload", daemon=True)
+
+    def start(self) -> None:
+        """Starts watching."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends the watch, and a deployment that is under way."""
+        self._stop.set()
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.terminate()
+        self._thread.join(_END_S)
+
+    def _run(self) -> None:
+        changes = self._watchfiles.watch(
+            self._directory,
+            watch_filter=self._watchfiles.PythonFilter(),
+            stop_event=self._stop,
+            rust_timeout=_LOOK_MS,
+            raise_interrupt=False,
+        )
+        for changed in changes:
+            self._redeploy(sorted({os.path.relpath(path, self._directory) for _, path in changed}))
+
+    def _redeploy(self, files: list[str]) -> None:
+        more = f" and {len(files) - 3} more" if len(files) > 3 else ""
+        logger.warning("%s%s changed: deploying again", ", ".join(files[:3]), more)
+        variables = {**os.environ, environment.ADDRESS: self._address}
+        with subprocess.Popen(self._redeployment.command(), env=variables) as process:
+            self._process = process
+            status = process.wait()
+        self._process = None
+        if status and not self._stop.is_set():
+            logger.error("What ran before goes on. Waiting for the next change.")
+
+
+@contextlib.contextmanager
+def reloading(make: Callable[[], Reloading] | None) -> Iterator[None]:
+    """Watches within the block, if there is anything to watch with."""
+    if make is None:
+        yield
+        return
+    watch = make()
+    watch.start()
+    try:
+        yield
+    finally:
+        watch.stop()
