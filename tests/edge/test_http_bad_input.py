@@ -53,15 +53,15 @@ class Served:
     async def lives(self) -> None:
         """Others are served."""
         reader, writer = await open_raw(self.address)
-        writer.write(GET)
+        writer.write(b"GET /-/healthz HTTP/1.1\r\nhost: x\r\n\r\n")
         assert (await asyncio.wait_for(reader.readline(), 10)) == b"HTTP/1.1 200 OK\r\n"
         writer.close()
 
 
 @contextlib.asynccontextmanager
-async def served(behave: Any = echo, **limits: Any) -> AsyncIterator[Served]:
+async def served(behave: Any = echo, prefix: str = "/", **limits: Any) -> AsyncIterator[Served]:
     router = FakeRouter(behave)
-    router.deploy(application())
+    router.deploy(application(route_prefix=prefix))
     door = HttpDoor(router, TcpListener(), limits=HttpLimits(**limits))
     made = Served(door, router, await door.start())
     try:
@@ -142,7 +142,7 @@ async def test_a_client_that_leaves_within_its_body() -> None:
         writer.close()
         assert await reader.read() == b""
         await door.lives()
-        assert len(door.router.calls) == 1
+        assert door.router.calls == []
 
 
 async def dripping(door: Served, begin: bytes, drop: bytes) -> bytes:
@@ -239,6 +239,42 @@ async def test_header_bombs(head: bytes) -> None:
             assert (await asyncio.wait_for(reader.read(), 10))[:13] in (b"HTTP/1.1 431 ", b"")
         writer.close()
         assert door.router.calls == []
+
+
+@pytest.mark.parametrize("endless", [b"a: b\r\n" * 100, b"a" * 1000])
+@pytest.mark.parametrize("path", [b"/app", b"/nowhere"])
+async def test_trailers_that_never_end_are_not_kept(endless: bytes, path: bytes) -> None:
+    async with served(prefix="/app", max_head_bytes=4096, max_body_bytes=10_000) as door:
+        reader, writer = await open_raw(door.address)
+        writer.write(b"POST %b HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n" % path)
+        writer.write(b"3\r\nabc\r\n0\r\nt: ")
+        with contextlib.suppress(ConnectionError):
+            while not writer.transport.is_closing():
+                writer.write(endless)
+                await writer.drain()
+                await asyncio.sleep(0)
+                if reader.at_eof():
+                    break
+        with contextlib.suppress(ConnectionError):
+            answer = await asyncio.wait_for(reader.read(), 10)
+            assert answer[:13] in (b"HTTP/1.1 431 ", b"HTTP/1.1 404 ", b"")
+        writer.close()
+        assert door.router.calls == []
+
+
+async def test_the_rest_of_a_body_that_was_answered_early_is_let_in() -> None:
+    async with served(prefix="/app") as door:
+        reader, writer = await open_raw(door.address)
+        writer.write(b"POST /nowhere HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n\r\n")
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+        assert head.startswith(b"HTTP/1.1 404 ")
+        await reader.readuntil(b"routes.")
+        for _ in range(10):
+            writer.write(bytes(100_000))
+            await writer.drain()
+        writer.write(b"GET /app HTTP/1.1\r\nhost: x\r\n\r\n")
+        assert (await asyncio.wait_for(reader.readline(), 10)) == b"HTTP/1.1 200 OK\r\n"
+        writer.close()
 
 
 async def test_a_head_just_below_the_limit_with_a_large_body() -> None:

@@ -15,14 +15,12 @@ from uvicorn.protocols.http import httptools_impl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from fairlead_gateway.edge import http_reply, http_status
-from fairlead_gateway.edge.answers import Answer
+from fairlead_gateway.edge.http_connection import Connection
 from fairlead_gateway.edge.http_limits import HttpLimits
 from fairlead_gateway.edge.http_reply import Reply
 from fairlead_gateway.edge.http_request import content_length, too_large
 from fairlead_gateway.edge.http_response import CONNECTION
 
-_COPY_LIMIT = 64 * 1024
-"""Bytes of a body above which copying it costs more than a system call."""
 _FIELD_OVERHEAD = 4
 """Bytes of a header field beside its name and value."""
 
@@ -68,78 +66,6 @@ _BODY_TOO_LATE = _refusal(
 )
 
 
-class Connection:
-    """A transport, as much of it as uvicorn uses, and a HttpConnection.
-
-    uvicorn writes the head of a response and its body one after the other, a system call each. Here they go out in one.
-    """
-
-    __slots__ = (
-        "_held",
-        "_holding",
-        "_patience_s",
-        "abort",
-        "get_extra_info",
-        "is_closing",
-        "pause_reading",
-        "resume_reading",
-        "running",
-        "transport",
-    )
-
-    def __init__(self, transport: asyncio.Transport, patience_s: float) -> None:
-        """``patience_s``: how long a client may take to read what is left when the connection is closed."""
-        self.running: Answer | None = None
-        self.transport = transport
-        self._patience_s = patience_s
-        self._holding = False
-        self._held = b""
-        self.get_extra_info = transport.get_extra_info
-        self.is_closing = transport.is_closing
-        self.pause_reading = transport.pause_reading
-        self.resume_reading = transport.resume_reading
-        self.abort = transport.abort
-
-    def write(self, data: bytes) -> None:
-        """See asyncio.Transport."""
-        if self._holding:
-            self._holding = False
-            self._held = data
-        elif self._held:
-            held, self._held = self._held, b""
-            if len(data) > _COPY_LIMIT:
-                self.transport.write(held)
-            else:
-                data = held + data
-            self.transport.write(data)
-        else:
-            self.transport.write(data)
-
-    def hold(self) -> None:
-        """See HttpConnection."""
-        self._holding = True
-
-    def flush(self) -> None:
-        """See HttpConnection."""
-        self._holding = False
-        if self._held:
-            self.write(b"")
-
-    def close(self) -> None:
-        """See asyncio.Transport; it would wait for ever for a client that does not read."""
-        self.flush()
-        transport = self.transport
-        if not transport.is_closing() and transport.get_write_buffer_size():
-            asyncio.get_running_loop().call_later(self._patience_s, transport.abort)
-        transport.close()
-
-    def lost(self) -> None:
-        """The client is gone."""
-        running, self.running = self.running, None
-        if running is not None:
-            running.close()
-
-
 class DoorProtocol(HttpToolsProtocol):
     """uvicorn's protocol, which also bounds what a client sends and reads, and says when it has gone."""
 
@@ -154,6 +80,7 @@ class DoorProtocol(HttpToolsProtocol):
         self._head_timer: asyncio.TimerHandle | None = None
         self._body_of: RequestResponseCycle | None = None
         self._body_bytes = 0
+        self._idle_bytes = 0
         self._body_since = 0.0
         self._body_timer: asyncio.TimerHandle | None = None
         self._stall_timer: asyncio.TimerHandle | None = None
@@ -176,6 +103,8 @@ class DoorProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """See asyncio.Protocol."""
         self._chunk_bytes = len(data)
+        late = self._body_of
+        before = 0 if late is None else len(late.body)
         super().data_received(data)
         if self._in_head:
             if not self.transport.is_closing():
@@ -185,7 +114,9 @@ class DoorProtocol(HttpToolsProtocol):
                 elif self._head_timer is None:
                     self._expect_head()
         elif self.cycle is not None and self.cycle.more_body:
-            self._expect_body(len(data))
+            self._expect_body(len(data), before)
+        elif late is not None:
+            self._body_of = None
 
     # -- what the parser says
 
@@ -237,18 +168,25 @@ class DoorProtocol(HttpToolsProtocol):
             self._head_timer.cancel()
             self._head_timer = None
 
-    def _expect_body(self, amount: int) -> None:
-        """Part of a body has come; more is to follow."""
-        cycle = self.cycle
+    def _expect_body(self, amount: int, before: int) -> None:
+        """Part of a body has come; more is to follow. ``before``: what of it had not been taken before."""
+        cycle, limits = self.cycle, self._limits
         if cycle is not self._body_of:
-            self._body_of, self._body_bytes, self._body_since = cycle, 0, self.loop.time()
-            limit = self._limits.max_body_bytes
-            if content_length(self.scope) > limit:  # nobody needs to wait for it
-                self._reject(_on_the_wire("Payload Too Large", http_reply.error_reply(too_large(limit))))
+            self._body_of, self._body_bytes, self._idle_bytes, self._body_since = cycle, 0, 0, self.loop.time()
+            if content_length(self.scope) > limits.max_body_bytes:  # nobody needs to wait for it
+                too_much = http_reply.error_reply(too_large(limits.max_body_bytes))
+                self._reject(_on_the_wire("Payload Too Large", too_much))
                 return
+        elif len(cycle.body) == before:  # it was all framing, or trailers, or the answer is there and nobody reads
+            self._idle_bytes += amount
+            if self._idle_bytes > (limits.max_body_bytes if cycle.response_complete else limits.max_head_bytes):
+                self._reject(_HEAD_TOO_LARGE)
+                return
+        else:
+            self._idle_bytes = 0
         self._body_bytes += amount
         if self._body_timer is None:
-            self._body_timer = self.loop.call_later(self._limits.body_timeout_s, self._check_body)
+            self._body_timer = self.loop.call_later(limits.body_timeout_s, self._check_body)
 
     def _check_body(self) -> None:
         self._body_timer = None
