@@ -13,6 +13,7 @@ from pathlib import Path
 
 import uvloop
 
+from fairlead.serve.logs import LoggingConfig, set_up
 from fairlead.variables import HTTP_KEY_PASSWORD, TOKEN
 from fairlead_gateway.edge.binding import BindError, TcpListener, Tls
 from fairlead_gateway.edge.grpc_door import GrpcLimits
@@ -36,6 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--insecure", action="store_true", help="listen beyond this machine without TLS and a token")
     parser.add_argument("--reuse-port", action="store_true", help="share the ports with other workers")
     parser.add_argument("--owner-pid", type=int, help="a process to end with")
+    parser.add_argument("--logging", metavar="JSON", help="how to log: a LoggingConfig as a JSON object")
     parser.add_argument(
         "--controller-patience",
         type=float,
@@ -102,6 +104,7 @@ def parse(argv: list[str] | None, environment: Mapping[str, str]) -> WorkerConfi
         grpc_limits=GrpcLimits(request_timeout_s=options.grpc_request_timeout),
         root_path=options.http_root_path,
         reflection=not options.no_grpc_reflection,
+        logging=None if options.logging is None else LoggingConfig.from_json(options.logging),
         owner_pid=options.owner_pid,
         patience_s=options.controller_patience,
     )
@@ -119,8 +122,9 @@ async def serve(config: WorkerConfig) -> None:
 def main() -> None:
     """The program."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
     config = parse(None, os.environ)
+    set_up(config.logging, {"component": "gateway", "gateway": config.gateway_id}, config.gateway_id)
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
     try:
         uvloop.run(serve(config))
     except BindError as error:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fairlead.lifetime import process_ended
+from fairlead.serve.logs import LoggingConfig
 from fairlead.serve.measures import Registry
 from fairlead.v1 import control_pb2
 from fairlead_gateway.edge.binding import TcpListener
@@ -56,8 +57,8 @@ class WorkerConfig:
     """The prefix that a proxy has removed from HTTP paths."""
     reflection: bool = True
     """Whether gRPC reflection is there."""
-    access_log: bool = False
-    """Whether each request is logged."""
+    logging: LoggingConfig | None = None
+    """How it logs; None: text, without access log."""
     owner_pid: int | None = None
     """A process to end with; None: none."""
     patience_s: float = 600.0
@@ -77,6 +78,7 @@ class Worker:
         methods = RpcMethods(self.router.table)
         self._session_address = ""
         registry = Registry({"gateway": config.gateway_id})
+        logs = config.logging is not None and config.logging.enable_access_log
         registry.collectors.append(lambda: deployment_families(self.router.table))
         scrape = Scrape(registry, self.router.table, lambda: self._session_address)
         self._sessions.report = scrape.own
@@ -87,7 +89,7 @@ class Worker:
             limits=config.grpc_limits,
             reflection=config.reflection,
             control=ControlRelay(config.controller),
-            meter=GrpcMeter(DoorMeasures(registry, "grpc"), logs=config.access_log),
+            meter=GrpcMeter(DoorMeasures(registry, "grpc"), logs=logs),
         )
         self._http: HttpDoor | None = None
         if config.http is not None:
@@ -99,7 +101,7 @@ class Worker:
                 middlewares=load(Path(config.socket).parent),
                 methods=methods,
                 measures=DoorMeasures(registry, "http"),
-                access_log=config.access_log,
+                access_log=logs,
             )
             self._http.app.metrics = MetricsPage(scrape)
         self._ending = asyncio.Event()

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from fairlead.serve import measures, metrics
+from fairlead.serve.logs import ACCESS_LOG
 from fairlead.serve.measures import GAUGE, Cell, Family, Registry
 from fairlead.v1 import metrics_pb2, session_pb2
+
+access_log = logging.getLogger(ACCESS_LOG)
+access_log.disabled = True  # until the logs are set up
+
+_CANCELLED = frozenset({"RequestCancelledError", "CancelledError"})
 
 
 class _Cells(NamedTuple):
@@ -48,6 +55,10 @@ class ReplicaMeasures:
         cells.latency.observe(seconds * 1e3)
         if failure:
             self._errors.cell(route, failure).value += 1
+        if not access_log.disabled:
+            status = "OK" if not failure else "CANCELLED" if failure in _CANCELLED else "ERROR"
+            told = {"request_id": header.request_id, "route": header.route, "method": header.method}
+            access_log.info("CALL %s %s %.1fms", header.method or "__call__", status, seconds * 1e3, extra=told)
 
     def started(self, seconds: float) -> None:
         """The replica is ready, so many seconds after its constructor began."""

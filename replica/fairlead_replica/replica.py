@@ -15,6 +15,7 @@ from typing import Any
 from fairlead.lifetime import process_ended
 from fairlead.serve import connection
 from fairlead.serve.context import ReplicaContext, set_replica_context
+from fairlead.serve.logs import LoggingConfig, set_up
 from fairlead.serve.multiplexing.registry import registry
 from fairlead.v1 import control_pb2, replica_pb2
 from fairlead.wire.link import Link
@@ -137,6 +138,7 @@ class Replica:
             world_size=max(1, settings.num_replicas),
         )
         set_replica_context(context)
+        self._set_up_logs()
         connection.use_loop(self._loop)
         self._use_gateways(assigned)
         assignment.apply_environment(assigned.environment)
@@ -153,6 +155,17 @@ class Replica:
             links=self._links,
             interface=spec.interface,
         )
+
+    def _set_up_logs(self) -> None:
+        application, deployment, _ = self._options.replica_id.split("#")
+        given = self._settings.logging
+        labels = {
+            "component": "replica",
+            "application": application,
+            "deployment": deployment,
+            "replica": self._options.replica_id,
+        }
+        set_up(LoggingConfig.from_json(given) if given else None, labels, self._options.replica_id)
 
     def _use_gateways(self, assigned: replica_pb2.ReplicaAssignment) -> None:
         if assigned.gateway_addresses:
@@ -263,6 +276,8 @@ class Replica:
             return  # the settings of the assignment are newer than what could be reconfigured
         before, self._settings = self._settings, settings
         runtime.resize(max(1, settings.max_ongoing_requests))
+        if settings.logging != before.logging:
+            self._set_up_logs()
         self._restart_checks()
         answer = replica_pb2.ReplicaReconfigured()
         if settings.user_config != before.user_config:

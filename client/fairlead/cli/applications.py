@@ -14,6 +14,7 @@ from fairlead.serve.deploy_schema import ServeApplicationSchema, ServeDeploySche
 from fairlead.serve.deployment import Application
 from fairlead.serve.doors import Doors
 from fairlead.serve.graph import application_spec
+from fairlead.serve.logs import LoggingConfig
 from fairlead.v1 import control_pb2
 from fairlead.wire.errors import FairleadError
 
@@ -34,6 +35,7 @@ def doors_of(config: ServeDeploySchema, *, insecure: bool = False) -> Doors:
         gRPCOptions(**config.grpc_options),
         insecure,
         config.gateways,
+        LoggingConfig.of(config.logging_config),
     )
 
 
@@ -47,6 +49,7 @@ def _spec(schema: ServeApplicationSchema, path: str, app_dir: str, address: str)
             route_prefix=schema.route_prefix,
             services=instance_services.kept(address),
             overrides=overrides,
+            logging_config=schema.logging_config,
         )
     except (FairleadError, TypeError, ValueError) as error:
         raise ConfigFileError(f"{path}: application '{schema.name}': {error}") from error

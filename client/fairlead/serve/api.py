@@ -25,6 +25,7 @@ from fairlead.serve.graph import application_spec, check_application
 from fairlead.serve.handle import DeploymentHandle
 from fairlead.serve.instance import Instance
 from fairlead.serve.local_instance import LocalInstance, refuse_other_instance
+from fairlead.serve.logs import LoggingConfig
 from fairlead.serve.owned_instance import OwnedInstance
 from fairlead.serve.progress import Progress
 from fairlead.serve.status import ServeStatus, serve_status
@@ -82,8 +83,9 @@ def run(
     """Deploys an application, waits until it serves, and returns a handle to its ingress deployment.
 
     An instance is started if there is none; it ends with this process. An application of that name is updated in
-    place. ``blocking``: then waits as :func:`fairlead.serve.api.wait` does, for Ctrl-C or SIGTERM. Accepted without
-    effect: ``logging_config``, ``external_scaler_enabled``, ``controller_options``.
+    place. ``blocking``: then waits as :func:`fairlead.serve.api.wait` does, for Ctrl-C or SIGTERM. ``logging_config``:
+    a ``LoggingConfig``, or its fields as a dictionary, for deployments that have none of their own. Accepted without
+    effect: ``external_scaler_enabled``, ``controller_options``.
 
     ``_local_testing_mode``, or ``FAIRLEAD_FORCE_LOCAL_TESTING_MODE=1``: everything runs in this process, in threads and
     without ports; what a constructor raises is raised here.
@@ -158,6 +160,7 @@ def _deploy_all(targets: Sequence[RunTarget], caller: str, *, wait: bool) -> lis
             route_prefix=one.route_prefix,
             caller=caller,
             services=instance_services.kept(instance.address),
+            logging_config=one.logging_config,
         )
         for one in targets
     ]
@@ -210,13 +213,15 @@ def start(
     ``proxy_location="Disabled"``: no ports, handles only. ``port`` 0 in either options: any free port, told by
     ``fairlead.serve.api.instance_status()``. If ``FAIRLEAD_TOKEN`` is set, callers of both ports have to present it.
     ``insecure``: ports that other hosts can reach may be open without TLS and authentication. Further options are those
-    of ``http_options``. Accepted without effect: ``logging_config``, ``tracing_config``, ``controller_options``.
+    of ``http_options``. ``logging_config``: how gateway workers log, a ``LoggingConfig`` or its fields in a dictionary.
+    Accepted without effect: ``tracing_config``, ``controller_options``.
 
     Raises TypeError or ValueError for bad options, RuntimeError if a port cannot be bound, TimeoutError after 60 s.
     """
     given = dict(http_options) if isinstance(http_options, Mapping) else {}
     http = http_options if isinstance(http_options, HTTPOptions) else HTTPOptions.of({**given, **options})
-    doors = Doors.of(proxy_location, http, gRPCOptions.of(grpc_options), insecure, gateways)
+    logging = LoggingConfig.of(logging_config)
+    doors = Doors.of(proxy_location, http, gRPCOptions.of(grpc_options), insecure, gateways, logging)
     with _current.lock:
         _warn_of_ended()
         if _find() is not None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from fairlead.serve import environment, instance_middlewares
 from fairlead.serve.config import HTTPOptions, ProxyLocation, gRPCOptions
 from fairlead.serve.grpc_services import describe_sources
+from fairlead.serve.logs import LoggingConfig
 from fairlead.variables import HTTP_KEY_PASSWORD, TOKEN
 
 
@@ -24,6 +25,8 @@ class Doors:
     """How many gateway workers share them."""
     insecure: bool = False
     """Whether doors that other hosts can reach may be open to everybody."""
+    logging: LoggingConfig | None = None
+    """How gateway workers log; None: text, without access log."""
 
     @classmethod
     def of(
@@ -33,6 +36,7 @@ class Doors:
         grpc: gRPCOptions | None,
         insecure: bool,
         gateways: int = 1,
+        logging: LoggingConfig | None = None,
     ) -> Doors:
         """The doors that a user's options ask for. Where proxies are disabled there is neither of them.
 
@@ -46,6 +50,7 @@ class Doors:
             grpc=None if disabled or grpc.host is None else grpc,
             insecure=insecure,
             gateways=gateways,
+            logging=logging,
         )
 
     def keep(self, directory: Path) -> None:
@@ -67,6 +72,8 @@ class Doors:
 
     def _worker_options(self) -> list[str]:
         options = ["--insecure"] if self.insecure else []
+        if self.logging is not None:
+            options += ["--logging", self.logging.to_json().decode()]
         for name, door in (("http", self.http), ("grpc", self.grpc)):
             if door is not None and door.ssl_certfile is not None and door.ssl_keyfile is not None:
                 options += [f"--{name}-tls-cert", _absolute(door.ssl_certfile)]

@@ -17,6 +17,7 @@ from fairlead.serve.derived.description import describe_ingress, keep_hints
 from fairlead.serve.grpc_services import offer
 from fairlead.serve.handle import DeploymentHandle, unbound_handle
 from fairlead.serve.interface import interface_of
+from fairlead.serve.logs import LoggingConfig
 from fairlead.serve.router_settings import router_settings
 from fairlead.serve.routes.description import check_application as check_routes
 from fairlead.serve.routes.description import describe_rest
@@ -36,10 +37,12 @@ def application_spec(
     caller: str = "serve.run",
     services: control_pb2.DeploymentInterface | None = None,
     overrides: Mapping[str, Mapping[str, Any]] | None = None,
+    logging_config: LoggingConfig | Mapping[str, Any] | None = None,
 ) -> control_pb2.ApplicationSpec:
     """The application bound from ``target``: its deployments, each after those that its arguments need.
 
     ``overrides``: settings by deployment, as for ``Deployment.options``, that take the place of those in the code.
+    ``logging_config``: for those deployments that have none of their own.
     ``services``: the typed services of the instance, which the ingress deployment serves if it has their methods.
     Raises TypeError if ``target`` was not made by ``.bind()`` (``caller`` names the function in the message) or code or
     arguments cannot be pickled, ValueError for a route prefix that cannot be, FairleadError for an empty name.
@@ -57,6 +60,9 @@ def application_spec(
     describe_ingress(code, interface)
     describe_rest(code, interface)
     check_routes(graph.specs)
+    if (logging := LoggingConfig.of(logging_config)) is not None:
+        for spec in graph.specs:
+            spec.settings.logging = spec.settings.logging or logging.to_json()
     return control_pb2.ApplicationSpec(
         name=name,
         route_prefix=route_prefix,

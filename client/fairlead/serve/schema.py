@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fairlead.serve.logs import LoggingConfig
 from fairlead.serve.status import (
     ApplicationStatus,
     ApplicationStatusOverview,
@@ -19,6 +20,7 @@ __all__ = [
     "DeploymentStatus",
     "DeploymentStatusOverview",
     "DeploymentStatusTrigger",
+    "LoggingConfig",
     "ProxyStatus",
     "ReplicaState",
     "ServeStatus",

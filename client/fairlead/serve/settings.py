@@ -10,6 +10,7 @@ from typing import Any, Self
 import orjson
 
 from fairlead.serve.config import AUTO, AutoscalingConfig, BackpressureConfig, RequestRouterConfig
+from fairlead.serve.logs import LoggingConfig
 from fairlead.serve.validation import check_integer, check_number
 from fairlead.v1 import control_pb2
 
@@ -71,8 +72,8 @@ class DeploymentConfig:
     """Ray only."""
     max_replicas_per_node: int | None = None
     """1 to 100; None: no limit. Without effect on one machine."""
-    logging_config: Any = None
-    """Accepted; logging is configured later."""
+    logging_config: LoggingConfig | None = None
+    """How its replicas log; None: as the application."""
     request_router_config: RequestRouterConfig | None = None
     """Accepted for compatibility."""
     gang_scheduling_config: Any = None
@@ -131,6 +132,8 @@ class DeploymentConfig:
             changes["backpressure_config"] = BackpressureConfig.of(changes["backpressure_config"])
         if changes.get("request_router_config") is not None:
             changes["request_router_config"] = RequestRouterConfig.of(changes["request_router_config"])
+        if "logging_config" in changes:
+            changes["logging_config"] = LoggingConfig.of(changes["logging_config"])
         if "num_replicas" in changes or "autoscaling_config" in changes:
             changes |= _scale(changes.get("num_replicas"), changes.get("autoscaling_config"))
         return replace(self, **changes)
@@ -157,6 +160,7 @@ class DeploymentConfig:
             backpressure_retry_after_s=self.backpressure_config.retry_after_s,
             rolling_update_percentage=self.rolling_update_percentage,
             max_surge_percent=self.max_surge_percent,
+            logging=b"" if self.logging_config is None else self.logging_config.to_json(),
         )
 
 

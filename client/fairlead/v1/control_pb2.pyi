@@ -1363,6 +1363,7 @@ class DeploymentSettings(_message.Message):
     ROLLING_UPDATE_PERCENTAGE_FIELD_NUMBER: _builtins.int
     MAX_SURGE_PERCENT_FIELD_NUMBER: _builtins.int
     REQUEST_ROUTER_FIELD_NUMBER: _builtins.int
+    LOGGING_FIELD_NUMBER: _builtins.int
     num_replicas: _builtins.int
     """How many replicas; at least 1."""
     max_ongoing_requests: _builtins.int
@@ -1389,6 +1390,8 @@ class DeploymentSettings(_message.Message):
     """The fraction of the replicas that an update replaces at a time; 0: as 0.2."""
     max_surge_percent: _builtins.float
     """How many replicas more than wanted an update may run, in per cent of those wanted."""
+    logging: _builtins.bytes
+    """How its replicas log: a LoggingConfig as a JSON object; empty: text, without access log."""
     @_builtins.property
     def autoscaling(self) -> Global___AutoscalingSettings:
         """How the number of replicas follows the calls; absent: it is num_replicas. num_replicas, which may then be 0, is how
@@ -1417,10 +1420,11 @@ class DeploymentSettings(_message.Message):
         rolling_update_percentage: _builtins.float = ...,
         max_surge_percent: _builtins.float = ...,
         request_router: Global___RequestRouterSettings | None = ...,
+        logging: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_backpressure_retry_after_s", b"_backpressure_retry_after_s", "autoscaling", b"autoscaling", "backpressure_retry_after_s", b"backpressure_retry_after_s", "request_router", b"request_router"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_backpressure_retry_after_s", b"_backpressure_retry_after_s", "autoscaling", b"autoscaling", "backpressure_retry_after_s", b"backpressure_retry_after_s", "backpressure_status_code", b"backpressure_status_code", "graceful_shutdown_timeout_s", b"graceful_shutdown_timeout_s", "graceful_shutdown_wait_loop_s", b"graceful_shutdown_wait_loop_s", "health_check_period_s", b"health_check_period_s", "health_check_timeout_s", b"health_check_timeout_s", "max_constructor_retry_count", b"max_constructor_retry_count", "max_ongoing_requests", b"max_ongoing_requests", "max_queued_requests", b"max_queued_requests", "max_surge_percent", b"max_surge_percent", "num_replicas", b"num_replicas", "request_router", b"request_router", "rolling_update_percentage", b"rolling_update_percentage", "user_config", b"user_config"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_backpressure_retry_after_s", b"_backpressure_retry_after_s", "autoscaling", b"autoscaling", "backpressure_retry_after_s", b"backpressure_retry_after_s", "backpressure_status_code", b"backpressure_status_code", "graceful_shutdown_timeout_s", b"graceful_shutdown_timeout_s", "graceful_shutdown_wait_loop_s", b"graceful_shutdown_wait_loop_s", "health_check_period_s", b"health_check_period_s", "health_check_timeout_s", b"health_check_timeout_s", "logging", b"logging", "max_constructor_retry_count", b"max_constructor_retry_count", "max_ongoing_requests", b"max_ongoing_requests", "max_queued_requests", b"max_queued_requests", "max_surge_percent", b"max_surge_percent", "num_replicas", b"num_replicas", "request_router", b"request_router", "rolling_update_percentage", b"rolling_update_percentage", "user_config", b"user_config"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__backpressure_retry_after_s: _TypeAlias = _typing.Literal["backpressure_retry_after_s"]  # noqa: Y015
     _WhichOneofArgType__backpressure_retry_after_s: _TypeAlias = _typing.Literal["_backpressure_retry_after_s", b"_backpressure_retry_after_s"]  # noqa: Y015

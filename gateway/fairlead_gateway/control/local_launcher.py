@@ -20,6 +20,7 @@ from fairlead_gateway.control.lines import LineSplitter
 _LAST_LINES = 20
 _OUTPUT_GRACE_S = 1.0
 _POLL_S = 0.05
+_JSON_LINE = '{"levelname":'
 
 
 class LocalLauncher:
@@ -136,7 +137,10 @@ class _LocalProcess(asyncio.Protocol):
     def _log(self, lines: list[str]) -> None:
         for line in lines:
             self.last_lines.append(line)
-            self._output.info("(%s) %s", self.name, line)
+            if line.startswith(_JSON_LINE):  # says itself whose it is, and is for programs to read
+                self._output.info("%s", line)
+            else:
+                self._output.info("(%s) %s", self.name, line)
 
     def _kill_group(self) -> None:
         try:

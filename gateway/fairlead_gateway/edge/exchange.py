@@ -10,6 +10,7 @@ from fairlead.wire.trust import Trust
 from fairlead_gateway.edge import http_status
 from fairlead_gateway.edge.answers import Answer
 from fairlead_gateway.edge.http_limits import HttpLimits
+from fairlead_gateway.edge.http_meter import REQUEST_ID
 from fairlead_gateway.edge.http_mounts import Mount
 from fairlead_gateway.edge.http_reply import Reply
 from fairlead_gateway.edge.http_request import (
@@ -117,6 +118,7 @@ class Exchange:
         """
         answer = self.expect()
         self.call = self.router.start(header, payload, answer, trust=trust, more=more, last=last)
+        self.scope[REQUEST_ID] = header.request_id
         answer.attach(self.call)
         return answer
 

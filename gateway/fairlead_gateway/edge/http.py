@@ -19,7 +19,7 @@ from fairlead_gateway.edge.access import Access
 from fairlead_gateway.edge.answers import Answer
 from fairlead_gateway.edge.exchange import Exchange
 from fairlead_gateway.edge.http_limits import HttpLimits as HttpLimits
-from fairlead_gateway.edge.http_meter import ROUTE
+from fairlead_gateway.edge.http_meter import REQUEST_ID, ROUTE
 from fairlead_gateway.edge.http_mounts import Mount, Mounts
 from fairlead_gateway.edge.http_pages import Pages, docs
 from fairlead_gateway.edge.http_reply import Reply
@@ -201,6 +201,7 @@ class HttpApp:
         # The payload is made here, of a request that may say what it likes: the router checks no trust in it.
         payload = encode(scope, mount, body, self._root_path)
         answer.attach(self._router.start(header, payload, answer, trust=Trust.OWNER))
+        scope[REQUEST_ID] = header.request_id
         connection: HttpConnection | None = scope.get(CONNECTION)
         if connection is not None and noticed.get(KEEP_ON_DISCONNECT) != "?1":
             connection.running = answer
