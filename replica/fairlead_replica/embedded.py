@@ -40,13 +40,15 @@ class EmbeddedReplica:
         *,
         settings: control_pb2.DeploymentSettings,
         context: ReplicaContext,
+        interface: control_pb2.DeploymentInterface | None = None,
     ) -> None:
-        """``code``: the class or function, or its import path."""
+        """``code``: the class or function, or its import path. ``interface``: what it offers at doors."""
         self.replica_id = context.replica_id
         self._code = code
         self._arguments = args, kwargs
         self._settings = settings
         self._context = context
+        self._interface = interface
         self._listener: InProcessListener | None = None
         self._ready: Future[None] = Future()
         self._stopping = False
@@ -101,6 +103,7 @@ class EmbeddedReplica:
                 set_context=enter_replica_context,
                 registry=registry,
                 links=links,
+                interface=self._interface,
             )
         except BaseException as error:  # SystemExit too: it is for whoever deploys
             self._ready.set_exception(error)

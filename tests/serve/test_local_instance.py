@@ -16,6 +16,7 @@ from fairlead import serve
 from fairlead.serve import api
 from fairlead.serve.context import get_replica_context, is_replica
 from fairlead.serve.exceptions import BackPressureError, RayServeException, RequestCancelledError
+from fairlead.serve.grpc_util import gRPCContext
 
 PATIENCE_S = 20.0
 
@@ -126,6 +127,17 @@ def test_what_a_constructor_raises_is_raised_here() -> None:
         run(Late.bind(Broken.bind()))
     assert traceback.extract_tb(caught.value.__traceback__)[-1].filename == __file__
     assert not serve.status().applications
+
+
+def test_methods_of_typed_services_get_their_context() -> None:
+    @serve.deployment
+    @serve.grpc_service("grpc_health.v1.health_pb2_grpc.add_HealthServicer_to_server")
+    class Checks:
+        def Check(self, request: Any, grpc_context: gRPCContext) -> str:
+            grpc_context.set_trailing_metadata([("k", "v")])
+            return f"{request} {grpc_context.trailing_metadata()}"
+
+    assert run(Checks.bind()).Check.remote("r").result() == "r (('k', 'v'),)"
 
 
 def test_a_failed_deploy_leaves_what_ran() -> None:

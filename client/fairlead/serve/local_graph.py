@@ -11,6 +11,7 @@ from typing import Any
 from fairlead.serve.deployment import Application
 from fairlead.serve.graph import ArgumentPickler, unique_name
 from fairlead.serve.handle import DeploymentHandle
+from fairlead.serve.interface import interface_of
 from fairlead.serve.router_settings import router_settings
 from fairlead.v1 import control_pb2
 
@@ -26,6 +27,8 @@ class LocalDeployment:
     """For the constructor; handles in the place of other deployments."""
     kwargs: dict[str, Any]
     settings: control_pb2.DeploymentSettings
+    interface: control_pb2.DeploymentInterface | None = None
+    """What it offers at doors, which are not there: methods are described and checked all the same."""
 
 
 class LocalGraph:
@@ -67,6 +70,7 @@ class LocalGraph:
                 args=args,
                 kwargs=kwargs,
                 settings=settings,
+                interface=interface_of(deployment.func_or_class),
             )
         )
         return name

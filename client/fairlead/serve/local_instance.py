@@ -168,7 +168,12 @@ class LocalInstance(Instance):
                 world_size=max(1, settings.num_replicas),
             )
             replica: Replica = importlib.import_module("fairlead_replica.embedded").EmbeddedReplica(
-                deployment.code, deployment.args, deployment.kwargs, settings=settings, context=context
+                deployment.code,
+                deployment.args,
+                deployment.kwargs,
+                settings=settings,
+                context=context,
+                interface=deployment.interface,
             )
             self._by_address[replica.replica_id] = replica
             replica.start()

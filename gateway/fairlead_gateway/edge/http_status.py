@@ -8,7 +8,8 @@ from typing import Any
 
 import grpc
 import orjson
-from google.protobuf import json_format
+from google.protobuf import descriptor_pool, json_format
+from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError
 
 # Imported so that their messages are known by name.
@@ -33,9 +34,14 @@ def reply(http_status: int, code: grpc.StatusCode, message: str, *headers: tuple
     return json(http_status, {"code": code.value[0], "message": message, "details": []}, *headers)
 
 
-def outcome_reply(outcome: session_pb2.Outcome, request_id: str, timeout_s: float | None) -> Reply:
-    """The reply for a failed call: the HTTP status by the reason or the code, the Status as its body."""
-    value = status_value(outcome)
+def outcome_reply(
+    outcome: session_pb2.Outcome, request_id: str, timeout_s: float | None, pool: DescriptorPool | None = None
+) -> Reply:
+    """The reply for a failed call: the HTTP status by the reason or the code, the Status as its body.
+
+    ``pool``: knows the types of details that are not known here.
+    """
+    value = status_value(outcome, pool)
     info = error_info(outcome.status)
     reason = "" if info is None else info.reason
     known = BY_REASON.get(reason)
@@ -53,13 +59,13 @@ def outcome_reply(outcome: session_pb2.Outcome, request_id: str, timeout_s: floa
     return json(status, value, *headers)
 
 
-def error_record(media_type: bytes, outcome: session_pb2.Outcome) -> bytes:
+def error_record(media_type: bytes, outcome: session_pb2.Outcome, pool: DescriptorPool | None = None) -> bytes:
     """What a stream that has begun ends with when its call fails: ``{"error": Status}`` as a line or an event.
 
     Empty where the format has no place for it. Then the connection must be broken off: whoever reads it would else take
     what it has for the whole.
     """
-    record = orjson.dumps({"error": status_value(outcome)})
+    record = orjson.dumps({"error": status_value(outcome, pool)})
     if media_type.startswith(NDJSON):
         return record + b"\n"
     if media_type.startswith(EVENTS):
@@ -67,28 +73,24 @@ def error_record(media_type: bytes, outcome: session_pb2.Outcome) -> bytes:
     return b""
 
 
-def status_value(outcome: session_pb2.Outcome) -> dict[str, Any]:
+def status_value(outcome: session_pb2.Outcome, pool: DescriptorPool | None = None) -> dict[str, Any]:
     """The outcome's Status as JSON's values. What the user's code raised is not shown."""
     status = outcome.status
     info = error_info(status)
     if info is not None and info.reason == "USER_EXCEPTION":
         return {"code": grpc.StatusCode.INTERNAL.value[0], "message": _HIDDEN, "details": []}
-    details = [_detail(status.details[index]) for index in range(len(status.details))]
+    details = [_detail(status.details[index], pool) for index in range(len(status.details))]
     return {"code": code_of(status).value[0], "message": status.message, "details": details}
 
 
-def _detail(detail: Any) -> dict[str, Any]:
-    # Its type may not be known here, or its bytes may be none of the type.
-    try:
-        value: dict[str, Any] = json_format.MessageToDict(detail)
-    except (
-        TypeError,
-        ValueError,
-        DecodeError,
-        json_format.Error,
-    ):
-        value = {"@type": detail.type_url, "value": base64.b64encode(detail.value).decode()}
-    return value
+def _detail(detail: Any, pool: DescriptorPool | None) -> dict[str, Any]:
+    for known in (descriptor_pool.Default(), pool):
+        try:
+            value: dict[str, Any] = json_format.MessageToDict(detail, descriptor_pool=known)
+            return value
+        except (TypeError, ValueError, DecodeError, json_format.Error):
+            continue  # a type that is not known there, or bytes that are none
+    return {"@type": detail.type_url, "value": base64.b64encode(detail.value).decode()}
 
 
 def with_details(code: grpc.StatusCode, message: str, *details: Any) -> session_pb2.Outcome:

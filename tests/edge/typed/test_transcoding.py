@@ -288,6 +288,15 @@ class TestAnswer:
         expected = {"@type": "type.googleapis.com/google.rpc.ResourceInfo", "resourceName": "b"}
         assert answer.json() == {"code": code, "message": "why", "details": [expected]}
 
+    async def test_details_of_the_services_own_types(self):
+        behave = returns(late=outcome(5, "why", message("Author", name="n"), message("Author", pen_names=["p"])))
+        async with served(behave=behave) as (client, _):
+            answer = await client.get("/v1/books:watch")
+        assert answer.json()["details"] == [
+            {"@type": "type.googleapis.com/library.v1.Author", "name": "n"},
+            {"@type": "type.googleapis.com/library.v1.Author", "penNames": ["p"]},
+        ]
+
     async def test_errors_of_the_gateway_and_of_code(self):
         async with served(behave=lambda call: call.end(ValueError("secret"))) as (client, router):
             answer = await client.get("/v1/books/x")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from google.protobuf.descriptor_pool import DescriptorPool
+
 from fairlead.v1 import session_pb2
 from fairlead_gateway.edge import http_status
 
@@ -32,9 +34,9 @@ class StreamFormat(NamedTuple):
         """The end of the body; ``empty``: there was no message."""
         return self.begin + self.end if empty else self.end
 
-    def failure(self, outcome: session_pb2.Outcome) -> bytes:
+    def failure(self, outcome: session_pb2.Outcome, pool: DescriptorPool) -> bytes:
         """A record that says why the stream ends early; empty: there is no place for one, and it must break off."""
-        return http_status.error_record(self.media_type, outcome)
+        return http_status.error_record(self.media_type, outcome, pool)
 
 
 NDJSON = StreamFormat(http_status.NDJSON, b"", b"\n")

@@ -23,9 +23,9 @@ logger = logging.getLogger(__name__)
 Fields = list[tuple[bytes, bytes]]
 
 
-async def fail(exchange: Exchange, outcome: session_pb2.Outcome, request_id: str = "") -> None:
+async def fail(exchange: Exchange, outcome: session_pb2.Outcome, method: RpcMethod, request_id: str = "") -> None:
     """Answers with the Status of a call that failed before there was a response."""
-    reply = http_status.outcome_reply(outcome, request_id, exchange.timeout_s)
+    reply = http_status.outcome_reply(outcome, request_id, exchange.timeout_s, method.json.pool)
     reply.headers.extend(_fields(outcome))
     await exchange.reply(reply, request_id)
 
@@ -36,11 +36,11 @@ async def respond_unary(
     """Answers with the one message of the result; status and metadata are known by then."""
     payload = await answer.single()
     if answer.outcome is not None:
-        return await fail(exchange, answer.outcome, header.request_id)
+        return await fail(exchange, answer.outcome, method, header.request_id)
     try:
         content_type, body = plan.encode(method.result(payload, header))
     except NotRepresentable as error:
-        return await fail(exchange, _unfit(method, error), header.request_id)
+        return await fail(exchange, _unfit(method, error), method, header.request_id)
     fields: Fields = [(b"content-type", content_type), (b"content-length", b"%d" % len(body))]
     if answer.metadata is not None:
         fields += _fields(answer.metadata)
@@ -98,9 +98,9 @@ class _Stream:
     async def fail(self, outcome: session_pb2.Outcome) -> None:
         """The end of a call that failed."""
         if not self._begun:
-            return await fail(self._exchange, outcome, self._header.request_id)
+            return await fail(self._exchange, outcome, self._method, self._header.request_id)
         logger.info("a response of %s broke off: %s", self._method.path, outcome.status.message)
-        record = b"" if self._format is None else self._format.failure(outcome)
+        record = b"" if self._format is None else self._format.failure(outcome, self._method.json.pool)
         if record:
             await self._exchange.send({"type": "http.response.body", "body": record})
         return None

@@ -68,9 +68,9 @@ class TypedTarget:
             message = self._request.message(exchange.params, scope["query_string"], body, content_type)
             payload = self.method.begin(header, message)
         except JsonRefused as refused:
-            return await fail(exchange, _bad_request(refused))
+            return await fail(exchange, _bad_request(refused), self.method)
         except FairleadError as error:
-            return await fail(exchange, outcome_of(error, trusted=False))
+            return await fail(exchange, outcome_of(error, trusted=False), self.method)
         answer = exchange.start(header, payload, trust=self._trust)
         if self.method.server_streaming:
             return await respond_stream(exchange, answer, header, self.method, self._result)
