@@ -10,6 +10,7 @@ from fairlead.cli.finding import Address, find
 from fairlead.cli.status_text import print_json, say
 from fairlead.serve.deploy_schema import suggestion
 from fairlead.serve.instance import Instance
+from fairlead.serve.traffic import share_of
 from fairlead.v1 import control_pb2
 from fairlead.wire.errors import FairleadError
 
@@ -74,21 +75,7 @@ def _share(given: str, application: str, known: dict[str, control_pb2.Applicatio
         percent = -1.0
     if not separator or not target or not 0 <= percent <= _PERCENT:
         raise FairleadError(f"'{given}' is not TARGET=PERCENT with a number from 0 to 100")
-    share = control_pb2.TrafficShare(application=application, share=percent / _PERCENT)
-    other, slash, deployment = target.rpartition("/")
-    names = [one.name for one in known[application].deployments]
-    if slash:
-        share.application, share.deployment = other, deployment
-    elif target in names:
-        share.deployment = target
-    elif target in known:
-        share.application = target
-    else:
-        raise FairleadError(
-            f"'{target}' is neither a deployment of '{application}' nor an application; "
-            f"{suggestion(target, [*names, *known])}"
-        )
-    return share
+    return share_of(target, percent / _PERCENT, application, known)
 
 
 def _show(application: control_pb2.ApplicationStatus, json: bool) -> None:
