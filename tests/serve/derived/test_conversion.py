@@ -332,3 +332,27 @@ def test_an_error_of_the_users_class_is_the_callers() -> None:
     message = conversion._request(value=[{"number": 2}, {"number": 3}])
     with pytest.raises(InvalidArgumentsError, match=r"^value\[1\]: 3 is odd$"):
         conversion.arguments(message.SerializeToString())
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=64))
+def test_whatever_bytes_come_the_error_is_the_callers(data: bytes) -> None:
+    try:
+        SHOP.arguments(data)
+        FINDER.arguments(data)
+    except InvalidArgumentsError as error:
+        assert error.message
+
+
+def measure(
+    self: Any, pixels: npt.NDArray[np.float32], ids: set[uuid.UUID], parts: dict[int, Node], at: Point
+) -> None: ...
+
+
+def locate(
+    self: Any, box: Box, kind: Color, when: datetime.datetime | None = None, took: datetime.timedelta | None = None
+) -> None: ...
+
+
+SHOP = conversion_of(derived(class_of(measure)), "Measure")
+FINDER = conversion_of(derived(class_of(locate)), "Locate")

@@ -8,7 +8,9 @@ from typing import Any
 
 from fairlead.serve.batching.decorator import Batched
 from fairlead.serve.derived import names
-from fairlead.serve.derived.reading import Reader, check_names, without_none
+from fairlead.serve.derived.hints import without_none
+from fairlead.serve.derived.namespace import Namespace, check_names
+from fairlead.serve.derived.reading import Reader
 from fairlead.serve.derived.shapes import (
     OMITTED,
     HintError,
@@ -33,7 +35,7 @@ def service_of(target: Any, package: str | None = None) -> Service | None:
     """
     own = names.pascal(target.__name__)
     package = checked_package(package or f"{names.snake(target.__name__)}.v1", target)
-    reader = Reader()
+    reader = Reader(Namespace())
     methods: list[Method] = []
     for name, function in callables(target):
         method = _method(reader, target, name, function)
@@ -52,8 +54,8 @@ def service_of(target: Any, package: str | None = None) -> Service | None:
         doc=inspect.cleandoc(target.__doc__ or "") if "__doc__" in vars(target) or inspect.isroutine(target) else "",
         source=target.__qualname__,
         methods=tuple(methods),
-        messages=reader.messages,
-        enums=reader.enums,
+        messages=reader.namespace.messages,
+        enums=reader.namespace.enums,
     )
 
 
@@ -134,7 +136,7 @@ def _request(reader: Reader, signature: Signature, rpc: str, stream_key: str) ->
         shown = _shown_default(default)
         message.fields.append(reader.field(signature.place(each.name), each.name, hint, default, shown))
     check_names(signature.where, message)
-    return reader.message(signature.where, message), ""
+    return reader.namespace.add_message(signature.where, message), ""
 
 
 def _shown_default(default: Any) -> str:
@@ -150,7 +152,7 @@ def _response(reader: Reader, signature: Signature, rpc: str, result: Any, strea
         message.fields.append(reader.field(signature.place(""), "result", result, doc="What the method answers."))
     else:
         message.check = _nothing
-    return reader.message(signature.where, message)
+    return reader.namespace.add_message(signature.where, message)
 
 
 def _whole(reader: Reader, where: str, hint: Any, name: str) -> Message | None:

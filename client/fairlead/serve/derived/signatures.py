@@ -9,14 +9,12 @@ import typing
 from typing import Any
 
 from fairlead.serve.batching.decorator import Batched
+from fairlead.serve.derived.hints import STREAMS, spelled, without_none
 from fairlead.serve.derived.lookup import hints_of
-from fairlead.serve.derived.reading import spelled, without_none
 from fairlead.serve.derived.shapes import HintError
 
 _CONTEXT = "grpc_context"
 """The parameter that gets the context of a gRPC call."""
-_SYNC_STREAMS = (collections.abc.Iterator, collections.abc.Generator, collections.abc.Iterable)
-_ASYNC_STREAMS = (collections.abc.AsyncIterator, collections.abc.AsyncGenerator, collections.abc.AsyncIterable)
 _LATER = (collections.abc.Awaitable, collections.abc.Coroutine)
 _WEB = ("starlette.", "fastapi.")
 
@@ -128,7 +126,7 @@ def stream_key_of(signature: Signature) -> str:
 def _stream_of(hint: Any) -> Any:
     """The kind of stream that a hint means; None for other hints."""
     origin = typing.get_origin(hint) or hint
-    return origin if origin in _SYNC_STREAMS + _ASYNC_STREAMS else None
+    return origin if origin in STREAMS else None
 
 
 def _check_parameters(where: str, parameters: list[inspect.Parameter]) -> None:
