@@ -226,7 +226,13 @@ class HttpApp:
             (app.route_prefix, app.name) for app in table.applications.values() if app.route_prefix is not None
         )
         self._targets.refresh(app for app in table.applications.values() if app.route_prefix is not None)
-        self._pages = Pages(self._mounts, self._targets, root_path=self._root_path, token=not self._access.open)
+        self._pages = Pages(
+            self._mounts,
+            self._targets,
+            own=self._own.routes,
+            root_path=self._root_path,
+            token=not self._access.open,
+        )
 
     def _healthz(self) -> Reply:
         table = self._router.table

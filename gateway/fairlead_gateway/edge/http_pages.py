@@ -7,9 +7,12 @@ import functools
 import hashlib
 import importlib.resources
 import re
+from collections.abc import Iterable
 
+from fairlead.paths import Route
 from fairlead_gateway.edge import http_reply, openapi
-from fairlead_gateway.edge.http_mounts import Mounts
+from fairlead_gateway.edge.exchange import HttpTarget
+from fairlead_gateway.edge.http_mounts import Mount, Mounts
 from fairlead_gateway.edge.http_reply import Reply
 from fairlead_gateway.edge.http_targets import HttpTargets
 
@@ -18,13 +21,28 @@ HTML = b"text/html; charset=utf-8"
 _SCRIPT = re.compile(rb"<script>(.*?)</script>", re.DOTALL)
 
 
+OWN = Mount("/", "", "fairlead")
+"""Where what is no application's is described."""
+
+
 class Pages:
     """The pages for one state of the route table: a change of it makes new ones."""
 
-    def __init__(self, mounts: Mounts, targets: HttpTargets, *, root_path: str = "", token: bool = False) -> None:
-        """``root_path``: a prefix that a proxy removes. ``token``: whether requests need a bearer token."""
+    def __init__(
+        self,
+        mounts: Mounts,
+        targets: HttpTargets,
+        *,
+        own: Iterable[Route[HttpTarget]] = (),
+        root_path: str = "",
+        token: bool = False,
+    ) -> None:
+        """``own``: routes that are no application's. ``root_path``: a prefix that a proxy removes. ``token``: whether
+        requests need a bearer token.
+        """
         self._mounts = mounts
         self._targets = targets
+        self._own = tuple(own)
         self._root_path = root_path
         self._token = token
         self._openapi: Reply | None = None
@@ -41,6 +59,7 @@ class Pages:
                 for mount in self._mounts.all()
                 if (found := self._targets.of(mount.application)) is not None
             ]
+            applications.append((OWN, self._own))
             made = openapi.document(applications, root_path=self._root_path, token=self._token)
             self._openapi = http_reply.json(200, made)
         return Reply(self._openapi.status, list(self._openapi.headers), self._openapi.body)

@@ -54,7 +54,7 @@ def document(
         "openapi": "3.1.0",
         "info": {"title": "Fairlead", "version": __version__},
         "servers": [{"url": root_path or "/"}],
-        "paths": dict(sorted(builder.paths.items())),
+        "paths": builder.paths,
         "components": {
             "schemas": dict(sorted(builder.schemas.items())),
             "responses": {
@@ -126,6 +126,7 @@ class _Builder:
 
     def _renamed(self, operation: Json, schemas: Json, application: str) -> Json:
         """The operation with the names that its schemas got; they are added."""
+        schemas = {name: schema for name, schema in schemas.items() if name != STATUS_NAME}  # it is here already
         names = {name: name for name in schemas}
         tried = dict.fromkeys(schemas, 0)
         settled = False

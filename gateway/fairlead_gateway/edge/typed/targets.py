@@ -166,9 +166,9 @@ class OwnTargets:
     def __init__(self, methods: RpcMethods, *, secret: bool = False) -> None:
         """``secret``: as for :func:`typed_routes`."""
         rules = DEFAULT_RULES.without_names("authorization") if secret else DEFAULT_RULES
-        routes = [route for method in methods.own for route in _routes(method, rules)]
-        self._router = PathRouter(routes)
-        self._starts = tuple({_start(route) for route in routes})
+        self.routes = tuple(route for method in methods.own for route in _routes(method, rules))
+        self._router = PathRouter(self.routes)
+        self._starts = tuple({_start(route) for route in self.routes})
 
     def find(self, scope: Scope) -> tuple[HttpTarget, dict[str, str]] | None:
         """The target of a request and what its path captured; None: it is for an application.
