@@ -9,7 +9,6 @@ from typing import Any
 import orjson
 import typer
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from fairlead.serve.status import application_status, deployment_status
@@ -101,30 +100,32 @@ def print_status(status: control_pb2.InstanceStatus, console: Console) -> None:
     if not status.applications:
         console.print("no application is deployed")
         return
-    table = Table(box=None, pad_edge=False, show_edge=False)
-    for title in ("APPLICATION", "STATUS", "ROUTE", "DEPLOYMENT", "STATUS", "REPLICAS"):
-        table.add_column(title, no_wrap=True)
+    rows = [("APPLICATION", "STATUS", "ROUTE", "DEPLOYMENT", "STATUS", "REPLICAS")]
     for application in status.applications:
-        _add_rows(table, application)
-    console.print(table)
+        rows += _rows(application)
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        line = Text()
+        for cell, width in zip(row, widths, strict=True):
+            line.append(cell.ljust(width) + "  ", style=_STYLES.get(cell, ""))
+        line.rstrip()
+        console.print(line, soft_wrap=True)
     for application in status.applications:
         if application.message:
             console.print(Text(f"\n{application.name}: {application.message}", style="red"))
 
 
-def _add_rows(table: Table, application: control_pb2.ApplicationStatus) -> None:
-    state = application_status(application.state).value
+def _rows(application: control_pb2.ApplicationStatus) -> list[tuple[str, str, str, str, str, str]]:
+    """A line for each deployment, the application's own columns in the first one only."""
     route = application.route_prefix if application.HasField("route_prefix") else "–"
-    first = [Text(application.name), _styled(state), Text(route)]
+    own = (application.name, application_status(application.state).value, route)
+    rows = []
     for deployment in application.deployments:
         running = sum(replica.state == control_pb2.REPLICA_STATE_RUNNING for replica in deployment.replicas)
-        replicas = f"{running}/{deployment.target_replicas}"
-        table.add_row(*first, Text(deployment.name), _styled(deployment_status(deployment.state).value), Text(replicas))
-        first = [Text(), Text(), Text()]
-
-
-def _styled(state: str) -> Text:
-    return Text(state, style=_STYLES.get(state, ""))
+        state = deployment_status(deployment.state).value
+        rows.append((*own, deployment.name, state, f"{running}/{deployment.target_replicas}"))
+        own = ("", "", "")
+    return rows
 
 
 def _replica_state(replica: control_pb2.ReplicaStatus) -> str:
