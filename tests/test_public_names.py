@@ -19,6 +19,7 @@ PUBLIC: dict[str, set[str]] = {
         "HTTPOptions",
         "JsonOptions",
         "RunTarget",
+        "accept_batch",
         "batch",
         "delete",
         "deployment",
@@ -42,7 +43,7 @@ PUBLIC: dict[str, set[str]] = {
     # The parts: what they hold is imported from its module.
     "fairlead.cli": set(),
     "fairlead.serve.derived": set(),
-    "fairlead.serve.batching": {"_RuntimeSummaryStatistics", "batch"},
+    "fairlead.serve.batching": {"_RuntimeSummaryStatistics", "accept_batch", "batch"},
     "fairlead.serve.multiplexing": {"multiplexed"},
     "fairlead.serve.routes": {"route"},
     "fairlead.wire": set(),

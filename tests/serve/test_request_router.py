@@ -10,7 +10,6 @@ import cloudpickle
 import pytest
 
 from fairlead import serve
-from fairlead.serve.config import RequestRouterConfig
 from fairlead.serve.graph import application_spec
 from fairlead.serve.handle import DeploymentID
 from fairlead.serve.request_router import (

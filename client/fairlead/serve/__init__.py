@@ -14,7 +14,7 @@ from fairlead.serve.api import (
     start,
     status,
 )
-from fairlead.serve.batching import batch
+from fairlead.serve.batching import accept_batch, batch
 from fairlead.serve.config import HTTPOptions
 from fairlead.serve.context import get_multiplexed_model_id, get_replica_context, get_request_context
 from fairlead.serve.deployment import Application, Deployment, deployment
@@ -31,6 +31,7 @@ __all__ = [
     "HTTPOptions",
     "JsonOptions",
     "RunTarget",
+    "accept_batch",
     "batch",
     "delete",
     "deployment",
