@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import decimal
@@ -337,11 +338,9 @@ def test_an_error_of_the_users_class_is_the_callers() -> None:
 @settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=64))
 def test_whatever_bytes_come_the_error_is_the_callers(data: bytes) -> None:
-    try:
-        SHOP.arguments(data)
-        FINDER.arguments(data)
-    except InvalidArgumentsError as error:
-        assert error.message
+    for conversion in (SHOP, FINDER):
+        with contextlib.suppress(InvalidArgumentsError):
+            conversion.arguments(data)
 
 
 def measure(
