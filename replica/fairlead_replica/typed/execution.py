@@ -11,7 +11,7 @@ import grpc
 
 from fairlead.serve.grpc_util import RpcAborted, gRPCContext
 from fairlead.v1 import session_pb2
-from fairlead.wire.errors import CardinalityError, DeadlineExceededError
+from fairlead.wire.errors import CardinalityError, DeadlineExceededError, ResultNotSerializableError
 from fairlead.wire.session import Stream
 from fairlead_replica.call import Host
 from fairlead_replica.callable import MethodKind
@@ -123,6 +123,8 @@ class TypedExecution(Execution):
         if self._interrupted is not None:
             super()._fail(error)
             return
+        if isinstance(error, CardinalityError):  # what the method returned does not fit: no fault of the caller's
+            error = ResultNotSerializableError(f"the result of {self._rpc.path}: {error}")
         self._failure = type(error).__name__
         if not is_users_status(error, self._grpc) and not isinstance(error, asyncio.CancelledError):
             logger.error("request %s failed\n%s", self.header.request_id, user_traceback(error))

@@ -108,8 +108,11 @@ async def test_a_typed_methods_bytes_cross_as_they_are(table):
     assert (header.application, header.deployment, header.method) == ("books", "Library", GET)
     assert header.request_serialization == header.response_serialization == session_pb2.SERIALIZATION_PROTOBUF
     assert not header.stream
+    assert header.idempotent  # as its idempotency_level says
+    header = session_pb2.CallHeader()
     assert methods.find(f"/{SERVICE}/Chat").begin(header, b"x") == b""
     assert header.stream
+    assert not header.idempotent
     assert methods.find(GET).result(b"y", header) == b"y"
 
 

@@ -331,6 +331,41 @@ async def test_a_stream_ends_with_its_status(typed):
     assert [(each.key, each.value) for each in answer.outcome.trailing_metadata] == [("k", b"v")]
 
 
+async def test_a_stream_out_of_a_thread_ends_with_its_status(typed):
+    class Blocking:
+        def Repeat(self, request, grpc_context):
+            yield request
+            grpc_context.set_trailing_metadata([("k", "v")])
+            if request.text:
+                grpc_context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, request.text)
+
+    stage = typed(Blocking())
+    answer = stage.rpc("Repeat", text("full"), stream=True)
+    assert await answer.next() == text("full")
+    assert ((await answer.status()).code, answer.outcome.status.message) == (8, "full")
+    answer = stage.rpc("Repeat", stream=True)
+    assert await answer.next() == b""
+    assert (await answer.status()).code == 0
+    assert [each.key for each in answer.outcome.trailing_metadata] == ["k"]
+
+
+async def test_results_that_do_not_fit_are_no_fault_of_the_callers(typed):
+    class Odd:
+        async def Say(self, request):
+            return (each for each in "ab")
+
+        def Repeat(self, request):
+            return request
+
+        def Join(self, requests):
+            yield {"text": "x"}
+
+    stage = typed(Odd())
+    assert (await stage.rpc("Say").status()).code == 13
+    assert (await stage.rpc("Repeat", stream=True).status()).code == 13
+    assert (await stage.rpc("Join").status()).code == 13
+
+
 @pytest.mark.parametrize("size", [1, 3_000_000])
 async def test_a_result_with_metadata_is_whole(typed, size):
     class Tells:

@@ -25,6 +25,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple, Protocol
 
+from google.protobuf import descriptor_pb2
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.descriptor_pool import DescriptorPool
 
@@ -39,6 +40,8 @@ from fairlead_gateway.routing.table import Application, RouteTable
 logger = logging.getLogger(__name__)
 
 _PROTOBUF = session_pb2.SERIALIZATION_PROTOBUF
+_IDEMPOTENT = (descriptor_pb2.MethodOptions.IDEMPOTENT, descriptor_pb2.MethodOptions.NO_SIDE_EFFECTS)
+"""The method's option says that it may run twice, so that its calls are sent again when a replica is lost."""
 
 
 class RpcMethod(Protocol):
@@ -111,6 +114,7 @@ class TypedMethod:
             method=self.path,
             request_serialization=_PROTOBUF,
             response_serialization=_PROTOBUF,
+            idempotent=descriptor.GetOptions().idempotency_level in _IDEMPOTENT,
         )
 
     def __repr__(self) -> str:
