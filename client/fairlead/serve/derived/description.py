@@ -43,7 +43,7 @@ def describe_ingress(func_or_class: Any, interface: control_pb2.DeploymentInterf
     except LockFileError:
         raise
     except Exception as error:  # hints are anybody's code, and nobody asked for a service
-        logger.debug("no service is derived from %r: %s", func_or_class, error)
+        logger.info("no service is derived from %r: %s", func_or_class, error)
         return
     if derivation is not None:
         _add(derivation, func_or_class, interface)
