@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
+import pydantic
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, StreamingResponse
 
 from fairlead import serve
 from fairlead.serve.exceptions import BackPressureError
+
+
+class Model(pydantic.BaseModel):
+    x: int
 
 
 @serve.deployment
@@ -27,6 +32,14 @@ class Web:
                 "header": request.headers.get("x-mine"),
                 "body": (await request.body()).decode(),
             }
+        if what == "json body":
+            return await request.json()
+        if what == "form":
+            return dict(await request.form())
+        if what == "length":
+            return len(await request.body())
+        if what == "headers":
+            return request.headers["x-custom-header"]
         if what == "stream":
             return StreamingResponse(f"{number}\n" for number in range(3))
         if what == "agenerator":
@@ -39,6 +52,9 @@ class Web:
             "dict": {"a": [1, None]},
             "number": 1.5,
             "none": None,
+            "tuple": (1, True),
+            "int": 5,
+            "nested": {"b": b"bytes", "e": ValueError("text"), "m": Model(x=1)},
             "response": PlainTextResponse("teapot", 418, {"x-kind": "short and stout"}),
             "json": JSONResponse([1]),
         }[what]

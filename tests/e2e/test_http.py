@@ -35,6 +35,9 @@ def web(ports: Ports) -> str:
         ("dict", 200, "application/json", b'{"a":[1,null]}'),
         ("number", 200, "application/json", b"1.5"),
         ("none", 200, "text/plain", b""),
+        ("tuple", 200, "application/json", b"[1,true]"),
+        ("int", 200, "application/json", b"5"),
+        ("nested", 200, "application/json", b'{"b":"bytes","e":"text","m":{"x":1}}'),
         ("response", 418, "text/plain", b"teapot"),
         ("json", 200, "application/json", b"[1]"),
         ("stream", 200, "", b"0\n1\n2\n"),
@@ -64,6 +67,14 @@ def test_what_handlers_get(method: str, web: str) -> None:
         "body": "body",
     }
     assert answer | {"path": answer["path"].replace("%20", " ")} == expected
+
+
+def test_bodies_of_the_classic_kinds(web: str) -> None:
+    """By the page on calling endpoints: also with GET, which had a body there."""
+    assert httpx.request("GET", web, params={"what": "json body"}, json={"a": [1]}).json() == {"a": [1]}
+    assert httpx.request("GET", web, params={"what": "form"}, data={"a": "1"}).json() == {"a": "1"}
+    assert httpx.request("GET", web, params={"what": "length"}, content=bytes(655_360)).json() == 655_360
+    assert httpx.get(web, params={"what": "headers"}, headers={"X-CUSTOM-HEADER": "value"}).text == "value"
 
 
 def test_the_longest_prefix_wins(web: str) -> None:

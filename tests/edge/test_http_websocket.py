@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,7 +25,9 @@ from fairlead_gateway.edge.binding import TcpListener
 from fairlead_gateway.edge.http import HttpLimits
 from fairlead_gateway.edge.http_door import HttpDoor
 from tests.edge.fake_router import FakeCall, FakeRouter, application
-from tests.edge.test_http import open_raw
+from tests.edge.test_http import open_raw, pki, tls
+
+__all__ = ["pki"]  # a fixture
 
 
 @contextlib.asynccontextmanager
@@ -97,6 +101,18 @@ async def test_messages_both_ways() -> None:
         assert await socket.recv() == "grüße"
         assert await socket.recv() == b"\xff\0"
         assert await closing(socket) == (4001, "enough")
+
+
+async def test_over_tls(pki: Path) -> None:
+    listener = TcpListener(tls=tls(pki), token="t0k")
+    context = ssl.create_default_context(cafile=str(pki / "ca.pem"))
+    async with served(accept, listener=listener) as (url, router):
+        secure = url.replace("ws:", "wss:")
+        async with connect(secure, ssl=context, additional_headers={"authorization": "Bearer t0k"}) as socket:
+            await socket.send("one")
+            (message,) = await heard(router.calls[0], 1)
+            assert message.text == "one"
+        assert http_pb2.HttpRequest.FromString(router.calls[0].payload).scheme == "wss"
 
 
 async def test_the_client_closes() -> None:

@@ -351,7 +351,7 @@ async def test_applications_below_an_application() -> None:
     app = Starlette(routes=[Mount("/sub", routes=[Route("/{n:int}", inner)])])
     async with serving(serve.ingress(app)()()) as stage:
         target = path("/app/sub/5", root_path="/app")
-        head, body = await body_of(stage.caller.request(**target))
+        _, body = await body_of(stage.caller.request(**target))
         assert body == b"/app/sub 5 http://example.org/app/sub/5"
 
 

@@ -8,6 +8,8 @@ from fastapi import APIRouter, FastAPI
 from pydantic import BaseModel
 
 from fairlead import serve
+from fairlead.serve.exceptions import RayServeException
+from fairlead.serve.graph import application_spec
 from fairlead.serve.ingress import Ingress, ingress_of
 from fairlead.serve.interface import interface_of
 
@@ -139,3 +141,21 @@ def test_a_plain_class_is_none() -> None:
 
     assert ingress_of(Plain()) is None
     assert interface_of(Plain) is None
+
+
+def test_an_application_has_one() -> None:
+    class Child:
+        pass
+
+    class Shop:
+        def __init__(self, child: Any) -> None: ...
+
+    child = serve.deployment(serve.ingress(raw)(Child))
+    shop = serve.deployment(serve.ingress(raw)(Shop))
+    assert application_spec(shop.bind(serve.deployment(Plain).bind()))
+    with pytest.raises(RayServeException, match=r"multiple deployments .* in the application: Child, Shop"):
+        application_spec(shop.bind(child.bind()))
+
+
+class Plain:
+    pass

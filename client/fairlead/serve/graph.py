@@ -16,6 +16,7 @@ from fairlead.serve.deployment import Application, Deployment
 from fairlead.serve.derived.description import describe_ingress, keep_hints
 from fairlead.serve.grpc_services import offer
 from fairlead.serve.handle import DeploymentHandle, unbound_handle
+from fairlead.serve.ingress import check_one
 from fairlead.serve.interface import interface_of
 from fairlead.serve.logs import LoggingConfig
 from fairlead.serve.router_settings import router_settings
@@ -60,6 +61,7 @@ def application_spec(
     describe_ingress(code, interface)
     describe_rest(code, interface)
     check_routes(graph.specs)
+    check_one(graph.specs)
     if (logging := LoggingConfig.of(logging_config)) is not None:
         for spec in graph.specs:
             spec.settings.logging = spec.settings.logging or logging.to_json()
@@ -70,6 +72,13 @@ def application_spec(
         deployments=graph.specs,
         environment=capture_environment(),
     )
+
+
+def deployments_of(target: Application[Any]) -> list[tuple[str, Deployment[Any]]]:
+    """The deployments of an application with their names in it, each after those that its arguments need."""
+    graph = _Graph("default", {})
+    graph.add(target)
+    return graph.deployments
 
 
 def check_application(target: Any, caller: str = "serve.run") -> None:
@@ -92,6 +101,7 @@ class _Graph:
     def __init__(self, application: str, overrides: Mapping[str, Mapping[str, Any]]) -> None:
         self.application = application
         self.overrides = overrides
+        self.deployments: list[tuple[str, Deployment[Any]]] = []
         self.specs: list[control_pb2.DeploymentSpec] = []
         self._names: dict[int, str] = {}
         self._nodes: list[Application[Any]] = []  # keeps the ids above from being used again
@@ -115,6 +125,7 @@ class _Graph:
         name = self._names[id(node)] = unique_name(deployment.name, self._taken)
         if (changes := self.overrides.get(name)) is not None:
             deployment = deployment.options(**changes)
+        self.deployments.append((name, deployment))
         spec = control_pb2.DeploymentSpec(name=name, init_arguments=arguments, settings=deployment.to_settings())
         if deployment.autoscaling_config is not None:
             spec.settings.autoscaling.CopyFrom(autoscaling_settings(deployment.autoscaling_config))

@@ -6,12 +6,13 @@ import contextlib
 import copyreg
 import inspect
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar, get_type_hints, overload
 
 from fairlead.serve.deployment import Deployment
 from fairlead.v1 import control_pb2
+from fairlead.wire.errors import FairleadError
 
 T = TypeVar("T")
 
@@ -104,6 +105,16 @@ def describe(func_or_class: Any, interface: control_pb2.DeploymentInterface) -> 
         routes = (route for router in routers_of(ingress.app) for route in router.routes)
         for function in (*members, *(getattr(route, "endpoint", None) for route in routes)):
             _resolve_hints(function)
+
+
+def check_one(specs: Iterable[control_pb2.DeploymentSpec]) -> None:
+    """Raises FairleadError if several deployments of an application have ASGI applications: one can be reached."""
+    names = [spec.name for spec in specs if spec.interface.asgi]
+    if len(names) > 1:
+        raise FairleadError(
+            f"Found multiple deployments with @serve.ingress in the application: {', '.join(names)}. HTTP requests go "
+            "to one of them only; the others are called by handles and need none."
+        )
 
 
 def routers_of(app: Any) -> Iterator[Any]:
