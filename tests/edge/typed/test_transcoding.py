@@ -176,7 +176,10 @@ class TestBinding:
 
     async def test_problems_are_told_by_field(self):
         async with served() as (client, _):
-            answer = await client.post("/v1/shelves/1/books", json={"author": {"born": "long ago"}})
+            answer = await client.post(
+                "/v1/shelves/1/books", json={"author": {"born": "long ago"}}, headers={"x-request-id": "mine"}
+            )
+        assert answer.headers["x-request-id"] == "mine"
         [detail] = answer.json()["details"]
         assert detail["@type"] == "type.googleapis.com/google.rpc.BadRequest"
         [violation] = detail["fieldViolations"]

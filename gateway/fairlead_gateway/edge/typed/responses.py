@@ -12,6 +12,7 @@ from fairlead_gateway.edge.answers import Answer
 from fairlead_gateway.edge.exchange import Exchange
 from fairlead_gateway.edge.http_headers import from_metadata
 from fairlead_gateway.edge.http_reply import Reply
+from fairlead_gateway.edge.http_request import request_id_of
 from fairlead_gateway.edge.http_response import identify
 from fairlead_gateway.edge.protojson import NotRepresentable
 from fairlead_gateway.edge.typed.formats import JSON, NDJSON, StreamFormat, chosen
@@ -24,7 +25,8 @@ Fields = list[tuple[bytes, bytes]]
 
 
 async def fail(exchange: Exchange, outcome: session_pb2.Outcome, method: RpcMethod, request_id: str = "") -> None:
-    """Answers with the Status of a call that failed before there was a response."""
+    """Answers with the Status of a call that failed before there was a response, or was never started."""
+    request_id = request_id or request_id_of(exchange.noticed)
     reply = http_status.outcome_reply(outcome, request_id, exchange.timeout_s, method.json.pool)
     reply.headers.extend(_fields(outcome))
     await exchange.reply(reply, request_id)
