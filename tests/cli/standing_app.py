@@ -38,6 +38,9 @@ class Broken:
 
 
 app = Counter.bind()
+scaled = Counter.options(
+    autoscaling_config={"max_replicas": 7}, user_config={"greeting": "hi"}, max_ongoing_requests=11
+).bind()
 broken = Broken.options(max_constructor_retry_count=1).bind()
 
 

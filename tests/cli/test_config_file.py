@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from fairlead.cli.build_config import build_config
 from fairlead.cli.config_file import ConfigFileError, is_config_file, load_config
 from fairlead.serve.settings import DeploymentConfig
 
@@ -124,3 +125,18 @@ def test_files_and_import_paths_are_told_apart():
     assert is_config_file("a/b.yaml")
     assert is_config_file("b.yml")
     assert not is_config_file("package.module:app")
+
+
+def test_a_file_that_build_wrote_is_read(tmp_path, capsys):
+    path = tmp_path / "built.yaml"
+    build_config(["tests.cli.standing_app:app", "tests.cli.standing_app:scaled"], ".", path)
+    one, two = load_config(str(path)).applications
+    assert (one.name, one.route_prefix, one.import_path) == ("app1", "/app1", "tests.cli.standing_app:app")
+    assert [(each.name, each.overrides) for each in one.deployments] == [("Counter", {"num_replicas": 1})]
+    (scaled,) = two.deployments
+    assert "num_replicas" not in scaled.overrides
+    assert scaled.overrides["autoscaling_config"]["max_replicas"] == 7
+    assert scaled.overrides["user_config"] == {"greeting": "hi"}
+    assert scaled.overrides["max_ongoing_requests"] == 11
+    build_config(["tests.cli.standing_app:app"], ".", None)
+    assert capsys.readouterr().out.count("name: default") == 1

@@ -24,7 +24,10 @@ def specs_of(config: ServeDeploySchema, path: str, app_dir: str, address: str) -
 
     Raises ImportPathError and ConfigFileError, before anything is deployed.
     """
-    return [_spec(application, path, app_dir, address) for application in config.applications]
+    return [
+        _spec(application, path, app_dir, address, application.logging_config or config.logging_config)
+        for application in config.applications
+    ]
 
 
 def doors_of(config: ServeDeploySchema, *, insecure: bool = False) -> Doors:
@@ -39,7 +42,9 @@ def doors_of(config: ServeDeploySchema, *, insecure: bool = False) -> Doors:
     )
 
 
-def _spec(schema: ServeApplicationSchema, path: str, app_dir: str, address: str) -> control_pb2.ApplicationSpec:
+def _spec(
+    schema: ServeApplicationSchema, path: str, app_dir: str, address: str, logging_config: Any
+) -> control_pb2.ApplicationSpec:
     target: Application[Any] = load_application(schema.import_path, app_dir, schema.args)
     overrides = {deployment.name: deployment.overrides for deployment in schema.deployments}
     try:
@@ -49,7 +54,7 @@ def _spec(schema: ServeApplicationSchema, path: str, app_dir: str, address: str)
             route_prefix=schema.route_prefix,
             services=instance_services.kept(address),
             overrides=overrides,
-            logging_config=schema.logging_config,
+            logging_config=logging_config,
         )
     except (FairleadError, TypeError, ValueError) as error:
         raise ConfigFileError(f"{path}: application '{schema.name}': {error}") from error

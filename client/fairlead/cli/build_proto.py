@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from fairlead.cli.build_config import build_config
 from fairlead.cli.imports import load_application
 from fairlead.serve.derived import building
 
@@ -62,13 +63,13 @@ def build_proto(build: ProtoBuild) -> None:
 
 
 def build(
-    import_path: Annotated[str, typer.Argument(help="The application: package.module:name.")],
+    import_paths: Annotated[list[str], typer.Argument(help="Applications: package.module:name.")],
     proto: Annotated[
         bool, typer.Option("--proto", help="Build the .proto files that its type hints describe.")
     ] = False,
     app_dir: Annotated[str, typer.Option("--app-dir", "-d", help="Where to look for the module first.")] = ".",
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="A folder for the files, instead of stdout.")
+        Path | None, typer.Option("--output", "-o", help="A file, or with --proto a folder, instead of stdout.")
     ] = None,
     imports: Annotated[Path | None, typer.Option(help="A folder for what they import of Google's.")] = None,
     lock: Annotated[
@@ -79,16 +80,21 @@ def build(
         bool, typer.Option("--allow-breaking", help="Accept edits that callers would not survive.")
     ] = False,
 ) -> None:
-    """Print what an application is made of.
+    """Print a configuration file to begin with, or what an application is made of.
 
     --proto prints the protobuf service of its ingress deployment, and of those with @serve.typed, and writes the lock
     file that keeps the numbers of its fields.
     """
     if not proto:
-        raise typer.BadParameter("say what to build: --proto")
+        if imports is not None or lock is not None or check or allow_breaking:
+            raise typer.BadParameter("--imports, --lock, --check and --allow-breaking go with --proto")
+        build_config(import_paths, app_dir, output)
+        return
+    if len(import_paths) > 1:
+        raise typer.BadParameter("--proto is for one application at a time")
     build_proto(
         ProtoBuild(
-            import_path=import_path,
+            import_path=import_paths[0],
             app_dir=app_dir,
             output=output,
             imports=imports,

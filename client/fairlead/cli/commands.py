@@ -138,6 +138,7 @@ def run_file(path: str, app_dir: str, *, insecure: bool) -> None:
             config.proxy_location,
             HTTPOptions(**config.http_options),
             gRPCOptions(**config.grpc_options),
+            config.logging_config,
             insecure=insecure,
             gateways=config.gateways,
         )

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from pydantic_core import PydanticCustomError
 
 from fairlead.serve.config import HTTPOptions, ProxyLocation, gRPCOptions
+from fairlead.serve.logs import LoggingConfig
 from fairlead.serve.settings import DeploymentConfig
 from fairlead.serve.validation import check_route_prefix
 
@@ -63,6 +64,12 @@ def _options(kind: type[HTTPOptions] | type[gRPCOptions]) -> Callable[[dict[str,
         return given
 
     return check
+
+
+def _logging(given: dict[str, Any] | None) -> dict[str, Any] | None:
+    known = [one.name for one in dataclasses.fields(LoggingConfig)]
+    _check_each(given or {}, known, lambda values: LoggingConfig(**values))
+    return given
 
 
 def _location(value: str | None) -> str | None:
@@ -134,10 +141,10 @@ class ServeApplicationSchema(BaseModel):
     """``env_vars`` to add to those of its replicas, and their ``working_dir``."""
     deployments: list[DeploymentSchema] = Field(default_factory=list)
     """Settings that take the place of those in the code."""
+    logging_config: Annotated[dict[str, Any] | None, AfterValidator(_logging)] = None
+    """The fields of ``LoggingConfig``, for deployments that have none of their own."""
     autoscaling_policy: Any = None
-    """Accepted without effect. So are the next two."""
-    logging_config: Any = None
-    """See above."""
+    """Accepted without effect. So is the next one."""
     external_scaler_enabled: bool = False
     """See above."""
 
@@ -160,10 +167,10 @@ class ServeDeploySchema(BaseModel):
     """The fields of ``gRPCOptions``; for the start of an instance."""
     gateways: int = Field(default=1, ge=1)
     """How many gateway workers share the ports; for the start of an instance. Ray Serve's files do not have it."""
+    logging_config: Annotated[dict[str, Any] | None, AfterValidator(_logging)] = None
+    """The fields of ``LoggingConfig``, for applications that have none of their own."""
     controller_options: Any = None
-    """Accepted without effect. So are the next three."""
-    logging_config: Any = None
-    """See above."""
+    """Accepted without effect. So are the next two."""
     tracing_config: Any = None
     """See above."""
     target_capacity: float | None = None
