@@ -345,6 +345,21 @@ def test_other_sources_under_the_same_import_path_are_new_code(world):
     assert world.routed() == world.started[1:]
 
 
+def test_another_interface_of_the_same_code_is_new_code_to_replicas(world):
+    spec = deployment()
+    spec.interface.typed_services.add(name="shop.v1.ShopService")
+    spec.interface.descriptor_set = b"one"
+    world.deploy(spec)
+    world.run_all()
+    world.deploy(spec)
+    world.run_all()
+    assert len(world.started) == 1
+    spec.interface.descriptor_set = b"another"
+    world.deploy(spec)
+    world.run_all()
+    assert world.routed() == world.started[1:]
+
+
 def test_a_failing_update_keeps_the_old_replicas_serving(world):
     world.deploy(deployment(code="app:V1"))
     world.run_all()

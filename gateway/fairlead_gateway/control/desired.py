@@ -178,6 +178,8 @@ def _code_version(deployment: control_pb2.DeploymentSpec, environment: control_p
         deployment.init_arguments,
         deployment.source_digest.encode(),
         environment.SerializeToString(deterministic=True),
+        # Replicas read requests by it: with that of another deploy they would read them wrongly.
+        deployment.interface.SerializeToString(deterministic=True),
     )
     for part in parts:
         digest.update(len(part).to_bytes(8, "big"))
