@@ -17,7 +17,7 @@ from fairlead.serve.graph import application_spec
 from fairlead.serve.interface import interface_of
 from fairlead.serve.routes.declaration import routed_method
 from fairlead.v1 import control_pb2, http_pb2
-from fairlead.wire.errors import BackPressureError, InvalidArgumentsError
+from fairlead.wire.errors import BackPressureError, InvalidArgumentsError, MethodNotFoundError
 from fairlead.wire.trust import Trust
 from fairlead_gateway.edge import http_response
 from fairlead_gateway.edge.access import Access
@@ -181,6 +181,18 @@ class TestMatching:
     async def test_head(self) -> None:
         assert (await ask("HEAD", "/items/7")).status == 200
 
+    async def test_head_waits_for_the_beginning_of_a_stream_only(self) -> None:
+        calls: list[FakeCall] = []
+
+        def behave(call: FakeCall) -> None:
+            calls.append(call)
+            call.message(http.encode_response(200, [(b"content-type", b"application/x-ndjson")], b"first\n"))
+
+        reply = await ask("HEAD", "/items/7", behave=behave)
+        assert (reply.status, reply.headers["content-type"]) == (200, "application/x-ndjson")
+        assert (reply.complete, reply.body, "content-length" in reply.headers) == (True, b"", False)
+        assert calls[0].cancelled.is_set()
+
     async def test_redirects_keep_prefix_and_query(self) -> None:
         apps = [deployed(prefix="/a b")]
         reply = await ask("PUT", "/a%20b/items/5/?x=1", apps=apps, root_path="/proxy")
@@ -288,6 +300,13 @@ async def _nothing() -> dict[str, Any]:
 
 
 class TestErrors:
+    async def test_a_converter_that_refuses_a_request_handlers_path(self) -> None:
+        app = deployed()
+        for route in app.deployments[0].interface.http_routes:
+            route.handler = True
+        reply = await ask("GET", "/items/7", apps=[app], behave=lambda call: call.end(MethodNotFoundError("no route")))
+        assert reply.status == 404
+
     async def test_problems(self) -> None:
         reply = await ask("GET", "/?tags=a")
         (_, violations) = reply.json()["details"]

@@ -33,7 +33,16 @@ class MethodTarget:
             exchange.scope, exchange.mount, body, exchange.root_path, route=self.route.path, params=exchange.params
         )
         answer = exchange.start(header, payload)
-        await respond(answer, header, exchange.timeout_s, exchange.send, exchange.connection, plain=self.route.handler)
+        await respond(
+            answer,
+            header,
+            exchange.timeout_s,
+            exchange.send,
+            exchange.connection,
+            plain=self.route.handler,
+            routed=True,
+            head=exchange.scope["method"] == "HEAD",
+        )
 
     def describe(self) -> dict[str, Any] | None:
         """As the driver described it."""

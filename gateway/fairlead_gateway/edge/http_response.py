@@ -61,9 +61,12 @@ async def respond(
     connection: HttpConnection | None,
     *,
     plain: bool = True,
+    routed: bool = False,
+    head: bool = False,
 ) -> None:
     """Sends the answer of a call whose messages are ``HttpResponse``s.
 
+    ``routed``: it came by a route. ``head``: it answers HEAD: of a stream nothing but the beginning is waited for.
     ``plain``: errors are told as Ray Serve tells them, and a response that fails after its first piece breaks the
     connection off; otherwise they are a google.rpc.Status in JSON, and in the stream where its format has a place.
     """
@@ -72,10 +75,9 @@ async def respond(
         outcome = answer.outcome or outcome_of(InternalError("the call ended without a response"), trusted=False)
         make = http_reply.outcome_reply if plain else http_status.outcome_reply
         reply = make(outcome, header.request_id, timeout_s)
-        if plain and header.method and reply.status == 404:
-            reply = reply._replace(
-                status=500
-            )  # the path is there: what X-SERVE-CALL-METHOD names is not, as in Ray Serve
+        if plain and not routed and header.method and reply.status == 404:
+            # The path is there: what X-SERVE-CALL-METHOD names is not, as in Ray Serve.
+            reply = reply._replace(status=500)
         identify(reply.headers, header.request_id)
         return await send_reply(send, reply)
     response, status = _parse(entry[0])
@@ -87,6 +89,8 @@ async def respond(
         body, whole = _unusual(status, headers, body, whole)
     elif whole and not any(name == b"content-length" for name, _ in headers):
         headers.append((b"content-length", str(len(body)).encode()))
+    if head:
+        whole, body = True, b""
     if connection is not None:
         connection.hold()
     await send({"type": "http.response.start", "status": status, "headers": headers})
