@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import grpc
 import httpx
 import pytest
+from google.api import httpbody_pb2
 
 from fairlead import serve
 from fairlead.serve import api
 from fairlead.serve.handle import DeploymentHandle
-from fairlead.v1 import control_pb2
+from fairlead.v1 import control_pb2, serving_pb2, serving_pb2_grpc
 from tests.e2e.autoscaling_app import Held, as_the_file_says
 from tests.e2e.conftest import Ports
 from tests.e2e.stage import PATIENCE_S, Stage, wait_until
@@ -56,17 +58,22 @@ class TestScaling:
         wait_until(lambda: serve.status().applications["up"].deployments["Held"].status == "HEALTHY")
         assert serve.status().applications["up"].deployments["Held"].status_trigger == "DOWNSCALE_COMPLETED"
 
-    @pytest.mark.parametrize("door", ["handle", "http"])
+    @pytest.mark.parametrize("door", ["handle", "http", "grpc"])
     def test_to_zero_and_back_without_losing_the_call_that_wakes_it(
-        self, door: str, ports: Ports, stage: Stage
+        self, door: str, ports: Ports, stage: Stage, channel: grpc.Channel
     ) -> None:
         handle = run("zero", stage, prefix="/zero", min_replicas=0, max_replicas=2, downscale_to_zero_delay_s=0.5)
+        body = httpbody_pb2.HttpBody(content_type="application/json", data=b"[[], {}]")
+        request = serving_pb2.CallRequest(target=serving_pb2.Target(application="zero"), payload=body)
+        stub = serving_pb2_grpc.ServingServiceStub(channel)
         ask: Callable[[], int] = {
+            "grpc": lambda: int(stub.Call(request, timeout=PATIENCE_S).payload.data),
             "handle": lambda: handle.remote().result(timeout_s=PATIENCE_S),
             "http": lambda: int(httpx.get(f"{ports.http}/zero", timeout=PATIENCE_S).raise_for_status().text),
         }[door]
         assert deployment("zero").replicas == []
         assert serve.status().applications["zero"].status == "RUNNING"
+        assert httpx.get(f"{ports.http}/-/healthz").status_code == 200, "balancers must send the call that wakes it"
         first = ask()
         wait_until(lambda: not deployment("zero").replicas, lambda: deployment("zero"))
         assert ask() != first

@@ -240,8 +240,13 @@ class HttpApp:
             return http_reply.text(503, "This node is being drained.")
         if not table.populated:
             return http_reply.text(503, "Route table is not populated yet.")
-        deployments = [deployment for app in table.applications.values() for deployment in app.deployments.values()]
-        if deployments and not any(deployment.replicas for deployment in deployments):
+        # What sleeps can be called: it wakes then.
+        callable_ones = [
+            bool(deployment.replicas) or (deployment.autoscaled and app.serving)
+            for app in table.applications.values()
+            for deployment in app.deployments.values()
+        ]
+        if callable_ones and not any(callable_ones):
             return http_reply.text(503, "No replicas are available yet.")
         return http_reply.text(200, "success")
 
