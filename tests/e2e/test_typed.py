@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
+import subprocess
 import sys
 
 import grpc
@@ -14,8 +16,9 @@ from google.rpc import error_details_pb2, status_pb2
 from fairlead import serve
 from fairlead.serve import api
 from fairlead.serve.grpc_util import RpcAborted
+from tests.clients import build
 from tests.e2e.conftest import Ports
-from tests.edge.typed.schema import SERVICE, generate
+from tests.edge.typed.schema import ROOT, SERVICE, generate
 
 SERVICER_FUNCTION = "library_pb2_grpc.add_LibraryServiceServicer_to_server"
 
@@ -215,6 +218,29 @@ def test_serving_service_by_its_annotations(client):
     assert len([json.loads(line) for line in told.text.splitlines()]) == 2
     missing = client.post(path.replace("greet", "nothing") + ":call", json=[[], {}])
     assert (missing.status_code, missing.json()["code"]) == (404, 5)
+
+
+@pytest.mark.polyglot
+@pytest.mark.timeout(300)
+def test_a_client_in_another_language(books, ports):
+    try:
+        node = build.node_client()[0]
+    except build.ToolchainMissingError as error:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(str(error))
+    folders = [str(ROOT / "tests" / "edge" / "typed"), str(ROOT / "third_party" / "googleapis")]
+    command = [node, str(build.NODE / "typed.js"), *folders, ports.grpc]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {
+        "book": ["Volume 3", 3],
+        "request_id": ["mine"],
+        "binary": ["00ff"],
+        "missing": ["NOT_FOUND", "no book nowhere"],
+        "resource": "nowhere",
+        "watched": {"titles": ["b0", "b1"], "code": "RESOURCE_EXHAUSTED", "message": "enough"},
+        "added": ["p:a", "p:"],
+        "chat": {"titles": ["X", "", "Y"]},
+    }
 
 
 def test_it_is_described(client):
