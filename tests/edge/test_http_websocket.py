@@ -313,13 +313,60 @@ async def test_the_door_closes_them_when_it_ends() -> None:
         await asyncio.wait_for(stopping, 10)
 
 
-async def test_a_handshake_that_is_none() -> None:
+KEY = b"sec-websocket-key: x3JJHMbDL1EzLkh9GBhXDw==\r\n"
+VERSION = b"sec-websocket-version: 13\r\n"
+UPGRADE = b"host: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"GET / HTTP/1.1\r\n" + UPGRADE + VERSION + b"\r\n", 400),
+        (b"GET / HTTP/1.1\r\n" + UPGRADE + VERSION + b"sec-websocket-key: x\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\n" + UPGRADE + KEY + b"sec-websocket-version: 12\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\n" + UPGRADE + KEY + VERSION + b"\r\n", 405),
+        (b"GET / HTTP/1.1\r\n" + UPGRADE + KEY + VERSION + b"content-length: 2\r\n\r\nab", 400),
+        (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\n" + UPGRADE + KEY + VERSION + b"\r\n", 414),
+        (b"GET / HTTP/1.1\r\n" + UPGRADE + KEY + VERSION + b"a: b\r\n" * 200 + b"\r\n", 431),
+        (b"GET / HTTP/1.1\r\n" + UPGRADE + KEY + VERSION + b"content-length: 2\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\n" + UPGRADE + KEY + VERSION + b"transfer-encoding: chunked\r\n\r\n", 400),
+    ],
+)
+async def test_a_handshake_that_is_none(data: bytes, status: int) -> None:
     async with served(accept) as (url, router):
-        for fields in (b"sec-websocket-version: 13\r\n", b"sec-websocket-key: x\r\nsec-websocket-version: 13\r\n"):
-            reader, writer = await open_raw(url.removeprefix("ws://"))
-            writer.write(
-                b"GET / HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n" + fields + b"\r\n"
-            )
-            assert (await asyncio.wait_for(reader.read(), 10)).startswith(b"HTTP/1.1 400 ")
-            writer.close()
+        reader, writer = await open_raw(url.removeprefix("ws://"))
+        writer.write(data)
+        assert (await asyncio.wait_for(reader.read(), 10)).startswith(b"HTTP/1.1 %d " % status)
+        writer.close()
         assert router.calls == []
+
+
+async def test_a_websocket_outlives_the_time_for_its_head() -> None:
+    async with served(accept, limits=HttpLimits(head_timeout_s=0.05)) as (url, router), connect(url) as socket:
+        await asyncio.sleep(0.1)
+        await socket.send("still here")
+        assert (await heard(router.calls[0], 1))[0].text == "still here"
+
+
+@pytest.mark.parametrize(
+    ("frame", "code"),
+    [
+        (b"\x81\x05hello", 1002),
+        (b"\xf1\x80abcd", 1002),
+        (b"\x83\x80abcd", 1002),
+        (b"\x80\x80abcd", 1002),
+        (b"\x88\x81abcdx", 1002),
+        (b"\x81\x82\0\0\0\0\xff\xff", 1007),
+        (b"\x81\xff\xff\xff\xff\xff\xff\xff\xff\xffabcd", 1009),
+    ],
+)
+async def test_frames_that_are_none(frame: bytes, code: int) -> None:
+    async with served(accept, limits=HttpLimits(websocket_farewell_s=0.01)) as (url, router):
+        reader, writer = await open_raw(url.removeprefix("ws://"))
+        writer.write(b"GET / HTTP/1.1\r\n" + UPGRADE + KEY + VERSION + b"\r\n")
+        await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+        writer.write(frame)
+        answer = await asyncio.wait_for(reader.read(), 10)
+        assert (answer[:1], int.from_bytes(answer[2:4], "big")) == (b"\x88", code)
+        writer.close()
+        assert (await heard(router.calls[0], 1))[0].close.code == code

@@ -54,7 +54,7 @@ def _on_the_wire(line: str, reply: Reply) -> bytes:
 
 
 _Code = grpc.StatusCode
-_BAD_REQUEST = _refusal("Bad Request", 400, _Code.INVALID_ARGUMENT, "The request is not valid HTTP.")
+BAD_REQUEST = _refusal("Bad Request", 400, _Code.INVALID_ARGUMENT, "The request is not valid HTTP.")
 _HEAD_TOO_LARGE = _refusal(
     "Request Header Fields Too Large", 431, _Code.RESOURCE_EXHAUSTED, "The head of the request is too large."
 )
@@ -73,7 +73,7 @@ class DoorProtocol(HttpToolsProtocol):
         super().__init__(*arguments, **options)
         self._limits = cast(DoorConfig, self.config).limits
         self._connection: Connection
-        self._refusal = _BAD_REQUEST
+        self._refusal = BAD_REQUEST
         self._in_head = True
         self._head_bytes = 0
         self._chunk_bytes = 0
@@ -134,11 +134,14 @@ class DoorProtocol(HttpToolsProtocol):
             raise _HeadTooLargeError
         if len(self.pipeline) >= limits.max_pipelined:
             raise _TooManyPipelinedError
+        before = self.cycle
+        super().on_headers_complete()
+        if self.cycle is before:  # a WebSocket's: it has no body, and what comes in its place is bounded as the head is
+            return
         self._in_head = False
         self._head_bytes = 0
         if self._head_timer is not None:
             self._stop_timer()
-        super().on_headers_complete()
 
     def _head_size(self) -> int:
         return len(self.url) + sum(len(name) + len(value) + _FIELD_OVERHEAD for name, value in self.headers)
@@ -227,6 +230,7 @@ class DoorProtocol(HttpToolsProtocol):
         from fairlead_gateway.edge.websocket_protocol import DoorWebSocketProtocol
 
         self._stop_timer()
+        self._in_head = False
         self.transport = self._connection.transport
         self.ws_protocol_class = partial(DoorWebSocketProtocol, self._limits)  # type: ignore[assignment]
         super().handle_websocket_upgrade()

@@ -10,6 +10,7 @@ from websockets.http11 import Request
 
 from fairlead_gateway.edge.answers import Answer
 from fairlead_gateway.edge.http_limits import HttpLimits
+from fairlead_gateway.edge.http_protocol import BAD_REQUEST
 from fairlead_gateway.edge.http_response import CONNECTION
 
 
@@ -22,6 +23,19 @@ class DoorWebSocketProtocol(WebSocketsSansIOProtocol):
         self._stalled: asyncio.TimerHandle | None = None
         self.running: Answer | None = None
         """The call that ends a while after the connection, even while it takes nothing and sends nothing."""
+
+    def data_received(self, data: bytes) -> None:
+        """See asyncio.Protocol. The first data are the whole handshake."""
+        super().data_received(data)
+        if not self.handshake_initiated and not self.transport.is_closing():
+            # The library may have an answer for what it takes for no handshake, such as a head with too many fields.
+            self.transport.write(b"".join(self.conn.data_to_send()) or BAD_REQUEST)
+            self.transport.close()
+
+    def handle_parser_exception(self) -> None:
+        """What came is no WebSocket."""
+        if self.handshake_initiated:
+            super().handle_parser_exception()
 
     def handle_connect(self, event: Request) -> None:
         """The handshake is there."""
