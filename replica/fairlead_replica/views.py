@@ -14,6 +14,9 @@ from typing import Any
 from fairlead.serve.ingress import VIEW, routers_of
 from fairlead.wire.errors import BackPressureError, DeploymentUnavailableError
 
+_OTHERS = "__fairlead_others__"
+"""The attribute of a router with the routes of other classes, which were taken out."""
+
 
 def prepare(app: Any, instance: Any) -> Any:
     """The application, ready to serve for an instance of the user's class.
@@ -37,17 +40,21 @@ def prepare(app: Any, instance: Any) -> Any:
 
 
 def _bind(router: Any, app: Any, instance: Any) -> None:
+    """Also of an application that was bound before, in the one process of local testing: to another instance."""
     bound = []
-    for route in router.routes:
+    others: list[Any] = []
+    for route in [*router.routes, *vars(router).get(_OTHERS, ())]:
         endpoint = getattr(route, "endpoint", None)
-        if endpoint is None or not hasattr(route, "dependant"):
+        function = getattr(endpoint, "__func__", endpoint)
+        if function is None or not hasattr(route, "dependant"):
             bound.append(route)
-        elif _is_member(endpoint, type(instance)):
-            bound.append(_with_endpoint(route, endpoint.__get__(instance, type(instance)), app))
-        elif not getattr(endpoint, VIEW, False):
-            bound.append(route)
+        elif _is_member(function, type(instance)):
+            bound.append(_with_endpoint(route, function.__get__(instance, type(instance)), app))
+        else:
+            (others if getattr(function, VIEW, False) else bound).append(route)
     if bound != router.routes:
         router.routes[:] = bound
+        setattr(router, _OTHERS, others)
         with contextlib.suppress(AttributeError):
             router._mark_routes_changed()
 

@@ -161,7 +161,10 @@ async def test_classes_may_share_an_application_and_inherit() -> None:
         assert await fetched(stage, "/base") == (200, "One")
         assert await fetched(stage, "/function") == (200, "function")
         assert (await fetched(stage, "/other"))[0] == 404
-    assert Other
+    async with serving(Other()) as stage:
+        assert await fetched(stage, "/other") == (200, "other")
+        assert await fetched(stage, "/base") == (200, "Other")
+        assert (await fetched(stage, "/one"))[0] == 404
 
 
 async def test_endpoints_in_included_routers_and_under_a_decorator() -> None:

@@ -157,5 +157,15 @@ def test_an_application_has_one() -> None:
         application_spec(shop.bind(child.bind()))
 
 
+def test_routes_and_an_application_exclude_each_other() -> None:
+    @serve.ingress(raw)
+    class Shop:
+        @serve.route("/x")
+        def get(self) -> None: ...
+
+    with pytest.raises(ValueError, match=r"'Shop' has both @serve\.ingress and @serve\.route"):
+        application_spec(serve.deployment(Shop).bind())
+
+
 class Plain:
     pass

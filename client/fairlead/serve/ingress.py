@@ -108,8 +108,16 @@ def describe(func_or_class: Any, interface: control_pb2.DeploymentInterface) -> 
 
 
 def check_one(specs: Iterable[control_pb2.DeploymentSpec]) -> None:
-    """Raises FairleadError if several deployments of an application have ASGI applications: one can be reached."""
-    names = [spec.name for spec in specs if spec.interface.asgi]
+    """Raises FairleadError if several deployments of an application have ASGI applications: one can be reached.
+
+    ValueError if one has routes beside it.
+    """
+    names = []
+    for spec in specs:
+        if spec.interface.asgi:
+            names.append(spec.name)
+            if spec.interface.http_routes:
+                raise ValueError(f"deployment {spec.name!r} has both @serve.ingress and @serve.route: use one of them")
     if len(names) > 1:
         raise FairleadError(
             f"Found multiple deployments with @serve.ingress in the application: {', '.join(names)}. HTTP requests go "
