@@ -360,6 +360,42 @@ def test_another_interface_of_the_same_code_is_new_code_to_replicas(world):
     assert world.routed() == world.started[1:]
 
 
+def test_gateways_hear_of_another_interface_when_the_last_old_replica_takes_no_more_calls(world):
+    def routed(path):
+        spec = deployment(num_replicas=2)
+        spec.interface.http_routes.add(path=path, http_methods=["GET"], method="m")
+        return spec
+
+    def offered():
+        return [route.path for route in world.routes().interface.http_routes]
+
+    world.deploy(routed("/old"))
+    assert offered() == ["/old"]
+    world.run_all()
+    old = set(world.routed())
+    world.deploy(routed("/new"))
+    while old & set(world.routed()):
+        assert offered() == ["/old"]
+        for replica_id in [
+            each for each in world.started if world.core.observed.replicas[each].phase.name == "STOPPING"
+        ]:
+            world.end(replica_id)
+        world.run_all()
+        world.step(1.0)
+    assert offered() == ["/new"]
+
+
+def test_an_update_that_fails_leaves_the_interface(world):
+    before, after = deployment(), deployment(code="app:Other")
+    before.interface.http_routes.add(path="/old", http_methods=["GET"], method="m")
+    world.deploy(before)
+    world.run_all()
+    world.deploy(after)
+    assert [route.path for route in world.routes().interface.http_routes] == ["/old"]
+    world.deploy(before)
+    assert [route.path for route in world.routes().interface.http_routes] == ["/old"]
+
+
 def test_a_failing_update_keeps_the_old_replicas_serving(world):
     world.deploy(deployment(code="app:V1"))
     world.run_all()

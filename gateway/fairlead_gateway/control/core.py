@@ -121,6 +121,11 @@ class Core:
             for name, deployment in {**standing.retired, **known}.items()
             if name not in goal.deployments
         }
+        standing.offered = {
+            name: offered
+            for name, offered in standing.offered.items()
+            if name in goal.deployments or name in standing.retired
+        }
         return goal.generation
 
     def delete(self, name: str) -> bool:
@@ -300,6 +305,8 @@ class Core:
         for deployment in goal.deployments.values():
             self._plan_deployment(goal, deployment, now, actions)
         standing = self.standings[goal.name]
+        for deployment in goal.deployments.values():
+            standing.offer(deployment, self.observed)
         complete = True
         for deployment in goal.deployments.values():
             progress = self.observed.progress[goal.name, deployment.name]

@@ -18,7 +18,7 @@ def application_routes(
     routes = control_pb2.ApplicationRoutes(
         name=goal.name,
         ingress_deployment=standing.ingress,
-        deployments=[_deployment_routes(deployment, goal, observed) for deployment in deployments.values()],
+        deployments=[_deployment_routes(deployment, goal, standing, observed) for deployment in deployments.values()],
         serving=standing.serving and not goal.deleting,
         traffic=standing.traffic.values(),
     )
@@ -28,7 +28,7 @@ def application_routes(
 
 
 def _deployment_routes(
-    deployment: DeploymentGoal, goal: ApplicationGoal, observed: ObservedState
+    deployment: DeploymentGoal, goal: ApplicationGoal, standing: Standing, observed: ObservedState
 ) -> control_pb2.DeploymentRoutes:
     settings = deployment.spec.settings
     routes = control_pb2.DeploymentRoutes(
@@ -45,8 +45,9 @@ def _deployment_routes(
     )
     if settings.HasField("backpressure_retry_after_s"):
         routes.backpressure_retry_after_s = settings.backpressure_retry_after_s
-    if deployment.spec.HasField("interface"):
-        routes.interface.CopyFrom(deployment.spec.interface)
+    interface = standing.offered.get(deployment.name, deployment.spec.interface)
+    if interface.ByteSize():
+        routes.interface.CopyFrom(interface)
     if settings.HasField("request_router"):
         routes.request_router.CopyFrom(settings.request_router)
         routes.sys_path.extend(goal.spec.environment.sys_path)

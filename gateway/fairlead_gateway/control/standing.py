@@ -22,6 +22,9 @@ class Standing:
     """Deployments that the goal no longer has, until their replicas have gone."""
     traffic: dict[str, control_pb2.TrafficPolicy] = field(default_factory=dict)
     """How calls to its endpoints are spread, by their names. Deploys do not change it."""
+    offered: dict[str, control_pb2.DeploymentInterface] = field(default_factory=dict)
+    """What deployments offer at the doors now, by their names: an update changes it when the last replica of other code
+    has stopped taking calls, so that one that fails changes nothing."""
     serving: bool = False
     """Whether it was ever complete and is not being deleted."""
     ready_version: int | None = None
@@ -30,6 +33,15 @@ class Standing:
     """Whether gateways have applied that snapshot."""
     was_running: bool = False
     """Whether this generation ever was running."""
+
+    def offer(self, goal: DeploymentGoal, observed: ObservedState) -> None:
+        """Has a deployment offer what its goal says, unless replicas of other code take calls."""
+        replicas = observed.replicas_of(goal.application, goal.name)
+        outdated = any(
+            replica.phase is Phase.RUNNING and replica.code_version != goal.code_version for replica in replicas
+        )
+        if goal.name not in self.offered or not outdated:
+            self.offered[goal.name] = goal.spec.interface
 
     def renewed(self) -> None:
         """A new generation was deployed."""
