@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from fairlead.paths.rules import bindings_of
 from fairlead.v1 import control_pb2
 from fairlead_gateway.edge.protojson import JsonRefused, ProtoJson
-from fairlead_gateway.edge.typed.methods import TypedMethod
 from fairlead_gateway.edge.typed.requests import RequestPlan
+from fairlead_gateway.edge.typed.rpc_method import TypedMethod
 from tests.edge.typed.schema import SERVICE, library_pool, message
 
 BOOLS = {"true": True, "false": False}

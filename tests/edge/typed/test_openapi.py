@@ -10,7 +10,7 @@ from fairlead_gateway.edge.http_headers import DEFAULT_RULES
 from fairlead_gateway.edge.http_mounts import Mount
 from fairlead_gateway.edge.openapi import document
 from fairlead_gateway.edge.protojson import ProtoJson
-from fairlead_gateway.edge.typed.methods import TypedMethod
+from fairlead_gateway.edge.typed.rpc_method import TypedMethod
 from fairlead_gateway.edge.typed.serving_methods import serving_methods
 from fairlead_gateway.edge.typed.targets import TypedTarget
 from tests.edge.typed.schema import SERVICE, library_pool

@@ -9,7 +9,7 @@ from fairlead.v1 import session_pb2
 from fairlead.wire.errors import FairleadError, InternalError, InvalidCallError
 from fairlead.wire.trust import Trust
 from fairlead_gateway.edge.answers import Answer
-from fairlead_gateway.edge.typed.methods import RpcMethod
+from fairlead_gateway.edge.typed.rpc_method import RpcMethod
 from fairlead_gateway.edge.upstream import CallRouter
 
 logger = logging.getLogger(__name__)

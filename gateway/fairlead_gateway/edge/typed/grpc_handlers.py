@@ -19,7 +19,8 @@ from fairlead_gateway.edge.grpc_meter import GrpcMeter
 from fairlead_gateway.edge.serving import REQUEST_ID_KEY, bound_deadline, checked_request_id, shown
 from fairlead_gateway.edge.status import grpc_status
 from fairlead_gateway.edge.typed.calls import drive
-from fairlead_gateway.edge.typed.methods import RpcMethod, RpcMethods
+from fairlead_gateway.edge.typed.methods import RpcMethods
+from fairlead_gateway.edge.typed.rpc_method import RpcMethod
 from fairlead_gateway.edge.upstream import CallRouter
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"

@@ -10,8 +10,8 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from fairlead.paths.rules import HTTP_BODY, WRAPPERS, HttpBinding, resolve
 from fairlead_gateway.edge.protojson.scalars import enum_of
 from fairlead_gateway.edge.protojson.stores import is_map, message_of
-from fairlead_gateway.edge.typed.methods import RpcMethod
 from fairlead_gateway.edge.typed.parameters import ParameterSet
+from fairlead_gateway.edge.typed.rpc_method import RpcMethod
 
 Json = dict[str, Any]
 

@@ -11,9 +11,9 @@ from google.protobuf.message import EncodeError, Message
 from fairlead.paths.rules import HTTP_BODY, HttpBinding, mask_of
 from fairlead_gateway.edge.protojson import JsonRefused, document
 from fairlead_gateway.edge.protojson.stores import message_of
-from fairlead_gateway.edge.typed.methods import RpcMethod
 from fairlead_gateway.edge.typed.parameters import Parameter, ParameterSet
 from fairlead_gateway.edge.typed.queries import QueryBinder
+from fairlead_gateway.edge.typed.rpc_method import RpcMethod
 from fairlead_gateway.edge.typed.update_mask import mask_paths
 
 

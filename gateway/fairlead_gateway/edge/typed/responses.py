@@ -16,8 +16,8 @@ from fairlead_gateway.edge.http_request import request_id_of
 from fairlead_gateway.edge.http_response import identify
 from fairlead_gateway.edge.protojson import NotRepresentable
 from fairlead_gateway.edge.typed.formats import JSON, NDJSON, StreamFormat, chosen
-from fairlead_gateway.edge.typed.methods import RpcMethod
 from fairlead_gateway.edge.typed.results import ResultPlan
+from fairlead_gateway.edge.typed.rpc_method import RpcMethod
 
 logger = logging.getLogger(__name__)
 

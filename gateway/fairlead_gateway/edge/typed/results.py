@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 
 from fairlead.paths.rules import HTTP_BODY, HttpBinding
 from fairlead_gateway.edge.protojson import NotRepresentable
-from fairlead_gateway.edge.typed.methods import RpcMethod
+from fairlead_gateway.edge.typed.rpc_method import RpcMethod
 
 JSON = b"application/json"
 _OCTETS = b"application/octet-stream"

@@ -38,7 +38,7 @@ _NO_CONTEXT: Any = _NoContext()
 
 
 class ServingMethod:
-    """One of them: see ``RpcMethod`` in :mod:`fairlead_gateway.edge.typed.methods`."""
+    """One of them: see ``RpcMethod`` in :mod:`fairlead_gateway.edge.typed.rpc_method`."""
 
     def __init__(self, descriptor: MethodDescriptor, json: ProtoJson) -> None:
         self.path = f"/{descriptor.containing_service.full_name}/{descriptor.name}"

@@ -23,10 +23,11 @@ from fairlead_gateway.edge.protojson import JsonRefused
 from fairlead_gateway.edge.typed import openapi
 from fairlead_gateway.edge.typed.bodies import JSON_TYPES, messages, refused_type
 from fairlead_gateway.edge.typed.calls import drive
-from fairlead_gateway.edge.typed.methods import RpcMethod, RpcMethods
+from fairlead_gateway.edge.typed.methods import RpcMethods
 from fairlead_gateway.edge.typed.requests import RequestPlan
 from fairlead_gateway.edge.typed.responses import fail, respond_stream, respond_unary
 from fairlead_gateway.edge.typed.results import ResultPlan
+from fairlead_gateway.edge.typed.rpc_method import RpcMethod
 from fairlead_gateway.routing.deployment import Deployment
 
 _KNOWN_FIELDS = 200
