@@ -1,10 +1,11 @@
 """A controller takes over what another has left: pure, with a fake clock."""
 
+import dataclasses
 import random
 
 import pytest
 
-from fairlead.v1 import replica_pb2, store_pb2
+from fairlead.v1 import control_pb2, replica_pb2, store_pb2
 from fairlead.wire.errors import DeployFailedError
 from fairlead_gateway.control.actions import DrainReplica, StartReplica
 from fairlead_gateway.control.adoption import VERSIONS_PER_START, Recovery
@@ -207,6 +208,23 @@ def test_a_deploy_that_was_given_up_stays_given_up(store):
     second.step(100.0)
     assert second.started == []
     assert "ValueError: no" in second.core.observed.progress["default", "Echo"].message
+
+
+def test_traffic_and_the_size_that_autoscaling_has_chosen_stay(store):
+    scaling = control_pb2.AutoscalingSettings(min_replicas=1, max_replicas=5, target_ongoing_requests=2)
+    first = ran(store, deployment(autoscaling=scaling), deployment(name="Canary"))
+    shares = [
+        control_pb2.TrafficShare(deployment="Echo", share=0.5),
+        control_pb2.TrafficShare(deployment="Canary", share=0.5),
+    ]
+    policy = control_pb2.TrafficPolicy(name="Echo", backends=shares)
+    first.core.set_traffic("default", policy)
+    goal = first.core.desired.applications["default"]
+    goal.deployments["Echo"] = dataclasses.replace(goal.deployments["Echo"], scaled=4)
+    first.persistence.follow(first.core)
+    second = Controller(store)
+    assert second.core.desired.applications["default"].deployments["Echo"].target == 4
+    assert dict(second.core.standings["default"].traffic) == {"Echo": first.core.standings["default"].traffic["Echo"]}
 
 
 def test_an_application_that_was_being_deleted_goes_on_going(store):
