@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 
 from fairlead import serve
@@ -22,6 +23,15 @@ class Held:
     async def hold(self, key: str) -> int:
         await self.stage.pass_gate(key)
         return os.getpid()
+
+
+@serve.deployment(max_ongoing_requests=2)
+class Slow:
+    """Takes a while."""
+
+    async def __call__(self) -> dict[str, bool]:
+        await asyncio.sleep(0.05)
+        return {"done": True}
 
 
 def as_the_file_says(context: AutoscalingContext, *, path: str) -> tuple[int, dict[str, int]]:

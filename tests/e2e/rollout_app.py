@@ -60,3 +60,41 @@ class Named:
         if self.name == "broken":
             raise RayServeException("broken")
         return self.name
+
+
+class _Sick:
+    """Sick, if a file names its process, or all of them."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def look(self) -> None:
+        if os.path.exists(self.path):
+            with open(self.path) as file:
+                if file.read() in ("all", str(os.getpid())):
+                    raise RuntimeError("I am sick")
+
+    async def __call__(self) -> int:
+        return os.getpid()
+
+
+@serve.deployment
+class Checked(_Sick):
+    async def check_health(self) -> None:
+        self.look()
+
+
+@serve.deployment
+class CheckedSynchronously(_Sick):
+    def check_health(self) -> None:
+        self.look()
+
+
+class _Base(_Sick):
+    def check_health(self) -> None:
+        self.look()
+
+
+@serve.deployment
+class CheckedByInheritance(_Base):
+    pass

@@ -14,8 +14,9 @@ from fairlead import serve
 from fairlead.serve import api
 from fairlead.serve.handle import DeploymentHandle
 from fairlead.v1 import control_pb2, serving_pb2, serving_pb2_grpc
-from tests.e2e.autoscaling_app import Held, as_the_file_says
+from tests.e2e.autoscaling_app import Held, Slow, as_the_file_says
 from tests.e2e.conftest import Ports
+from tests.e2e.load import Load
 from tests.e2e.stage import PATIENCE_S, Stage, wait_until
 
 QUICK = {"target_ongoing_requests": 1, "look_back_period_s": 0.5, "upscale_delay_s": 0, "downscale_delay_s": 0.5}
@@ -57,6 +58,17 @@ class TestScaling:
         wait_until(lambda: running("up") == 1, lambda: deployment("up"))
         wait_until(lambda: serve.status().applications["up"].deployments["Held"].status == "HEALTHY")
         assert serve.status().applications["up"].deployments["Held"].status_trigger == "DOWNSCALE_COMPLETED"
+
+    def test_no_call_fails_while_it_grows_and_shrinks(self, ports: Ports) -> None:
+        scale = {**QUICK, "min_replicas": 1, "max_replicas": 3}
+        serve.run(Slow.options(autoscaling_config=scale).bind(), name="busy", route_prefix="/busy")
+        with Load(ports, "busy", "/busy", streams=False) as load:
+            wait_until(lambda: running("busy") == 3, lambda: deployment("busy"))
+            scale["target_ongoing_requests"] = 100
+            serve.run(Slow.options(autoscaling_config=scale).bind(), name="busy", route_prefix="/busy")
+            wait_until(lambda: running("busy") == 1, lambda: deployment("busy"))
+            load.wait_for_more()
+        assert load.errors == []
 
     @pytest.mark.parametrize("door", ["handle", "http", "grpc"])
     def test_to_zero_and_back_without_losing_the_call_that_wakes_it(

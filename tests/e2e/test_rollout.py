@@ -9,88 +9,22 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import grpc
 import httpx
 import pytest
-from google.api import httpbody_pb2
 
 from fairlead import serve
 from fairlead.serve import api
-from fairlead.v1 import control_pb2, serving_pb2, serving_pb2_grpc
+from fairlead.v1 import control_pb2
 from tests.e2e.conftest import Ports
-from tests.e2e.rollout_app import Named, Versioned
+from tests.e2e.load import Load
+from tests.e2e.rollout_app import Checked, CheckedByInheritance, CheckedSynchronously, Named, Versioned
 from tests.e2e.stage import PATIENCE_S, wait_until
 
 PROGRAM = str(Path(sys.executable).parent / "fairlead")
-
-
-class Load:
-    """Callers at three doors that never pause. A context manager: leaving it stops them, and says what went wrong."""
-
-    def __init__(self, ports: Ports, name: str = "default") -> None:
-        self.answers: list[dict[str, Any]] = []
-        self.errors: list[str] = []
-        self._stopping = False
-        self._channel = grpc.insecure_channel(ports.grpc)
-        self._stub = serving_pb2_grpc.ServingServiceStub(self._channel)
-        self._client = httpx.Client(base_url=ports.http, timeout=PATIENCE_S)
-        self._handle = serve.get_app_handle(name)
-        self._target = serving_pb2.Target(application=name)
-        doors: list[Callable[[], Any]] = [self._by_handle, self._by_grpc, self._by_http, self._by_stream]
-        self._threads = [threading.Thread(target=self._call, args=(door,)) for door in doors]
-
-    def __enter__(self) -> Load:
-        for thread in self._threads:
-            thread.start()
-        self.wait_for_more()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._stopping = True
-        for thread in self._threads:
-            thread.join()
-        self._channel.close()
-        self._client.close()
-
-    def _by_handle(self) -> Any:
-        return self._handle.remote().result(timeout_s=PATIENCE_S)
-
-    def _by_grpc(self) -> Any:
-        body = httpbody_pb2.HttpBody(content_type="application/json", data=b"[[], {}]")
-        request = serving_pb2.CallRequest(target=self._target, payload=body)
-        return json.loads(self._stub.Call(request, timeout=PATIENCE_S).payload.data)
-
-    def _by_http(self) -> Any:
-        return self._client.get("/").raise_for_status().json()
-
-    def _by_stream(self) -> Any:
-        assert list(self._handle.options(stream=True).steps.remote()) == [0, 1, 2]
-        return None
-
-    def _call(self, door: Callable[[], Any]) -> None:
-        while not self._stopping:
-            try:
-                answer = door()
-            except Exception as error:
-                self.errors.append(f"{door.__name__}: {error!r}")
-            else:
-                if answer is not None:
-                    self.answers.append(answer)
-
-    def wait_for_more(self, count: int = 60) -> None:
-        """Blocks until further calls were answered."""
-        before = len(self.answers)
-        wait_until(lambda: len(self.answers) >= before + count, lambda: self.errors)
-
-    def seen(self, count: int = 60) -> list[dict[str, Any]]:
-        """The next answers."""
-        before = len(self.answers)
-        self.wait_for_more(count)
-        return self.answers[before:]
 
 
 @pytest.fixture
@@ -145,6 +79,38 @@ class TestUpdates:
             assert other.remote().result()["version"] == version
             serve.delete("other")
         load.wait_for_more()
+
+    def test_deleting_and_deploying_again_at_any_time(self, ports: Ports) -> None:
+        for version in range(1, 4):
+            handle = serve.run(Versioned.options(num_replicas=1).bind(version), name="again", route_prefix=None)
+            serve.delete("again", _blocking=False)
+        handle = serve.run(Versioned.options(num_replicas=1).bind(9), name="again", route_prefix=None)
+        assert {handle.remote().result(timeout_s=PATIENCE_S)["version"] for _ in range(10)} == {9}
+        wait_until(lambda: len(deployment("again").replicas) == 1, lambda: deployment("again"))
+        serve.delete("again")
+
+
+class TestHealthChecks:
+    @pytest.mark.parametrize("kind", [Checked, CheckedSynchronously, CheckedByInheritance])
+    def test_three_failures_in_a_row_replace_a_replica(self, kind: Any, ports: Ports, tmp_path: Path) -> None:
+        sick = tmp_path / "sick"
+        target = kind.options(health_check_period_s=0.1).bind(str(sick))
+        handle = serve.run(target, name="checked", route_prefix=None)
+        pid = handle.remote().result(timeout_s=PATIENCE_S)
+        sick.write_text(str(pid))
+        wait_until(lambda: pid not in pids("checked") and pids("checked"), lambda: deployment("checked"))
+        assert handle.remote().result(timeout_s=PATIENCE_S) != pid
+        wait_until(lambda: serve.status().applications["checked"].status == "RUNNING")
+        assert sick.read_text() == str(pid)
+        serve.delete("checked")
+
+    def test_the_status_says_what_the_check_said(self, ports: Ports, tmp_path: Path) -> None:
+        sick = tmp_path / "sick"
+        sick.write_text("all")
+        with pytest.raises(RuntimeError, match="I am sick"):
+            serve.run(Checked.options(max_constructor_retry_count=1).bind(str(sick)), name="sick", route_prefix=None)
+        assert serve.status().applications["sick"].deployments["Checked"].status_trigger == "REPLICA_STARTUP_FAILED"
+        serve.delete("sick")
 
 
 class TestFrozenReplicas:
