@@ -13,6 +13,7 @@ from pathlib import Path
 
 import uvloop
 
+from fairlead.serve import tracing
 from fairlead.serve.logs import LoggingConfig, set_up
 from fairlead.variables import HTTP_KEY_PASSWORD, TOKEN
 from fairlead_gateway.edge.binding import BindError, TcpListener, Tls
@@ -125,6 +126,7 @@ def main() -> None:
     config = parse(None, os.environ)
     set_up(config.logging, {"component": "gateway", "gateway": config.gateway_id}, config.gateway_id)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    tracing.set_up(os.environ, "fairlead-gateway")
     try:
         uvloop.run(serve(config))
     except BindError as error:

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Sequence
 
+from fairlead.serve import tracing
 from fairlead_replica.replica import Replica, ReplicaOptions
 
 _EXIT_PATIENCE_S = 3.0
@@ -55,6 +56,7 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(line_buffering=True)
     _set_up_logging()
+    tracing.set_up(os.environ, f"fairlead-replica {options.replica_id.rpartition('#')[0]}")
     status = asyncio.run(live(options))
     # Threads of the user's that never return must not keep the process: it has said goodbye.
     threading.Thread(target=_exit_soon, args=(status,), daemon=True).start()

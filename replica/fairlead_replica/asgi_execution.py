@@ -9,7 +9,7 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
-from fairlead.serve.context import RequestContext, set_request_context
+from fairlead.serve.context import RequestContext
 from fairlead.v1 import http_pb2
 from fairlead.wire.errors import DeadlineExceededError, InvalidArgumentsError
 from fairlead.wire.session import Stream
@@ -59,7 +59,7 @@ class AsgiExecution(Call):
     async def _run(self, playing: Coroutine[Any, Any, None]) -> None:
         try:
             self._task = asyncio.current_task()  # from here on cancelling reaches a try
-            set_request_context(self._context)
+            self._enter()
             self._check()
             await playing
         except BaseException as error:

@@ -9,10 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import sys
 import time
 from typing import Protocol
 
-from fairlead.serve.context import RequestContext
+from fairlead.serve import tracing
+from fairlead.serve.context import RequestContext, set_request_context
+from fairlead.serve.tracing import CallSpan
 from fairlead.v1 import session_pb2
 from fairlead.wire.errors import (
     DeadlineExceededError,
@@ -45,6 +48,7 @@ class Host(Protocol):
     context: contextvars.Context
     application: str
     max_message: int
+    name: str
     measures: ReplicaMeasures
 
     def release(self, call: Call) -> None:
@@ -67,6 +71,7 @@ class Call:
         "_link",
         "_outbox",
         "_since",
+        "_span",
         "_task",
         "_timer",
         "_waiter",
@@ -98,6 +103,7 @@ class Call:
         self._deadline: float | None = None
         self._since = time.perf_counter()
         self._failure = ""
+        self._span: CallSpan | None = None
         if header.timeout_us:
             timeout = header.timeout_us / 1e6
             self._deadline = time.monotonic() + timeout
@@ -194,6 +200,14 @@ class Call:
         """Runs the user's method."""
         raise NotImplementedError
 
+    def _enter(self) -> None:
+        """Makes the call the one that this context is about, for the user's code and the calls that it makes."""
+        set_request_context(self._context)
+        if "opentelemetry.trace" in sys.modules and (trace := tracing.active()) is not None:
+            if self._span is None:
+                self._span = CallSpan(trace, self.header, "INTERNAL", {"fairlead.replica": self._host.name})
+            self._span.enter()
+
     # -- the end
 
     def _succeed(self, payload: bytes | None) -> None:
@@ -232,6 +246,8 @@ class Call:
         if self._context is not None:
             self._context.finish()
         self._task = None
+        if self._span is not None:
+            self._span.end(self._failure)
         self._host.measures.ended(self.header, time.perf_counter() - self._since, self._failure)
         del self.stream  # each owns the other: without this, every call would wait for the garbage collector
         self._host.release(self)

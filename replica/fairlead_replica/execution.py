@@ -8,7 +8,7 @@ from collections.abc import Callable
 from types import CoroutineType, GeneratorType
 from typing import Any
 
-from fairlead.serve.context import RequestContext, set_request_context
+from fairlead.serve.context import RequestContext
 from fairlead.v1 import session_pb2
 from fairlead.wire.codecs import Codec, codec_of, load_arguments
 from fairlead.wire.errors import DeadlineExceededError, InvalidCallError
@@ -110,7 +110,7 @@ class Execution(Call):
         """Runs an asynchronous method, in a task of its own."""
         try:
             self._task = asyncio.current_task()  # from here on cancelling reaches a try
-            set_request_context(self._context)
+            self._enter()
             args, kwargs = self._arguments()
             result = self._method.call(*args, **kwargs)
             del args, kwargs
@@ -191,7 +191,7 @@ class Execution(Call):
             self._result = (None, None, error)
 
     def _call_in_thread(self) -> tuple[bytes | None, Any, BaseException | None]:
-        set_request_context(self._context)
+        self._enter()
         args, kwargs = self._arguments()
         result = self._method.call(*args, **kwargs)
         del args, kwargs
@@ -237,7 +237,7 @@ class Execution(Call):
         """A synchronous method returned a coroutine, an asynchronous generator, or a Response that must be played."""
         try:
             self._task = asyncio.current_task()
-            set_request_context(self._context)
+            self._enter()
             if self._interrupted is not None:
                 self._task.cancel()  # type: ignore[union-attr]  # takes effect where the user's code first waits
             result = await later if isinstance(later, CoroutineType) else later

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from fairlead.serve.context import RequestContext
 from fairlead.serve.deliveries import Deliveries
+from fairlead.serve.tracing import carried, put
 from fairlead.serve.waiting import Waitable
 from fairlead.v1 import session_pb2
 from fairlead.wire.codecs import Codec
@@ -137,6 +138,7 @@ class Call(Waitable):
         "request_id",
         "route",
         "template",
+        "trace",
         "trusted",
         "upload",
         "wire",
@@ -152,6 +154,8 @@ class Call(Waitable):
         self.request_id = request_id
         self.route = ""
         self.deadline: float | None = None
+        self.trace = carried()
+        """The context of the trace that it belongs to, for its metadata."""
         self.payload = b""
         self.upload: Upload | None = None
         self.cancelled = False
@@ -192,6 +196,8 @@ class Call(Waitable):
             if self.deadline is not None:
                 timeout_us = max(int((self.deadline - time.monotonic()) * 1e6), 1)
             header = template.stamp(self.request_id, self.route, timeout_us)
+            if self.trace:
+                header = put(header, self.trace)
             self._sends += 1
             self._stream = link.open(header, self.payload, self, last=self.upload is None)
         except FairleadError as error:

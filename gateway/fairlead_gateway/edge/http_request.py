@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMappi
 from typing import Any, TypeAlias
 from urllib.parse import quote
 
+from fairlead.serve import tracing
 from fairlead.v1 import http_pb2, session_pb2
 from fairlead.wire.errors import FairleadError, InvalidCallError, MessageTooLargeError
 from fairlead_gateway.edge.http_headers import request_timeout_s
@@ -38,6 +39,7 @@ _NOTICED = {
         AUTHORIZATION,
         CALL_METHOD,
         SHARD_KEY,
+        *tracing.KEYS,
     )
 }
 # Proxies turn underscores into dashes, or drop such fields; all spellings mean the same, as in Ray Serve.
@@ -89,6 +91,8 @@ def read_ids(header: session_pb2.CallHeader, noticed: dict[str, str]) -> None:
     header.multiplexed_model_id = noticed.get(MODEL_ID, "")
     header.method = noticed.get(CALL_METHOD, "")
     header.request_id = request_id_of(noticed)
+    if tracing.active() is not None:
+        tracing.take(header, noticed.items())
 
 
 def request_id_of(noticed: dict[str, str]) -> str:

@@ -16,6 +16,7 @@ import grpc.aio
 from google.api import httpbody_pb2
 from google.protobuf.message import DecodeError
 
+from fairlead.serve import tracing
 from fairlead.v1 import serving_pb2, session_pb2
 from fairlead.wire.codecs import codec_of_media_type
 from fairlead.wire.errors import FairleadError, InternalError, InvalidCallError
@@ -158,6 +159,8 @@ def fill_header(header: session_pb2.CallHeader, target: serving_pb2.Target, cont
     request_id = target.request_id or _metadata_request_id(context)
     if request_id:
         header.request_id = checked_request_id(request_id)
+    if tracing.active() is not None:
+        tracing.take(header, context.invocation_metadata() or ())
     remaining = context.time_remaining()
     if remaining is not None:
         header.timeout_us = int(remaining * 1e6) or 1  # 0 would mean no deadline

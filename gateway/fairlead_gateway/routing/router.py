@@ -6,6 +6,8 @@ import asyncio
 from random import getrandbits
 from typing import Protocol
 
+from fairlead.serve import tracing
+from fairlead.serve.tracing import CallSpan, put
 from fairlead.v1 import session_pb2
 from fairlead.wire.codecs import codec_of
 from fairlead.wire.errors import (
@@ -20,6 +22,7 @@ from fairlead_gateway.routing.deployment import Deployment
 from fairlead_gateway.routing.endpoints import Endpoints
 from fairlead_gateway.routing.reservation import Reservations, ReservedCall
 from fairlead_gateway.routing.table import RouteTable
+from fairlead_gateway.routing.traced import TracedDownstream
 
 MAX_NAME = 1024
 """Characters of a name, id or key in a header."""
@@ -48,6 +51,8 @@ class Router:
         self.endpoints = Endpoints(self.table)
         self.reservations = Reservations(loop.time)
         self.draining = False
+        self.tracing = tracing.active()
+        """OpenTelemetry's module, where it is configured in this program; None: calls are not traced."""
         self._loop = loop
 
     def start(
@@ -64,6 +69,10 @@ class Router:
 
         The header becomes the router's; an empty ``request_id`` is filled in.
         """
+        if self.tracing is not None:
+            header.request_id = header.request_id or f"{getrandbits(128):032x}"  # the door looks for it in its own
+            span = CallSpan(self.tracing, header, "SERVER", {})
+            header, downstream = put(header, span.carrier()), TracedDownstream(downstream, span)
         if header.broadcast:
             return self._broadcast(header, payload, downstream, trust, more)
         if header.WhichOneof("reservation") is not None:
