@@ -68,9 +68,11 @@ PORTED: dict[str, set[str]] = {
     },
     "fairlead.serve.context": {
         "ReplicaContext",
+        "_RequestContext",
         "_get_internal_replica_context",
         "_get_serve_batch_request_context",
         "_get_serve_request_context",
+        "_serve_request_context",
     },
     "fairlead.serve.exceptions": {
         "BackPressureError",

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import functools
 import inspect
 import logging
 import time
 from collections.abc import Callable
 from typing import Any
 
+from fairlead.serve.context import _get_internal_replica_context
 from fairlead.serve.multiplexing.unloading import spent
 from fairlead.wire.errors import FairleadError
 from fairlead_replica.callable import UserCallable
@@ -40,7 +42,10 @@ class Hooks:
         """Called after each one: ``(seconds, healthy=...)``."""
 
     async def reconfigure(self, config: Any) -> None:
-        """Calls ``reconfigure(config)``; nothing for None. Raises what it raises; FairleadError if there is none."""
+        """Calls ``reconfigure(config)``, with ``rank=`` if it takes that; nothing for None.
+
+        Raises what it raises; FairleadError if there is none.
+        """
         if config is None:
             return
         if self._target.is_function:
@@ -49,6 +54,9 @@ class Hooks:
         if hook is None:
             name = type(self._target.target).__name__
             raise FairleadError(f"user_config specified but deployment {name} missing reconfigure method")
+        if _takes_rank(hook):
+            context = _get_internal_replica_context()
+            hook = functools.partial(hook, rank=None if context is None else context.rank)
         await self._call(hook, config)
 
     async def check_health(self, timeout_s: float) -> None:
@@ -134,3 +142,10 @@ class Hooks:
         if outcome[1] is not None:
             raise outcome[1]
         return outcome[0]
+
+
+def _takes_rank(hook: Callable[..., Any]) -> bool:
+    try:
+        return "rank" in inspect.signature(hook).parameters
+    except (TypeError, ValueError):  # builtins without a signature
+        return False

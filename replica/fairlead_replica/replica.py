@@ -14,7 +14,7 @@ from typing import Any
 
 from fairlead.lifetime import process_ended
 from fairlead.serve import connection
-from fairlead.serve.context import ReplicaContext, set_replica_context
+from fairlead.serve.context import ReplicaContext, ReplicaRank, set_replica_context
 from fairlead.serve.logs import LoggingConfig, set_up
 from fairlead.serve.multiplexing.registry import registry
 from fairlead.v1 import control_pb2, replica_pb2
@@ -135,6 +135,7 @@ class Replica:
             app_name=assigned.application,
             deployment=spec.name,
             replica_id=self._options.replica_id,
+            rank=ReplicaRank(rank=assigned.rank, local_rank=assigned.rank),  # there is one machine
             world_size=max(1, settings.num_replicas),
         )
         set_replica_context(context)
@@ -232,6 +233,7 @@ class Replica:
             hello.running.application = assigned.application
             hello.running.deployment = assigned.deployment.name
             hello.running.code_version = assigned.code_version
+            hello.running.rank = assigned.rank
             hello.running.settings.CopyFrom(self._settings if self._hosted else assigned.deployment.settings)
             hello.running.draining = self._stop.done()
             if self._hosted is not None and self._listener is not None:

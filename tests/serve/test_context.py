@@ -114,3 +114,19 @@ def test_calls_are_cancelled_with_their_request(gateway, handle, context):
     with pytest.raises(TimeoutError):
         outside.result(timeout_s=0.02)
     outside.cancel()
+
+
+def test_ray_serves_private_names() -> None:
+    from fairlead.serve import context
+
+    token = context._serve_request_context.set(
+        context._RequestContext(route="/r", request_id="1", app_name="a", multiplexed_model_id="m", session_id="s")
+    )
+    try:
+        found = context._get_serve_request_context()
+        assert (found.route, found.request_id, found.app_name, found.session_id) == ("/r", "1", "a", "s")
+        assert serve.get_multiplexed_model_id() == "m"
+        assert serve.get_request_context() is found
+    finally:
+        context._serve_request_context.reset(token)
+    assert context._get_internal_replica_context() is None

@@ -101,6 +101,21 @@ def test_each_replica_is_itself() -> None:
     assert {name for name, _ in handle.broadcast("where").results()} == replicas
 
 
+def test_ranks() -> None:
+    @serve.deployment(num_replicas=3, user_config={"greeting": "hi"})
+    class Ranked:
+        def reconfigure(self, config: dict[str, str], rank: Any) -> None:
+            self.told = (config["greeting"], rank.rank, rank.local_rank, rank.node_rank)
+
+        def __call__(self) -> Any:
+            context = get_replica_context()
+            assert context.rank is not None
+            return self.told, context.rank.rank, context.world_size
+
+    answers = sorted(run(Ranked.bind()).broadcast("__call__").results())
+    assert answers == [(("hi", number, number, 0), number, 3) for number in range(3)]
+
+
 def test_errors_point_at_the_users_lines() -> None:
     handle = run(Echo.bind())
     with pytest.raises(ValueError, match="on purpose") as caught:

@@ -162,7 +162,28 @@ class RequestContext:
         )
 
 
-_RequestContext = RequestContext  # Ray Serve's name
+
+class _RequestContext(RequestContext):
+    """Ray Serve's private name and constructor: for tests that set a context themselves."""
+
+    __slots__ = ()
+
+    def __init__(
+        self,
+        route: str = "",
+        request_id: str = "",
+        _internal_request_id: str = "",
+        app_name: str = "",
+        multiplexed_model_id: str = "",
+        grpc_context: Any = None,
+        is_http_request: bool = False,
+        session_id: str = "",
+        **_rest: Any,
+    ) -> None:
+        header = session_pb2.CallHeader(
+            route=route, request_id=request_id, multiplexed_model_id=multiplexed_model_id, session_id=session_id
+        )
+        super().__init__(header, app_name=app_name, grpc_context=grpc_context, is_http_request=is_http_request)
 
 
 def _restored_context(
@@ -237,7 +258,9 @@ def get_request_context() -> RequestContext:
     return _request_context.get() or RequestContext(_EMPTY_HEADER)
 
 
-_get_serve_request_context = get_request_context  # Ray Serve's private name, commonly used anyway
+# Ray Serve's private names, commonly used anyway.
+_get_serve_request_context = get_request_context
+_serve_request_context = _request_context
 
 
 def enter_batch(contexts: Sequence[RequestContext]) -> RequestContext:

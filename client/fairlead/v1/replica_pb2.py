@@ -26,7 +26,7 @@ from fairlead.v1 import control_pb2 as fairlead_dot_v1_dot_control__pb2
 from fairlead.v1 import session_pb2 as fairlead_dot_v1_dot_session__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x66\x61irlead/v1/replica.proto\x12\x0b\x66\x61irlead.v1\x1a\x19\x66\x61irlead/v1/control.proto\x1a\x19\x66\x61irlead/v1/session.proto\"\xb8\x02\n\x0fRegisterRequest\x12*\n\x05hello\x18\x01 \x01(\x0b\x32\x19.fairlead.v1.ReplicaHelloH\x00\x12*\n\x05ready\x18\x02 \x01(\x0b\x32\x19.fairlead.v1.ReplicaReadyH\x00\x12,\n\x06\x66\x61iled\x18\x03 \x01(\x0b\x32\x1a.fairlead.v1.ReplicaFailedH\x00\x12,\n\x06report\x18\x04 \x01(\x0b\x32\x1a.fairlead.v1.ReplicaReportH\x00\x12.\n\x07\x64rained\x18\x05 \x01(\x0b\x32\x1b.fairlead.v1.ReplicaDrainedH\x00\x12\x38\n\x0creconfigured\x18\x06 \x01(\x0b\x32 .fairlead.v1.ReplicaReconfiguredH\x00\x42\x07\n\x05\x65vent\"]\n\x0cReplicaHello\x12\x12\n\nreplica_id\x18\x01 \x01(\t\x12\x0b\n\x03pid\x18\x02 \x01(\r\x12,\n\x07running\x18\x03 \x01(\x0b\x32\x1b.fairlead.v1.ReplicaRunning\"\xa5\x01\n\x0eReplicaRunning\x12\x13\n\x0b\x61pplication\x18\x01 \x01(\t\x12\x12\n\ndeployment\x18\x02 \x01(\t\x12\x14\n\x0c\x63ode_version\x18\x03 \x01(\t\x12\x31\n\x08settings\x18\x04 \x01(\x0b\x32\x1f.fairlead.v1.DeploymentSettings\x12\x0f\n\x07\x61\x64\x64ress\x18\x05 \x01(\t\x12\x10\n\x08\x64raining\x18\x06 \x01(\x08\"\x1f\n\x0cReplicaReady\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\"3\n\rReplicaFailed\x12\x0f\n\x07message\x18\x01 \x01(\t\x12\x11\n\ttraceback\x18\x02 \x01(\t\"y\n\rReplicaReport\x12\x1f\n\x04load\x18\x01 \x01(\x0b\x32\x11.fairlead.v1.Load\x12\x1c\n\x14\x66\x61iled_health_checks\x18\x02 \x01(\r\x12\x16\n\x0ehealth_message\x18\x03 \x01(\t\x12\x11\n\tmodel_ids\x18\x04 \x03(\t\"\x10\n\x0eReplicaDrained\"(\n\x13ReplicaReconfigured\x12\x11\n\ttraceback\x18\x01 \x01(\t\"\xb7\x01\n\x10RegisterResponse\x12\x34\n\nassignment\x18\x01 \x01(\x0b\x32\x1e.fairlead.v1.ReplicaAssignmentH\x00\x12\x36\n\x0breconfigure\x18\x02 \x01(\x0b\x32\x1f.fairlead.v1.ReplicaReconfigureH\x00\x12*\n\x05\x64rain\x18\x03 \x01(\x0b\x32\x19.fairlead.v1.ReplicaDrainH\x00\x42\t\n\x07\x63ommand\"\xfe\x01\n\x11ReplicaAssignment\x12\x13\n\x0b\x61pplication\x18\x01 \x01(\t\x12\x19\n\x0croute_prefix\x18\x02 \x01(\tH\x00\x88\x01\x01\x12/\n\ndeployment\x18\x03 \x01(\x0b\x32\x1b.fairlead.v1.DeploymentSpec\x12\x31\n\x0b\x65nvironment\x18\x04 \x01(\x0b\x32\x1c.fairlead.v1.CodeEnvironment\x12\x19\n\x11gateway_addresses\x18\x05 \x03(\t\x12\x13\n\x0bsocket_path\x18\x06 \x01(\t\x12\x14\n\x0c\x63ode_version\x18\x07 \x01(\tB\x0f\n\r_route_prefix\"G\n\x12ReplicaReconfigure\x12\x31\n\x08settings\x18\x01 \x01(\x0b\x32\x1f.fairlead.v1.DeploymentSettings\"!\n\x0cReplicaDrain\x12\x11\n\ttimeout_s\x18\x01 \x01(\x01\"c\n\x1cReplicaServiceSessionRequest\x12\"\n\x06\x66rames\x18\x01 \x03(\x0b\x32\x12.fairlead.v1.Frame\x12\x1f\n\x04load\x18\x02 \x01(\x0b\x32\x11.fairlead.v1.Load\"d\n\x1dReplicaServiceSessionResponse\x12\"\n\x06\x66rames\x18\x01 \x03(\x0b\x32\x12.fairlead.v1.Frame\x12\x1f\n\x04load\x18\x02 \x01(\x0b\x32\x11.fairlead.v1.Load2\xc3\x01\n\x0eReplicaService\x12K\n\x08Register\x12\x1c.fairlead.v1.RegisterRequest\x1a\x1d.fairlead.v1.RegisterResponse(\x01\x30\x01\x12\x64\n\x07Session\x12).fairlead.v1.ReplicaServiceSessionRequest\x1a*.fairlead.v1.ReplicaServiceSessionResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x66\x61irlead/v1/replica.proto\x12\x0b\x66\x61irlead.v1\x1a\x19\x66\x61irlead/v1/control.proto\x1a\x19\x66\x61irlead/v1/session.proto\"\xb8\x02\n\x0fRegisterRequest\x12*\n\x05hello\x18\x01 \x01(\x0b\x32\x19.fairlead.v1.ReplicaHelloH\x00\x12*\n\x05ready\x18\x02 \x01(\x0b\x32\x19.fairlead.v1.ReplicaReadyH\x00\x12,\n\x06\x66\x61iled\x18\x03 \x01(\x0b\x32\x1a.fairlead.v1.ReplicaFailedH\x00\x12,\n\x06report\x18\x04 \x01(\x0b\x32\x1a.fairlead.v1.ReplicaReportH\x00\x12.\n\x07\x64rained\x18\x05 \x01(\x0b\x32\x1b.fairlead.v1.ReplicaDrainedH\x00\x12\x38\n\x0creconfigured\x18\x06 \x01(\x0b\x32 .fairlead.v1.ReplicaReconfiguredH\x00\x42\x07\n\x05\x65vent\"]\n\x0cReplicaHello\x12\x12\n\nreplica_id\x18\x01 \x01(\t\x12\x0b\n\x03pid\x18\x02 \x01(\r\x12,\n\x07running\x18\x03 \x01(\x0b\x32\x1b.fairlead.v1.ReplicaRunning\"\xb3\x01\n\x0eReplicaRunning\x12\x13\n\x0b\x61pplication\x18\x01 \x01(\t\x12\x12\n\ndeployment\x18\x02 \x01(\t\x12\x14\n\x0c\x63ode_version\x18\x03 \x01(\t\x12\x31\n\x08settings\x18\x04 \x01(\x0b\x32\x1f.fairlead.v1.DeploymentSettings\x12\x0f\n\x07\x61\x64\x64ress\x18\x05 \x01(\t\x12\x10\n\x08\x64raining\x18\x06 \x01(\x08\x12\x0c\n\x04rank\x18\x07 \x01(\r\"\x1f\n\x0cReplicaReady\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\"3\n\rReplicaFailed\x12\x0f\n\x07message\x18\x01 \x01(\t\x12\x11\n\ttraceback\x18\x02 \x01(\t\"y\n\rReplicaReport\x12\x1f\n\x04load\x18\x01 \x01(\x0b\x32\x11.fairlead.v1.Load\x12\x1c\n\x14\x66\x61iled_health_checks\x18\x02 \x01(\r\x12\x16\n\x0ehealth_message\x18\x03 \x01(\t\x12\x11\n\tmodel_ids\x18\x04 \x03(\t\"\x10\n\x0eReplicaDrained\"(\n\x13ReplicaReconfigured\x12\x11\n\ttraceback\x18\x01 \x01(\t\"\xb7\x01\n\x10RegisterResponse\x12\x34\n\nassignment\x18\x01 \x01(\x0b\x32\x1e.fairlead.v1.ReplicaAssignmentH\x00\x12\x36\n\x0breconfigure\x18\x02 \x01(\x0b\x32\x1f.fairlead.v1.ReplicaReconfigureH\x00\x12*\n\x05\x64rain\x18\x03 \x01(\x0b\x32\x19.fairlead.v1.ReplicaDrainH\x00\x42\t\n\x07\x63ommand\"\x8c\x02\n\x11ReplicaAssignment\x12\x13\n\x0b\x61pplication\x18\x01 \x01(\t\x12\x19\n\x0croute_prefix\x18\x02 \x01(\tH\x00\x88\x01\x01\x12/\n\ndeployment\x18\x03 \x01(\x0b\x32\x1b.fairlead.v1.DeploymentSpec\x12\x31\n\x0b\x65nvironment\x18\x04 \x01(\x0b\x32\x1c.fairlead.v1.CodeEnvironment\x12\x19\n\x11gateway_addresses\x18\x05 \x03(\t\x12\x13\n\x0bsocket_path\x18\x06 \x01(\t\x12\x14\n\x0c\x63ode_version\x18\x07 \x01(\t\x12\x0c\n\x04rank\x18\t \x01(\rB\x0f\n\r_route_prefix\"G\n\x12ReplicaReconfigure\x12\x31\n\x08settings\x18\x01 \x01(\x0b\x32\x1f.fairlead.v1.DeploymentSettings\"!\n\x0cReplicaDrain\x12\x11\n\ttimeout_s\x18\x01 \x01(\x01\"c\n\x1cReplicaServiceSessionRequest\x12\"\n\x06\x66rames\x18\x01 \x03(\x0b\x32\x12.fairlead.v1.Frame\x12\x1f\n\x04load\x18\x02 \x01(\x0b\x32\x11.fairlead.v1.Load\"d\n\x1dReplicaServiceSessionResponse\x12\"\n\x06\x66rames\x18\x01 \x03(\x0b\x32\x12.fairlead.v1.Frame\x12\x1f\n\x04load\x18\x02 \x01(\x0b\x32\x11.fairlead.v1.Load2\xc3\x01\n\x0eReplicaService\x12K\n\x08Register\x12\x1c.fairlead.v1.RegisterRequest\x1a\x1d.fairlead.v1.RegisterResponse(\x01\x30\x01\x12\x64\n\x07Session\x12).fairlead.v1.ReplicaServiceSessionRequest\x1a*.fairlead.v1.ReplicaServiceSessionResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,29 +38,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REPLICAHELLO']._serialized_start=411
   _globals['_REPLICAHELLO']._serialized_end=504
   _globals['_REPLICARUNNING']._serialized_start=507
-  _globals['_REPLICARUNNING']._serialized_end=672
-  _globals['_REPLICAREADY']._serialized_start=674
-  _globals['_REPLICAREADY']._serialized_end=705
-  _globals['_REPLICAFAILED']._serialized_start=707
-  _globals['_REPLICAFAILED']._serialized_end=758
-  _globals['_REPLICAREPORT']._serialized_start=760
-  _globals['_REPLICAREPORT']._serialized_end=881
-  _globals['_REPLICADRAINED']._serialized_start=883
-  _globals['_REPLICADRAINED']._serialized_end=899
-  _globals['_REPLICARECONFIGURED']._serialized_start=901
-  _globals['_REPLICARECONFIGURED']._serialized_end=941
-  _globals['_REGISTERRESPONSE']._serialized_start=944
-  _globals['_REGISTERRESPONSE']._serialized_end=1127
-  _globals['_REPLICAASSIGNMENT']._serialized_start=1130
-  _globals['_REPLICAASSIGNMENT']._serialized_end=1384
-  _globals['_REPLICARECONFIGURE']._serialized_start=1386
-  _globals['_REPLICARECONFIGURE']._serialized_end=1457
-  _globals['_REPLICADRAIN']._serialized_start=1459
-  _globals['_REPLICADRAIN']._serialized_end=1492
-  _globals['_REPLICASERVICESESSIONREQUEST']._serialized_start=1494
-  _globals['_REPLICASERVICESESSIONREQUEST']._serialized_end=1593
-  _globals['_REPLICASERVICESESSIONRESPONSE']._serialized_start=1595
-  _globals['_REPLICASERVICESESSIONRESPONSE']._serialized_end=1695
-  _globals['_REPLICASERVICE']._serialized_start=1698
-  _globals['_REPLICASERVICE']._serialized_end=1893
+  _globals['_REPLICARUNNING']._serialized_end=686
+  _globals['_REPLICAREADY']._serialized_start=688
+  _globals['_REPLICAREADY']._serialized_end=719
+  _globals['_REPLICAFAILED']._serialized_start=721
+  _globals['_REPLICAFAILED']._serialized_end=772
+  _globals['_REPLICAREPORT']._serialized_start=774
+  _globals['_REPLICAREPORT']._serialized_end=895
+  _globals['_REPLICADRAINED']._serialized_start=897
+  _globals['_REPLICADRAINED']._serialized_end=913
+  _globals['_REPLICARECONFIGURED']._serialized_start=915
+  _globals['_REPLICARECONFIGURED']._serialized_end=955
+  _globals['_REGISTERRESPONSE']._serialized_start=958
+  _globals['_REGISTERRESPONSE']._serialized_end=1141
+  _globals['_REPLICAASSIGNMENT']._serialized_start=1144
+  _globals['_REPLICAASSIGNMENT']._serialized_end=1412
+  _globals['_REPLICARECONFIGURE']._serialized_start=1414
+  _globals['_REPLICARECONFIGURE']._serialized_end=1485
+  _globals['_REPLICADRAIN']._serialized_start=1487
+  _globals['_REPLICADRAIN']._serialized_end=1520
+  _globals['_REPLICASERVICESESSIONREQUEST']._serialized_start=1522
+  _globals['_REPLICASERVICESESSIONREQUEST']._serialized_end=1621
+  _globals['_REPLICASERVICESESSIONRESPONSE']._serialized_start=1623
+  _globals['_REPLICASERVICESESSIONRESPONSE']._serialized_end=1723
+  _globals['_REPLICASERVICE']._serialized_start=1726
+  _globals['_REPLICASERVICE']._serialized_end=1921
 # @@protoc_insertion_point(module_scope)

@@ -120,6 +120,7 @@ class ReplicaRunning(_message.Message):
     SETTINGS_FIELD_NUMBER: _builtins.int
     ADDRESS_FIELD_NUMBER: _builtins.int
     DRAINING_FIELD_NUMBER: _builtins.int
+    RANK_FIELD_NUMBER: _builtins.int
     application: _builtins.str
     """The application's name."""
     deployment: _builtins.str
@@ -130,6 +131,8 @@ class ReplicaRunning(_message.Message):
     """Where it takes sessions, as in ReplicaReady; empty: it is not ready yet."""
     draining: _builtins.bool
     """Whether it drains."""
+    rank: _builtins.int
+    """Its number among its deployment's replicas, as in the assignment."""
     @_builtins.property
     def settings(self) -> _control_pb2.DeploymentSettings:
         """The settings that it runs with."""
@@ -143,10 +146,11 @@ class ReplicaRunning(_message.Message):
         settings: _control_pb2.DeploymentSettings | None = ...,
         address: _builtins.str = ...,
         draining: _builtins.bool = ...,
+        rank: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["settings", b"settings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "application", b"application", "code_version", b"code_version", "deployment", b"deployment", "draining", b"draining", "settings", b"settings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "application", b"application", "code_version", b"code_version", "deployment", b"deployment", "draining", b"draining", "rank", b"rank", "settings", b"settings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -328,6 +332,7 @@ class ReplicaAssignment(_message.Message):
     GATEWAY_ADDRESSES_FIELD_NUMBER: _builtins.int
     SOCKET_PATH_FIELD_NUMBER: _builtins.int
     CODE_VERSION_FIELD_NUMBER: _builtins.int
+    RANK_FIELD_NUMBER: _builtins.int
     application: _builtins.str
     """The application's name."""
     route_prefix: _builtins.str
@@ -338,6 +343,8 @@ class ReplicaAssignment(_message.Message):
     """
     code_version: _builtins.str
     """Equal for replicas that need no restart to become one another. The replica repeats it when it registers again."""
+    rank: _builtins.int
+    """Its number among the deployment's replicas of this code version: the smallest that was free when it was started."""
     @_builtins.property
     def deployment(self) -> _control_pb2.DeploymentSpec:
         """The deployment, code and settings."""
@@ -360,10 +367,11 @@ class ReplicaAssignment(_message.Message):
         gateway_addresses: _abc.Iterable[_builtins.str] | None = ...,
         socket_path: _builtins.str = ...,
         code_version: _builtins.str = ...,
+        rank: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_route_prefix", b"_route_prefix", "deployment", b"deployment", "environment", b"environment", "route_prefix", b"route_prefix"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_route_prefix", b"_route_prefix", "application", b"application", "code_version", b"code_version", "deployment", b"deployment", "environment", b"environment", "gateway_addresses", b"gateway_addresses", "route_prefix", b"route_prefix", "socket_path", b"socket_path"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_route_prefix", b"_route_prefix", "application", b"application", "code_version", b"code_version", "deployment", b"deployment", "environment", b"environment", "gateway_addresses", b"gateway_addresses", "rank", b"rank", "route_prefix", b"route_prefix", "socket_path", b"socket_path"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__route_prefix: _TypeAlias = _typing.Literal["route_prefix"]  # noqa: Y015
     _WhichOneofArgType__route_prefix: _TypeAlias = _typing.Literal["_route_prefix", b"_route_prefix"]  # noqa: Y015

@@ -107,6 +107,7 @@ def adopted_replica(hello: replica_pb2.ReplicaHello, goal: ApplicationGoal | Non
             code_version=running.code_version,
             settings=running.settings,
             started_at=now,
+            rank=running.rank,
             phase=Phase.RUNNING if running.address else Phase.STARTING,
             address=running.address,
             running_since=now,

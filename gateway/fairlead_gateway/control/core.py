@@ -23,6 +23,7 @@ from fairlead_gateway.control.adoption import adopted_replica, application_of, p
 from fairlead_gateway.control.backoff import CALM_S
 from fairlead_gateway.control.desired import ApplicationGoal, DeploymentGoal, DesiredState
 from fairlead_gateway.control.observed import GatewayView, ObservedState, Phase, Progress, Replica
+from fairlead_gateway.control.ranks import free_rank
 from fairlead_gateway.control.rollout import kind_of_change, plan
 from fairlead_gateway.control.scaling import TICK_S, Scaling, carried_over
 from fairlead_gateway.control.silence import LOOK_S, Listener, heard
@@ -167,6 +168,7 @@ class Core:
             environment=goal.spec.environment,
             socket_path=socket_path,
             code_version=replica.code_version,
+            rank=replica.rank,
         )
         if goal.route_prefix is not None:
             assignment.route_prefix = goal.route_prefix
@@ -458,6 +460,7 @@ class Core:
             code_version=deployment.code_version,
             settings=deployment.spec.settings,
             started_at=now,
+            rank=free_rank(self.observed.replicas_of(goal.name, deployment.name), deployment.code_version),
         )
         self.observed.replicas[replica.replica_id] = replica
         return replica

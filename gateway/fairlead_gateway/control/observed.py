@@ -56,6 +56,8 @@ class Replica:
     settings: control_pb2.DeploymentSettings
     """What it was last told to run with."""
     started_at: float
+    rank: int = 0
+    """Its number among its deployment's replicas of the same code version."""
     phase: Phase = Phase.STARTING
     pid: int = 0
     """0: not known yet."""
