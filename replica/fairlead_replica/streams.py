@@ -49,6 +49,8 @@ class Inbound:
     def _decoded(self, payload: bytes) -> Any:
         try:
             return self._codec.loads(payload)
+        except InvalidArgumentsError:  # it says what is wrong, and where
+            raise
         except Exception as error:
             raise InvalidArgumentsError(
                 f"an item of the stream is not valid {self._codec.name}: {type(error).__name__}: {error}"

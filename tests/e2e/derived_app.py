@@ -69,6 +69,21 @@ class Library:
     async def total(self, pages: AsyncIterator[Book]) -> int:
         return sum([book.pages async for book in pages])
 
+    async def scaled(self, pages: AsyncIterator[Book], scale: int = 1) -> int:
+        return sum([book.pages async for book in pages]) * scale
+
+    async def stamped(self, pages: AsyncIterator[Book], stamp: Size, grpc_context: Any) -> AsyncIterator[str]:
+        grpc_context.set_trailing_metadata([("stamp", stamp.value)])
+        async for book in pages:
+            yield f"{book.title} {stamp.name}"
+
+    def joined(self, titles: Iterator[str], separator: str = ", ") -> str:
+        return separator.join(titles)
+
+    def numbered(self, titles: Iterator[str], first: int) -> Iterator[str]:
+        for number, title in enumerate(titles, first):
+            yield f"{number}. {title}"
+
     def lie(self) -> int:
         return "not a number"  # type: ignore[return-value]
 

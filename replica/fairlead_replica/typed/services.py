@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc
 
+from fairlead.serve.derived.conversion import MethodConversion
 from fairlead.serve.grpc_util import RpcAborted, gRPCContext
 from fairlead.v1 import control_pb2, session_pb2
 from fairlead.wire.codecs import Codec
@@ -17,6 +18,7 @@ from fairlead.wire.errors import InvalidArgumentsError, MethodNotFoundError
 from fairlead_replica.callable import Method, UserCallable
 from fairlead_replica.typed.conversions import Conversion, conversion_of
 from fairlead_replica.typed.messages import MessageTypes
+from fairlead_replica.typed.openings import opened
 
 logger = logging.getLogger(__name__)
 
@@ -106,6 +108,8 @@ class TypedServices:
         except MethodNotFoundError as error:
             raise RpcAborted(grpc.StatusCode.UNIMPLEMENTED, f"{path} is not implemented") from error
         conversion = conversion_of(self._interface, self._types, descriptor, self._target.target)
+        if isinstance(conversion, MethodConversion) and conversion.opens_with_parameters:
+            method = opened(method, conversion)
         return Rpc(path, method, conversion, descriptor.client_streaming, descriptor.server_streaming)
 
     def _give_contexts(self) -> None:

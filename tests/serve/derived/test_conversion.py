@@ -17,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fairlead.serve.derived.shapes import OMITTED
 from fairlead.v1 import tensor_pb2
 from fairlead.wire.errors import InvalidArgumentsError
 from tests.serve.derived.deriving import class_of, conversion_of, derived, echo_of, round_trip
@@ -302,14 +303,35 @@ def test_a_class_with_the_name_of_the_message_is_the_message() -> None:
 
 
 def test_items_of_a_client_stream() -> None:
-    async def total(self: Any, numbers: AsyncIterator[int], scale: float = 1.0) -> float: ...
+    async def total(self: Any, numbers: AsyncIterator[int]) -> float: ...  # type: ignore[empty-body]
 
     service = derived(class_of(total))
     assert service.methods[0].client_streaming
     conversion = conversion_of(service, "Total")
-    assert [field.name for field in conversion._request.DESCRIPTOR.fields] == ["numbers"]
-    assert conversion.item(conversion._request(numbers=3).SerializeToString()) == 3
-    assert conversion.item(b"") == 0
+    assert conversion.item(conversion._request(numbers=0).SerializeToString()) == 0
+    with pytest.raises(InvalidArgumentsError, match="numbers: is missing"):
+        conversion.item(b"")
+
+
+def test_the_first_message_of_a_client_stream_may_have_other_arguments() -> None:
+    async def total(self: Any, numbers: AsyncIterator[int], base: Point, /, scale: float = 1.0) -> float: ...  # type: ignore[empty-body]
+
+    conversion = conversion_of(derived(class_of(total)), "Total")
+    assert conversion.opens_with_parameters
+
+    def fields(**message: Any) -> Any:
+        return conversion.item(conversion._request(**message).SerializeToString())
+
+    base = {"x": 1}
+    assert conversion.opening(fields(numbers=0, base=base)) == ((Point(1),), {}, 0)
+    args, kwargs, item = conversion.opening(fields(base=base, scale=2))
+    assert (args, kwargs, item) == ((Point(1),), {"scale": 2.0}, OMITTED)
+    assert conversion.further(fields(numbers=3)) == 3
+    for refused in (lambda: conversion.opening(fields(numbers=1)), lambda: conversion.opening(None)):
+        with pytest.raises(InvalidArgumentsError, match="base: is missing"):
+            refused()
+    with pytest.raises(InvalidArgumentsError, match="numbers: is missing"):
+        conversion.further(fields(base=base))
 
 
 def test_numpy_scalars() -> None:

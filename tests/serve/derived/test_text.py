@@ -28,9 +28,10 @@ class Workspace:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        for name in ("protos", "third_party"):
-            shutil.copytree(ROOT / name, root / name)
+        shutil.copytree(ROOT / "third_party", root / "third_party")
         (root / "own").mkdir()
+        (root / "protos" / "fairlead" / "v1").mkdir(parents=True)
+        shutil.copy(ROOT / "protos" / "fairlead" / "v1" / "tensor.proto", root / "protos" / "fairlead" / "v1")
         (root / "buf.yaml").write_text(
             "version: v2\nmodules:\n  - path: own\n  - path: protos\n  - path: third_party/googleapis\n"
             "    lint:\n      ignore: [third_party/googleapis]\n"

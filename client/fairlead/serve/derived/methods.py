@@ -13,7 +13,10 @@ from fairlead.serve.derived.namespace import Namespace, check_names
 from fairlead.serve.derived.reading import Reader
 from fairlead.serve.derived.shapes import (
     OMITTED,
+    Absent,
+    Field,
     HintError,
+    Label,
     Message,
     Method,
     Service,
@@ -120,8 +123,6 @@ def _method(reader: Reader, target: Any, name: str, function: Any) -> Method | N
 def _request(reader: Reader, signature: Signature, rpc: str, stream_key: str) -> tuple[Message, str]:
     """The request message, and the parameter that gets the whole of it."""
     parameters = signature.parameters
-    if stream_key:  # each message is an item; what else the method takes has its default
-        parameters = parameters[:1]
     if len(parameters) == 1 and parameters[0].default is inspect.Parameter.empty:
         name = parameters[0].name
         hint = signature.item(name) if stream_key else signature.hint(name)
@@ -131,12 +132,29 @@ def _request(reader: Reader, signature: Signature, rpc: str, stream_key: str) ->
     doc = f"One item of the request of {rpc}." if stream_key else f"The request of {rpc}."
     message = _made(f"{rpc}Request", doc, lambda values: values, _no_field)
     for each in parameters:
-        hint = signature.item(each.name) if stream_key else signature.hint(each.name)
+        if each.name == stream_key:
+            message.fields.append(_item_field(reader, signature, stream_key))
+            continue
         default = OMITTED if each.default is inspect.Parameter.empty else each.default
-        shown = _shown_default(default)
+        shown = f"{'Read from the first message. ' if stream_key else ''}{_shown_default(default)}".strip()
+        hint = signature.hint(each.name)
         message.fields.append(reader.field(signature.place(each.name), each.name, hint, default, shown))
     check_names(signature.where, message)
     return reader.namespace.add_message(signature.where, message), ""
+
+
+def _item_field(reader: Reader, signature: Signature, key: str) -> Field:
+    """The field of an item. It has presence, so that parameters may join it later: the first message may be theirs."""
+    hint = signature.item(key)
+    alone = len(signature.parameters) == 1
+    return Field(
+        name=reader.name(signature.place(key), key),
+        key=key,
+        label=Label.OPTIONAL,
+        element=reader.element(signature.place(key), hint),
+        absent=Absent.REFUSED if alone else Absent.OMITTED,
+        doc="The item." if alone else "The item; only the first message may have none.",
+    )
 
 
 def _shown_default(default: Any) -> str:

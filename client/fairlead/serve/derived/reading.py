@@ -41,9 +41,7 @@ class Reader:
 
         Raises HintError.
         """
-        name = names.snake(key)
-        if not names.is_field_name(name):
-            raise HintError(where, f"{key!r} cannot be the name of a field", "Give it a name of ASCII letters")
+        name = self.name(where, key)
         inner, optional = without_none(hint)
         if default is None:
             optional = True
@@ -62,6 +60,13 @@ class Reader:
         label = Label.SINGULAR if absent is Absent.REFUSED else Label.OPTIONAL
         element = self.element(where, inner)
         return Field(name=name, key=key, label=label, element=element, absent=absent, doc=doc)
+
+    def name(self, where: str, key: str) -> str:
+        """The name of the field for ``key``. Raises HintError."""
+        name = names.snake(key)
+        if not names.is_field_name(name):
+            raise HintError(where, f"{key!r} cannot be the name of a field", "Give it a name of ASCII letters")
+        return name
 
     def element(self, where: str, hint: Any) -> Element:
         """What one value of a hint is; lists, maps and what may be None get a message around them. Raises HintError."""

@@ -112,14 +112,11 @@ def stream_key_of(signature: Signature) -> str:
         where = signature.place(parameter.name)
         hint = signature.hints.get(parameter.name)
         if _stream_of(hint) is None:
-            if found and parameter.default is parameter.empty:
-                fix = "Put it into the items, or give it a default, which is what callers of the service get"
-                raise HintError(where, "a method that takes a stream takes nothing else", fix)
-        elif position or parameter.kind is parameter.KEYWORD_ONLY or signature.batched:
+            continue
+        if position or parameter.kind is parameter.KEYWORD_ONLY or signature.batched:
             fix = "Move it to the front, or use list[...] for values that come together"
             raise HintError(where, f"{spelled(hint)} is a stream, which only the first parameter can be", fix)
-        else:
-            found = parameter.name
+        found = parameter.name
     return found
 
 
