@@ -9,6 +9,7 @@ import pytest
 
 from fairlead.cli.build_config import build_config
 from fairlead.cli.config_file import ConfigFileError, is_config_file, load_config
+from fairlead.serve import deploy_schema, schema
 from fairlead.serve.settings import DeploymentConfig
 
 GOOD = """\
@@ -140,3 +141,10 @@ def test_a_file_that_build_wrote_is_read(tmp_path, capsys):
     assert scaled.overrides["max_ongoing_requests"] == 11
     build_config(["tests.cli.standing_app:app"], ".", None)
     assert capsys.readouterr().out.count("name: default") == 1
+
+
+def test_the_schema_is_where_ray_serve_has_it():
+    assert schema.ServeDeploySchema is deploy_schema.ServeDeploySchema
+    assert schema.ServeApplicationSchema is deploy_schema.ServeApplicationSchema
+    with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
+        schema.Nothing

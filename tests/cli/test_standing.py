@@ -323,6 +323,28 @@ def test_without_an_instance(fresh: Typed) -> None:
     fresh.well("status")
 
 
+def test_in_the_foreground_it_is_the_controller_itself(fresh: Typed) -> None:
+    file = fresh.file(COUNTER, http_options={"port": 0}, grpc_options={"port": 0})
+    serving = subprocess.Popen([PROGRAM, "start", "--foreground", "--config", file], env=fresh.environment)
+    until(lambda: fresh("status").returncode == 0)
+    assert fresh.value("status", "--json")["controller"]["pid"] == serving.pid
+    fresh.well("deploy", file)
+    serving.send_signal(signal.SIGTERM)
+    assert serving.wait(PATIENCE_S) == 0
+    assert fresh.processes() == []
+
+
+def test_a_program_brings_a_controller_back(running: Typed) -> None:
+    before = running.value("status", "--json")
+    os.kill(before["controller"]["pid"], signal.SIGKILL)
+    program = "from fairlead import serve\nserve.start(detached=True)\nprint(len(serve.status().proxies))"
+    said = subprocess.run(
+        [sys.executable, "-c", program], env=running.environment, capture_output=True, text=True, timeout=PATIENCE_S
+    )
+    assert said.stdout.strip() == "2", said.stderr
+    assert running.value("status", "--json")["gateways"] == before["gateways"]
+
+
 def test_a_second_controller_on_the_same_state(running: Typed) -> None:
     command = [
         sys.executable,

@@ -217,3 +217,35 @@ async def test_a_refused_deploy_says_why(world):
     info = error_details_pb2.ErrorInfo()
     assert status_pb2.Status.FromString(details).details[0].Unpack(info)
     assert info.reason == "INVALID_CALL"
+
+
+async def test_scaling_changes_the_number_of_replicas_and_nothing_else(world):
+    await world.deploy(deployment(code="fake:ready"))
+    first = await world.until_state(RUNNING)
+    request = control_pb2.ScaleRequest(application="default", deployment="Echo", num_replicas=3)
+    generation = (await world.stub.Scale(request)).generation
+    after = await world.until_state(RUNNING, generation)
+    assert len(pids(after)) == 3
+    assert pids(first)[0] in pids(after)
+    for bad, said in (
+        (control_pb2.ScaleRequest(application="default", deployment="Ecko", num_replicas=3), "no deployment 'Ecko'"),
+        (control_pb2.ScaleRequest(application="other", deployment="Echo", num_replicas=3), "application 'other'"),
+        (control_pb2.ScaleRequest(application="default", deployment="Echo"), "must be at least 1"),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError, match=said):
+            await world.stub.Scale(bad)
+
+
+async def test_what_scales_by_itself_is_not_scaled(world):
+    scaling = control_pb2.AutoscalingSettings(min_replicas=1, max_replicas=5, target_ongoing_requests=2)
+    await world.deploy(deployment(code="fake:ready", autoscaling=scaling))
+    with pytest.raises(grpc.aio.AioRpcError, match="scales by itself"):
+        await world.stub.Scale(control_pb2.ScaleRequest(application="default", deployment="Echo", num_replicas=3))
+
+
+async def test_the_configuration_that_was_deployed_is_told(world):
+    spec = application(deployment(code="fake:ready"))
+    spec.config = b'{"name": "default"}'
+    await world.stub.Deploy(control_pb2.DeployRequest(application=spec))
+    (found,) = (await world.stub.GetConfig(control_pb2.GetConfigRequest())).applications
+    assert (found.application, found.config) == ("default", b'{"name": "default"}')

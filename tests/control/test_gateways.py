@@ -81,3 +81,28 @@ def test_a_worker_of_another_instance_is_ignored(supervisor):
     supervisor.said(view(gateway_id="gateway-9"))
     supervisor.lost("gateway-9")
     assert not supervisor.statuses()[0].ready
+
+
+def test_a_worker_that_has_hung_up_while_it_drains_may_end_by_itself(supervisor):
+    supervisor.started("gateway-0", 7, 100.0)
+    supervisor.said(view())
+    supervisor.drain(100.0)
+    supervisor.lost("gateway-0")
+    assert supervisor.reconcile(100.1) == []
+    assert len(supervisor.reconcile(100.0 + DRAIN_S)) == 1
+
+
+def test_a_worker_of_an_earlier_controller_is_kept(supervisor):
+    assert supervisor.knows("gateway-0")
+    assert not supervisor.knows("default#Echo#abcdef")
+    supervisor.adopted("gateway-0", 7, 100.0)
+    assert supervisor.reconcile(100.0) == []
+    supervisor.said(view())
+    assert not supervisor.process_ended("gateway-0", BIND_FAILED, 101.0), "it had its doors open"
+    assert supervisor.reconcile(110.0) == [START]
+    assert supervisor.arguments("gateway-0")[-1] == "4321"
+
+
+def test_workers_that_share_ports_are_told_so():
+    doors = Doors(http=Door(host="127.0.0.1", port=80), grpc=None, shared=True)
+    assert "--reuse-port" in GatewaySupervisor(directory=Path("/d"), doors=doors, count=2).arguments("gateway-1")

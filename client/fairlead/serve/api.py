@@ -224,6 +224,8 @@ def start(
     doors = Doors.of(proxy_location, http, gRPCOptions.of(grpc_options), insecure, gateways, logging)
     with _current.lock:
         _warn_of_ended()
+        if detached and environment.address() is None and standing.orphans():
+            standing.start(None)  # as it was: what runs is taken over
         if _find() is not None:
             if proxy_location or http_options or grpc_options or options:
                 logger.warning("The options are ignored: an instance runs already.")

@@ -168,6 +168,8 @@ class Controller:
                 f"deployment {deployment!r} in application {application!r} scales by itself; deploy it with another "
                 "autoscaling_config, or without one"
             )
+        if goal.deployments[deployment].spec.settings.HasField("autoscaling"):
+            raise InvalidCallError(f"deployment {deployment!r} scales by itself; deploy another autoscaling_config")
         spec = control_pb2.ApplicationSpec()
         spec.CopyFrom(goal.spec)
         for one in spec.deployments:

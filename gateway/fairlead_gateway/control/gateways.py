@@ -54,6 +54,7 @@ class _Worker:
     pid: int = 0
     started_at: float = 0.0
     served: bool = False
+    connected: bool = False
     view: GatewayView | None = None
 
 
@@ -94,14 +95,14 @@ class GatewaySupervisor:
     def started(self, gateway_id: str, pid: int, now: float) -> None:
         """The process runs."""
         worker = self._workers[gateway_id]
-        worker.alive, worker.pid, worker.started_at = True, pid, now
+        worker.alive, worker.pid, worker.started_at, worker.connected = True, pid, now, False
 
     def said(self, view: GatewayView) -> None:
         """A worker has connected, or applied a snapshot. One that is not of this instance is ignored."""
         worker = self._workers.get(view.gateway_id)
         if worker is not None:
             worker.view = view
-            worker.served = True
+            worker.served = worker.connected = True
             worker.http = _bound(worker.http, view.http_address)
             worker.grpc = _bound(worker.grpc, view.grpc_address)
 
@@ -117,7 +118,7 @@ class GatewaySupervisor:
     def adopted(self, gateway_id: str, pid: int, now: float) -> None:
         """The process of an earlier controller's runs, and has its doors open."""
         self.started(gateway_id, pid, now)
-        self._workers[gateway_id].served = True
+        self._workers[gateway_id].served = self._workers[gateway_id].connected = True
 
     def failure(self, gateway_id: str) -> Path:
         """The file in which a worker that could not open its doors says why."""
@@ -145,7 +146,7 @@ class GatewaySupervisor:
                 if not worker.alive or worker.killed:
                     continue
                 # One that never connected cannot be told to drain, and has no calls.
-                if worker.view is None or self._is_due(self._drain_deadline, now):
+                if not worker.connected or self._is_due(self._drain_deadline, now):
                     worker.killed = True
                     actions.append(KillGateway(gateway_id=worker.gateway_id, reason="did not drain in time"))
             elif not worker.alive and self._is_due(worker.backoff.not_before, now):
