@@ -666,3 +666,29 @@ def test_traffic_that_makes_no_sense_changes_nothing(world, application_name, gi
     with pytest.raises(InvalidCallError, match=told):
         world.core.set_traffic(application_name, given)
     assert not world.core.standings["default"].traffic
+
+
+def test_a_constructor_that_takes_long_is_told(world):
+    world.deploy()
+    world.step(29.0)
+    assert world.status.message == ""
+    world.step(2.0)
+    assert "starting for more than 30 s" in world.status.message
+    assert world.started[0] in world.status.message
+    world.run_all()
+    assert (world.state, world.status.message) == ("RUNNING", "")
+
+
+def test_an_application_that_is_being_deleted_can_be_deployed_again(world):
+    world.deploy(deployment(code="app:V1"))
+    world.run_all()
+    old = world.started[0]
+    world.core.delete("default")
+    world.step()
+    assert world.state == "DELETING"
+    world.deploy(deployment(code="app:V1"))
+    world.run_all()
+    assert world.state == "RUNNING"
+    assert world.routed() == world.started[1:]
+    world.end(old)
+    assert world.state == "RUNNING"

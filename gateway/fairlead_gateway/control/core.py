@@ -32,6 +32,8 @@ from fairlead_gateway.control.standing import Standing, is_complete, is_settled
 from fairlead_gateway.control.stopping import EXIT_GRACE_S, advance_stop, begin_stop, note_drained
 from fairlead_gateway.control.traffic import checked_policy
 
+SLOW_START_S = 30.0
+"""Seconds after which the status says that a replica is still starting."""
 LEASE_GRACE_S = 10.0
 """A process whose lease was lost has that long to end or to take it up again."""
 
@@ -349,6 +351,16 @@ class Core:
             replica = self._new_replica(goal, deployment, now)
             actions.append(StartReplica(replica_id=replica.replica_id, environment=goal.spec.environment))
         self._remember(step.not_before)
+        slow = [replica for replica in replicas if self._starts_slowly(replica, now)]
+        if slow and not progress.message:
+            progress.message = (
+                f"{len(slow)} replica(s) have been starting for more than {SLOW_START_S:g} s, among them "
+                f"{slow[0].replica_id} (process {slow[0].pid}): imports, the constructor, reconfigure or the first "
+                "health check have not returned"
+            )
+
+    def _starts_slowly(self, replica: Replica, now: float) -> bool:
+        return replica.phase is Phase.STARTING and self._is_due(replica.started_at + SLOW_START_S, now)
 
     def _rescale(
         self, goal: ApplicationGoal, before: DeploymentGoal, progress: Progress, replicas: list[Replica], now: float
