@@ -113,12 +113,36 @@ def test_metadata_in(stub, generated):
     assert answer.title == "me|m1|s1|o"
 
 
-def test_deadlines_and_what_is_not_implemented(stub, generated):
+def shelf(stage):
+    """A shelf whose name tells a slow method where to say what becomes of it, in one segment of a path."""
+    return "shelves/" + str(stage.directory).replace("/", "|")
+
+
+def hear_all(stage, key, *events):
+    for event in events:
+        stage.wait_for(f"{event} {key}")
+
+
+def test_cancelling_reaches_the_method_and_its_calls(stub, client, generated, stage, key):
     pb2, _ = generated
-    slow = pb2.CreateBookRequest(book=pb2.Book(title="slow"))
-    assert failure(lambda: stub.CreateBook(slow, timeout=0.2)).code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    slow = pb2.CreateBookRequest(parent=shelf(stage), book_id=key, book=pb2.Book(title="slow"))
     call = stub.CreateBook.future(slow)
+    hear_all(stage, key, "entered", "child entered")
     call.cancel()
+    hear_all(stage, key, "left", "child left")
+    slow.book_id = f"{key} late"
+    assert failure(lambda: stub.CreateBook(slow, timeout=0.5)).code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    hear_all(stage, slow.book_id, "left", "child left")
+
+
+def test_a_http_client_that_leaves_cancels_the_method_and_its_calls(client, stage, key):
+    with pytest.raises(httpx.ReadTimeout):
+        client.post(f"/v1/{shelf(stage)}/books?bookId={key}", json={"title": "slow"}, timeout=1)
+    hear_all(stage, key, "entered", "left", "child left")
+
+
+def test_what_is_not_implemented(stub, generated):
+    pb2, _ = generated
     assert failure(lambda: stub.WriteBook(iter([]))).code() is grpc.StatusCode.UNIMPLEMENTED
     assert stub.GetBook(pb2.GetBookRequest(name="shelves/1/books/1")).copies == 1
 
@@ -170,14 +194,16 @@ def test_over_http(client):
     assert client.get("/v1/books:titles?query=q").json() == ["q"]
 
 
-def test_errors_over_http(client):
+def test_errors_over_http(client, stage, key):
     answer = client.get("/v1/shelves/1/books/99")
     assert answer.status_code == 404
     detail = {"@type": "type.googleapis.com/google.rpc.ResourceInfo", "resourceName": "shelves/1/books/99"}
     assert answer.json() == {"code": 5, "message": "no book shelves/1/books/99", "details": [detail]}
     crashed = client.post("/v1/shelves/1/books", json={"title": "crash"})
     assert (crashed.status_code, crashed.json()["code"], "secret" in crashed.text) == (500, 13, False)
-    late = client.post("/v1/shelves/1/books", json={"title": "slow"}, headers={"x-request-timeout-seconds": "0.2"})
+    late = client.post(
+        f"/v1/{shelf(stage)}/books?bookId={key}", json={"title": "slow"}, headers={"x-request-timeout-seconds": "0.2"}
+    )
     assert (late.status_code, late.json()["code"]) == (408, 4)
     assert client.post("/v1/books:write", content=b"x").status_code == 501
     assert client.get("/v1/shelves/1/books/1").status_code == 200

@@ -13,6 +13,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 from fairlead import serve
 from fairlead.serve.context import get_request_context
+from tests.e2e.stage import Stage
 
 SERVICE = "library_pb2_grpc.add_LibraryServiceServicer_to_server"
 BOOKS = {
@@ -30,6 +31,15 @@ class Plain:
 
     def count(self, number):
         yield from range(number)
+
+    async def wait(self, directory, key):
+        """Until it is cancelled."""
+        stage = Stage(directory)
+        stage.note(f"child entered {key}")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stage.note(f"child left {key}")
 
 
 @serve.deployment(num_replicas=1, max_ongoing_requests=20)
@@ -53,8 +63,14 @@ class Library:
     async def CreateBook(self, request):
         if request.book.title == "crash":
             raise ZeroDivisionError("secret")
-        if request.book.title == "slow":
-            await asyncio.Event().wait()
+        if request.book.title == "slow":  # and says in the test's directory what becomes of it
+            stage = Stage(request.parent.removeprefix("shelves/").replace("|", "/"))
+            stage.note(f"entered {request.book_id}")
+            child = self.plain.wait.remote(str(stage.directory), request.book_id)
+            try:
+                await child
+            finally:
+                stage.note(f"left {request.book_id}")
         return library_pb2.Book(name=f"{request.parent}/books/{request.book_id}", title=request.book.title)
 
     async def UpdateBook(self, request):
