@@ -192,10 +192,10 @@ class Runtime:
     def _execution(self, stream: Stream, header: session_pb2.CallHeader, *, admitted: bool = True) -> Call:
         if header.request_serialization == _PROTOBUF and self._services is not None:
             return TypedExecution(self, stream, header, self._services, admitted=admitted)
-        if header.method and header.request_serialization == _HTTP:
-            return RoutedExecution(self, stream, header, self._bindings, admitted=admitted)
         if self.callable.asgi is not None and header.request_serialization == _HTTP:
             return AsgiExecution(self, stream, header, admitted=admitted)
+        if header.method and header.request_serialization == _HTTP:
+            return RoutedExecution(self, stream, header, self._bindings, admitted=admitted)
         return Execution(self, stream, header, admitted=admitted)
 
     def release(self, call: Call) -> None:

@@ -358,6 +358,20 @@ async def test_applications_below_an_application() -> None:
         assert body == b"/app/sub 5 http://example.org/app/sub/5"
 
 
+async def test_no_header_leads_past_the_application() -> None:
+    async def endpoint(request: Request) -> PlainTextResponse:
+        return PlainTextResponse("application")
+
+    class Guarded:
+        async def secret(self, request: Any) -> str:
+            return "secret"
+
+    made = serve.ingress(Starlette(routes=[Route("/", endpoint)]))(Guarded)()
+    async with serving(made) as stage:
+        _, body = await body_of(stage.caller.request(handler="secret", **path("/")))
+        assert body == b"application"
+
+
 async def test_what_is_no_request() -> None:
     async with serving(serve.ingress(FastAPI())()()) as stage:
         broken = Answer(stage.caller.link, None)

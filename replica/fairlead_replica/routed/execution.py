@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 from fairlead.v1 import session_pb2
-from fairlead.wire.errors import FairleadError, MethodNotFoundError
+from fairlead.wire.errors import FairleadError
 from fairlead.wire.session import Stream
 from fairlead_replica import http
 from fairlead_replica.call import Host
@@ -43,8 +43,6 @@ class RoutedExecution(Execution):
     def _http_arguments(self, payload: bytes) -> tuple[Any, dict[str, Any]]:
         message = http.parse_request(payload)
         if not message.route:
-            if self._host.callable.asgi is not None:  # whatever a header says, the application comes first
-                raise MethodNotFoundError("methods of an ASGI application's deployment are called by their routes only")
             return super()._http_arguments(payload)
         # Imported with the first request, so that replicas without routes do not carry pydantic.
         from fairlead_replica.routed.responses import encode_result
