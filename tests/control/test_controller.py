@@ -12,10 +12,11 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 
 from fairlead.v1 import control_pb2, control_pb2_grpc
-from fairlead_gateway.control.controller import Controller, ControllerSettings
+from fairlead_gateway.control.controller import Controller
 from fairlead_gateway.control.gateways import Door, Doors
 from fairlead_gateway.control.local_launcher import LocalLauncher
 from fairlead_gateway.control.server import make_server
+from fairlead_gateway.control.settings import ControllerSettings
 from tests.control.application_specs import application, deployment
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -13,11 +13,11 @@ from pathlib import Path
 
 from fairlead.lifetime import PROCESSES
 from fairlead.variables import HTTP_KEY_PASSWORD, TOKEN
-from fairlead_gateway.control.controller import ControllerSettings
 from fairlead_gateway.control.gateways import BIND_FAILED, Door, Doors, OtherOptionsError
 from fairlead_gateway.control.local_launcher import LocalLauncher
 from fairlead_gateway.control.ports import Ports
 from fairlead_gateway.control.program import ControllerProgram, Report, Surroundings
+from fairlead_gateway.control.settings import ControllerSettings
 from fairlead_gateway.control.state_lock import StateLockedError
 from fairlead_gateway.control.store import StoreError
 from fairlead_gateway.edge.binding import BindError

@@ -8,8 +8,6 @@ import os
 import random
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
 
 from fairlead.v1 import control_pb2, replica_pb2
 from fairlead.version import __version__
@@ -27,57 +25,23 @@ from fairlead_gateway.control.actions import (
 )
 from fairlead_gateway.control.adoption import Recovery
 from fairlead_gateway.control.core import LEASE_GRACE_S, Core
-from fairlead_gateway.control.gateways import BIND_FAILED, Doors, GatewaySupervisor
+from fairlead_gateway.control.gateways import GatewaySupervisor
 from fairlead_gateway.control.latest import Latest
-from fairlead_gateway.control.launcher import Ending, Launcher, Process, Program
+from fairlead_gateway.control.launcher import Ending, Launcher, Process
 from fairlead_gateway.control.leases import Lease, Leases
 from fairlead_gateway.control.observed import GatewayView
 from fairlead_gateway.control.persistence import Persistence
 from fairlead_gateway.control.policies import Policies
 from fairlead_gateway.control.processor_time import processor_time
+from fairlead_gateway.control.settings import ControllerSettings, bind_failure
 from fairlead_gateway.control.statuses import instance_status
 from fairlead_gateway.control.stopping import ACKNOWLEDGEMENT_S
 from fairlead_gateway.control.store import MemoryStore, Store
 
 logger = logging.getLogger("fairlead.controller")
 
-_ADDRESS_VARIABLE = "FAIRLEAD_ADDRESS"
-"""In replicas it names this controller: ``serve.status()`` and the like work there. Not imported from
-``fairlead.serve``, which would bring the whole library along and start the controller 40 ms later."""
-
 _LAST_WORDS_S = 1.0
 """The lease of a process that has ended has that long to end, too."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ControllerSettings:
-    """How one instance runs."""
-
-    directory: Path
-    """Holds the instance's sockets."""
-    doors: Doors
-    """Where gateway workers listen."""
-    owner_pid: int | None = None
-    """The process that the instance ends with; None: it belongs to nobody."""
-    gateways: int = 1
-    """How many gateway workers."""
-    patience_s: float | None = None
-    """How long gateway workers and replicas serve without a controller; None: as long as they do by themselves."""
-    gateway_module: str = "fairlead_gateway"
-    """What a gateway worker runs."""
-    replica_module: str = "fairlead_replica"
-    """What a replica runs."""
-    policy_module: str = "fairlead_replica.policy"
-    """What runs a user's autoscaling policy."""
-    variables: Mapping[str, str] = field(default_factory=dict)
-    """Environment variables for all processes."""
-    gateway_variables: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """More of them, for gateway workers alone: secrets."""
-
-    @property
-    def address(self) -> str:
-        """Where the controller listens."""
-        return f"unix:{self.directory / 'controller.sock'}"
 
 
 class Controller:
@@ -211,7 +175,7 @@ class Controller:
 
     def _assignment(self, hello: replica_pb2.ReplicaHello) -> replica_pb2.ReplicaAssignment | None:
         try:
-            assignment = self.core.assignment(hello.replica_id, str(self._socket_path(hello.replica_id)))
+            assignment = self.core.assignment(hello.replica_id, str(self.settings.socket_path(hello.replica_id)))
         except FairleadError:
             if hello.HasField("running") and hello.replica_id in self.core.observed.replicas:
                 return None
@@ -384,17 +348,7 @@ class Controller:
 
     def _start_replica(self, action: StartReplica) -> None:
         replica_id = action.replica_id
-        program = Program(
-            name=replica_id,
-            module=self.settings.replica_module,
-            arguments=("--controller", self.settings.address, "--replica-id", replica_id, *self._life_arguments()),
-            variables={
-                **self.settings.variables,
-                _ADDRESS_VARIABLE: self.settings.address,
-                **action.environment.variables,
-            },
-            working_directory=action.environment.working_directory or None,
-        )
+        program = self.settings.replica_program(replica_id, action.environment)
         logger.info("starting %s", replica_id)
         try:
             process = self._launcher.start(program, self._end_of(replica_id))
@@ -430,7 +384,7 @@ class Controller:
     def _note_end(self, replica_id: str, ending: Ending) -> None:
         self._processes.pop(replica_id, None)
         # A process that was killed leaves it behind.
-        self._socket_path(replica_id).unlink(missing_ok=True)
+        self.settings.socket_path(replica_id).unlink(missing_ok=True)
         replica = self.core.observed.replicas.get(replica_id)
         unexpected = replica is not None and replica.stop is None
         logger.log(logging.WARNING if unexpected else logging.INFO, "%s ended with %s", replica_id, ending.how)
@@ -438,17 +392,7 @@ class Controller:
         self._act()
 
     def _start_gateway(self, gateway_id: str) -> None:
-        program = Program(
-            name=gateway_id,
-            module=self.settings.gateway_module,
-            arguments=(
-                "--controller",
-                self.settings.address,
-                *self.gateways.arguments(gateway_id),
-                *self._life_arguments(),
-            ),
-            variables={**self.settings.variables, **self.settings.gateway_variables},
-        )
+        program = self.settings.gateway_program(gateway_id, self.gateways.arguments(gateway_id))
         try:
             process = self._launcher.start(program, self._gateway_ended_of(gateway_id))
         except OSError as error:
@@ -467,35 +411,13 @@ class Controller:
         self._recovery.heard(gateway_id)
         self.core.gateway_lost(gateway_id)
         fatal = self.gateways.process_ended(gateway_id, ending.status, time.monotonic())
-        reason = self._failure(gateway_id, ending)
+        reason = bind_failure(self.gateways.failure(gateway_id), ending)
         # Whoever started the instance says so when it is fatal.
         level = logging.INFO if self._stopping or fatal else logging.WARNING
         logger.log(level, "%s ended with %s%s", gateway_id, ending.how, reason and f": {reason}")
         if fatal and not self.fatal.done():
             self.fatal.set_result(reason or "a gateway worker could not start")
         self._act()
-
-    def _failure(self, gateway_id: str, ending: Ending) -> str:
-        """Why a gateway worker could not open its doors; empty: it could."""
-        if ending.status != BIND_FAILED:
-            return ""
-        path = self.gateways.failure(gateway_id)
-        try:
-            reason = path.read_text().strip()
-            path.unlink()
-        except OSError:
-            return ending.last_lines[-1] if ending.last_lines else ""
-        return reason
-
-    def _socket_path(self, replica_id: str) -> Path:
-        suffix = replica_id.rpartition("#")[2]
-        return self.settings.directory / f"r-{suffix}.wire"
-
-    def _life_arguments(self) -> tuple[str, ...]:
-        """What ends a process beside its controller's orders."""
-        owner, patience = self.settings.owner_pid, self.settings.patience_s
-        arguments = () if owner is None else ("--owner-pid", str(owner))
-        return arguments if patience is None else (*arguments, "--controller-patience", str(patience))
 
 
 def _described(policy: control_pb2.TrafficPolicy) -> str:

@@ -10,12 +10,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from fairlead.lifetime import process_ended
-from fairlead_gateway.control.controller import Controller, ControllerSettings
+from fairlead_gateway.control.controller import Controller
 from fairlead_gateway.control.gateways import BIND_FAILED
 from fairlead_gateway.control.launcher import Launcher
 from fairlead_gateway.control.log_files import LogFiles
 from fairlead_gateway.control.ports import Ports
 from fairlead_gateway.control.server import make_server
+from fairlead_gateway.control.settings import ControllerSettings
 from fairlead_gateway.control.store import Store
 
 logger = logging.getLogger("fairlead.controller")
