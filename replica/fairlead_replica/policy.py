@@ -1,4 +1,4 @@
-"""Runs a user's autoscaling policy for the controller, which runs no code of users: ``-m fairlead_replica.policy``.
+"""Runs a user's autoscaling policy for the controller, which runs no code of users: ``-m fairlead_replica.policy pid``.
 
 Lines come in and go out. The first line in: the policy, an AutoscalingSettings, and the CodeEnvironment that it
 expects, both base64, with a space between them. Each further one: the fields of an ``AutoscalingContext`` as JSON,
@@ -8,17 +8,20 @@ standard error.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import functools
 import importlib
 import os
 import pickle
 import sys
+import threading
 from collections.abc import Callable, Iterable
 from typing import IO, Any
 
 import orjson
 
+from fairlead.lifetime import process_ended
 from fairlead.serve.autoscaling_context import AutoscalingContext
 from fairlead.v1 import control_pb2
 from fairlead_replica.assignment import apply_environment
@@ -74,8 +77,15 @@ def serve(lines: Iterable[bytes], answers: IO[bytes]) -> None:
         answers.flush()
 
 
+def _end_with(pid: int) -> None:
+    """Ends this process when another one is gone, whatever the policy does."""
+    asyncio.run(process_ended(pid))
+    os._exit(1)
+
+
 def main() -> None:
-    """Serves standard input."""
+    """Serves standard input, for as long as the process is there whose id is the argument."""
+    threading.Thread(target=_end_with, args=(int(sys.argv[1]),), daemon=True).start()
     with os.fdopen(os.dup(1), "wb") as answers:
         os.dup2(2, 1)
         serve(sys.stdin.buffer, answers)

@@ -1,12 +1,16 @@
 import base64
 import io
+import subprocess
+import sys
 
 import cloudpickle
 import orjson
+import psutil
 import pytest
 
 from fairlead.v1 import control_pb2
 from fairlead_replica.policy import Policy, serve
+from tests.e2e.stage import wait_until
 
 CONTEXT = {
     "app_name": "app",
@@ -78,3 +82,34 @@ def test_a_policy_that_cannot_be_imported_is_told_at_each_question(asked):
     answers = asked(first_line(policy_import_path="no.such.module:policy"))
     assert len(answers) == 2
     assert "no.such" in answers[1]["error"] or "No module named 'no'" in answers[1]["error"]
+
+
+def hang(context):
+    while True:
+        pass
+
+
+def test_a_policy_that_hangs_ends_with_whoever_asked_it(tmp_path):
+    """As when the controller is killed."""
+    first = tmp_path / "lines"
+    first.write_bytes(first_line(policy_import_path=f"{__name__}:hang") + LINE)
+    asker = (
+        "import os, subprocess, sys, time\n"
+        "child = subprocess.Popen([sys.executable, '-m', 'fairlead_replica.policy', str(os.getpid())],\n"
+        "    stdin=open(sys.argv[1]), stdout=subprocess.DEVNULL)\n"
+        "print(child.pid, flush=True)\n"
+        "time.sleep(3600)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", asker, str(first)], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        pid = int(process.stdout.readline())
+        assert psutil.pid_exists(pid)
+        process.kill()
+    wait_until(lambda: has_ended(pid), lambda: pid)
+
+
+def has_ended(pid):
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True

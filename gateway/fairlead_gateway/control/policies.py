@@ -7,6 +7,7 @@ import base64
 import contextlib
 import json
 import logging
+import os
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable
@@ -91,7 +92,7 @@ class _Program:
         process = self._process
         if process is None:
             process = self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", module, stdin=PIPE, stdout=PIPE, start_new_session=True
+                sys.executable, "-m", module, str(os.getpid()), stdin=PIPE, stdout=PIPE, start_new_session=True
             )
             assert process.stdin is not None
             parts = (question.settings, question.environment)
