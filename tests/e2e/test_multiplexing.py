@@ -12,6 +12,7 @@ import pytest
 from fairlead import serve
 from fairlead.serve.handle import DeploymentHandle
 from fairlead.v1 import serving_pb2, serving_pb2_grpc
+from fairlead.wire.errors import DeadlineExceededError, InvalidCallError
 from tests.e2e.conftest import Ports
 from tests.e2e.multiplexing_app import Models
 from tests.e2e.stage import Stage
@@ -82,3 +83,19 @@ def test_a_load_that_fails_fails_its_caller_alone(models: DeploymentHandle, key:
     with pytest.raises(ValueError, match="must not be empty"):
         models.remote().result(timeout_s=LIMIT_S)
     assert ask(models, key)[0] == key
+
+
+def test_a_loader_that_hangs_meets_its_callers_deadline(models: DeploymentHandle, key: str, stage: Stage) -> None:
+    of_model = models.options(multiplexed_model_id=f"slow-{key}", timeout_s=0.3)
+    with pytest.raises(DeadlineExceededError):
+        of_model.remote().result(timeout_s=LIMIT_S)
+    for number in range(4):  # every place is free for others
+        assert ask(models, f"{key}-{number}")[0] == f"{key}-{number}"
+
+
+def test_a_model_id_that_is_huge(models: DeploymentHandle, key: str) -> None:
+    for length in (1_025, 100_000):
+        with pytest.raises((InvalidCallError, ValueError), match=r"(?i)limit"):
+            models.options(multiplexed_model_id="m" * length).remote().result(timeout_s=LIMIT_S)
+    longest = f"{key}-" + "m" * (1_024 - len(key) - 1)
+    assert ask(models, longest)[0] == longest

@@ -470,3 +470,40 @@ async def test_a_loader_has_a_request_of_its_own(make: Make) -> None:
     await soon(request.get(ModelCache(load, 1, Registry(), "test"), "a"))
     assert seen == ["asked"]
     assert contexts[0] is not request.context
+
+
+# -- loaders that hang
+
+
+class Hanging:
+    def __init__(self) -> None:
+        self.ended: list[str] = []
+
+    @serve.multiplexed(max_num_models_per_replica=1, load_timeout_s=0.02)
+    async def get(self, model_id: str) -> str:
+        if model_id == "own":
+            raise TimeoutError("the loader's own")
+        if model_id != "well":
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self.ended.append(model_id)
+        return model_id
+
+
+async def test_a_load_that_takes_too_long_fails_all_that_wait_and_leaves_nothing() -> None:
+    hanging = Hanging()
+    waiting = [asyncio.ensure_future(hanging.get("bad")) for _ in range(2)]
+    for error in await asyncio.gather(*waiting, return_exceptions=True):
+        assert isinstance(error, TimeoutError)
+        assert "loading model 'bad' took more than 0.02 s" in str(error)
+    assert hanging.ended == ["bad"]
+    assert await hanging.get("well") == "well"  # its place is free
+    with pytest.raises(TimeoutError, match="the loader's own"):
+        await hanging.get("own")
+
+
+@pytest.mark.parametrize("limit", [0, -1, float("nan"), "soon"])
+def test_limits_of_loads_that_cannot_be(limit: Any) -> None:
+    with pytest.raises((TypeError, ValueError), match="load_timeout_s"):
+        serve.multiplexed(load_timeout_s=limit)

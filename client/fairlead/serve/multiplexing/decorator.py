@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
 from collections.abc import Awaitable, Callable
@@ -9,6 +10,7 @@ from typing import Any, TypeVar, overload
 
 from fairlead.serve.multiplexing.cache import ModelCache
 from fairlead.serve.multiplexing.registry import Registry, own_registry, registry
+from fairlead.serve.validation import check_optional_number
 
 F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
 
@@ -19,24 +21,28 @@ _MARK = "_fairlead_multiplexed"
 
 
 @overload
-def multiplexed(func: F, *, max_num_models_per_replica: int = 3) -> F: ...
+def multiplexed(func: F, *, max_num_models_per_replica: int = 3, load_timeout_s: float | None = None) -> F: ...
 @overload
-def multiplexed(func: None = None, *, max_num_models_per_replica: int = 3) -> Callable[[F], F]: ...
-def multiplexed(func: Any = None, max_num_models_per_replica: int = 3) -> Any:
+def multiplexed(
+    func: None = None, *, max_num_models_per_replica: int = 3, load_timeout_s: float | None = None
+) -> Callable[[F], F]: ...
+def multiplexed(func: Any = None, max_num_models_per_replica: int = 3, load_timeout_s: float | None = None) -> Any:
     """Makes a function or method that loads a model by its id keep the models; bare, or with the number of them.
 
     What is decorated is ``async def`` with one argument, the model id, beside ``self``. Each replica keeps at most
     ``max_num_models_per_replica`` models (-1: any number) of each decorated method, the most recently asked for. A
     model that a running request got is not evicted; if all are in use, a request for another one waits. Loads of
-    different models run at once, and a model is loaded once however many requests ask for it.
+    different models run at once, and a model is loaded once however many requests ask for it. A load that takes longer
+    than ``load_timeout_s`` seconds is cancelled, and fails with TimeoutError; None: callers' deadlines are the limit.
 
     An evicted model's ``__del__``, or its ``close`` if it has none, is awaited before the next one loads. Raises
     TypeError and ValueError for what cannot be decorated and numbers that cannot be; calls raise them for model ids.
     """
     capacity = _capacity(max_num_models_per_replica)
+    check_optional_number("load_timeout_s", load_timeout_s, above=0)
     if func is None:
-        return functools.partial(_decorate, capacity=capacity)
-    return _decorate(func, capacity=capacity)
+        return functools.partial(_decorate, capacity=capacity, timeout_s=load_timeout_s)
+    return _decorate(func, capacity=capacity, timeout_s=load_timeout_s)
 
 
 def announce(target: Any) -> None:
@@ -60,7 +66,7 @@ def _capacity(number: Any) -> int | None:
     return None if number == -1 else number
 
 
-def _decorate(func: Any, *, capacity: int | None) -> Any:
+def _decorate(func: Any, *, capacity: int | None, timeout_s: float | None) -> Any:
     if isinstance(func, type):
         raise TypeError("@serve.multiplexed cannot be used to decorate classes: decorate the method that loads a model")
     if not callable(func):
@@ -77,7 +83,7 @@ def _decorate(func: Any, *, capacity: int | None) -> Any:
         if not is_method:
             own = _registry_here()
             if own not in shared:
-                shared[own] = _new_cache(func, capacity, func)
+                shared[own] = _new_cache(func, capacity, func, timeout_s)
             return shared[own]
         try:
             attributes = vars(owner)
@@ -85,7 +91,7 @@ def _decorate(func: Any, *, capacity: int | None) -> Any:
             raise TypeError(f"{type(owner).__qualname__} has __slots__ and no room for a cache of models") from None
         cache: ModelCache | None = attributes.get(key)
         if cache is None:
-            cache = attributes[key] = _new_cache(functools.partial(func, owner), capacity, func)
+            cache = attributes[key] = _new_cache(functools.partial(func, owner), capacity, func, timeout_s)
         return cache
 
     @functools.wraps(func)
@@ -98,8 +104,22 @@ def _decorate(func: Any, *, capacity: int | None) -> Any:
     return load
 
 
-def _new_cache(load: Callable[[str], Awaitable[Any]], capacity: int | None, func: Any) -> ModelCache:
+def _new_cache(
+    load: Callable[[str], Awaitable[Any]], capacity: int | None, func: Any, timeout_s: float | None
+) -> ModelCache:
+    if timeout_s is not None:
+        load = functools.partial(_load_in_time, load, timeout_s)
     return ModelCache(load, capacity, _registry_here(), func.__qualname__)
+
+
+async def _load_in_time(load: Callable[[str], Awaitable[Any]], timeout_s: float, model_id: str) -> Any:
+    try:
+        async with asyncio.timeout(timeout_s) as limit:
+            return await load(model_id)
+    except TimeoutError as error:
+        if not limit.expired():  # the loader's own
+            raise
+        raise TimeoutError(f"loading model {model_id!r} took more than {timeout_s:g} s") from error
 
 
 def _registry_here() -> Registry:
