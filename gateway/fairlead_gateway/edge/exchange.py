@@ -138,6 +138,7 @@ class Exchange:
         """The target is done: what still runs is cancelled."""
         if self.connection is not None:
             self.connection.running = None
+            self.connection.streams = False
             self.connection.flush()
         if self._answer is not None:
             self._answer.close()

@@ -26,12 +26,14 @@ class Connection:
         "pause_reading",
         "resume_reading",
         "running",
+        "streams",
         "transport",
     )
 
     def __init__(self, transport: asyncio.Transport, patience_s: float) -> None:
         """``patience_s``: how long a client may take to read what is left when the connection is closed."""
         self.running: Answer | None = None
+        self.streams = False
         self.transport = transport
         self._patience_s = patience_s
         self._holding = False

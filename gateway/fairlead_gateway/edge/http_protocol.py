@@ -197,7 +197,8 @@ class DoorProtocol(HttpToolsProtocol):
         if cycle is None or not cycle.more_body or self.transport.is_closing():
             self._body_of = None
             return
-        if self.flow.read_paused:  # it is not the client that does not go on
+        if self.flow.read_paused or (self._connection.streams and not cycle.response_complete):
+            # It is not the client that does not go on, or it need not.
             self._body_since = self.loop.time()
         limits = self._limits
         due = self._body_since + limits.body_timeout_s + self._body_bytes / limits.min_body_rate

@@ -39,6 +39,8 @@ class HttpConnection(Protocol):
 
     running: Answer | None
     """The call that ends with the connection: set here, so that no task has to wait for the client to leave."""
+    streams: bool
+    """Whether the body of the request is a stream of messages, which may take as long as its call."""
 
     def hold(self) -> None:
         """Keeps the next write back, to go out with the one after it."""

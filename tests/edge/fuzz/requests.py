@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
-from typing import Any
+from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
 
@@ -106,27 +107,119 @@ def pieces_of(body: bytes, cuts: list[int]) -> list[bytes]:
 cuts = st.lists(st.integers(0, 5000), max_size=4)
 
 
+class Request(NamedTuple):
+    """A request before it is cut into pieces."""
+
+    method: str
+    path: str
+    query: str
+    headers: list[tuple[str, str]]
+    body: bytes
+
+
+_UNARY = ["application/proto", "application/json", "application/grpc-web", "application/grpc-web+json"]
+_STREAMS = [
+    "application/connect+proto",
+    "application/connect+json",
+    "application/grpc-web",
+    "application/grpc-web-text",
+]
+
+
+@st.composite
+def _good(draw: st.DrawFn) -> Request:
+    """A request that some target takes."""
+    kind = draw(st.sampled_from(["rpc", "rpc", "transcoded", "transcoded", "plain", "page"]))
+    if kind == "rpc":
+        return draw(_rpc())
+    headers = [("content-type", "application/json")]
+    if kind == "transcoded":
+        method, path, query, body = draw(st.sampled_from(_TRANSCODED))
+        if draw(st.booleans()):
+            headers.append(("accept", draw(st.sampled_from(["text/event-stream", "application/x-ndjson", "*/*"]))))
+        return Request(method, path, query, headers, body)
+    if kind == "plain":
+        method, path = draw(
+            st.sampled_from([("POST", "/plain/x"), ("GET", "/routes/users/7"), ("GET", "/routes/files/a/b")])
+        )
+        return Request(method, path, "", headers, b"{}")
+    return Request("GET", draw(st.sampled_from(_PATHS[2:7])), "", [], b"")
+
+
+_TRANSCODED = [
+    ("GET", "/v1/shelves/1/books/2", "readMask=title", b""), ("GET", "/v1/books/x", "", b""),
+    ("POST", "/v1/shelves/1/books", "bookId=7", b'{"title":"t","tags":["a"]}'),
+    ("PATCH", "/v1/shelves/1/books/2", "allowMissing=true", b'{"title":"t"}'),
+    ("POST", "/v1/shelves/1/books/2:move", "", b'{"otherShelf":"o","position":3}'),
+    ("GET", "/v1/books:search", "query=a&ids=1&ids=2&labels[k]=v&author.name=x", b""),
+    ("GET", "/v1/books:watch", "query=a", b""), ("GET", "/v1/books:titles", "", b""),
+    ("POST", "/v1/shelves/1/books:add", "", b'{"title":"a"}\n{"title":"b"}\n'),
+    ("PUT", "/v1/shelves/1/books/2/cover", "width=3", b"bytes"), ("POST", "/v1/books:write", "", b"bytes"),
+    ("GET", "/v1/shelves/1/books/2/cover", "", b""), ("GET", "/v1/shelves/1/books/2:read", "", b""),
+    ("POST", "/v1/applications/books/deployments/Library/methods/x:call", "", b"[[1]]"),
+]  # fmt: skip
+
+
+@st.composite
+def _rpc(draw: st.DrawFn) -> Request:
+    name = draw(st.sampled_from(["Echo", "Look", "Count", "Join", "Chat"]))
+    path = f"/web.v1.EchoService/{name}"
+    if name == "Look" and draw(st.booleans()):
+        return Request("GET", path, "encoding=json&connect=v1&message=%7B%7D", [], b"")
+    unary = name in ("Echo", "Look")
+    content_type = draw(st.sampled_from(_UNARY if unary else _STREAMS))
+    message = b'{"text":"a"}' if "json" in content_type else b"\x0a\x01a"
+    body = message
+    if "grpc-web" in content_type or "connect+" in content_type:
+        body = envelope(0, message) * (1 if name not in ("Join", "Chat") else draw(st.integers(0, 3)))
+    if content_type == "application/grpc-web-text":
+        body = base64.b64encode(body)
+    return Request("POST", path, "", [("content-type", content_type), ("connect-protocol-version", "1")], body)
+
+
+@st.composite
+def _mutated(draw: st.DrawFn) -> Request:
+    """A good request with up to three things wrong, or none."""
+    request = draw(_good())
+    for _ in range(draw(st.integers(0, 3))):
+        match draw(st.sampled_from(["method", "path", "query", "header", "header", "drop", "body", "cut"])):
+            case "method":
+                request = request._replace(method=draw(methods))
+            case "path":
+                place = draw(st.integers(1, len(request.path)))
+                request = request._replace(
+                    path=request.path[:place] + draw(st.sampled_from(_PIECES)) + request.path[place:]
+                )
+            case "query":
+                request = request._replace(query="&".join(filter(None, [request.query, draw(queries)])))
+            case "header":
+                request = request._replace(headers=[*request.headers, *draw(header_lists)])
+            case "drop":
+                request = request._replace(headers=request.headers[1:])
+            case "body":
+                request = request._replace(body=draw(bodies))
+            case "cut":
+                place = draw(st.integers(0, len(request.body)))
+                request = request._replace(
+                    body=request.body[:place] + draw(st.binary(max_size=3)) + request.body[place + 1 :]
+                )
+    return request
+
+
+requests = _mutated() | _mutated() | _mutated() | st.builds(Request, methods, paths, queries, header_lists, bodies)
+
+
 @st.composite
 def raw_requests(draw: st.DrawFn) -> bytes:
     """Bytes on a connection: a request, then maybe another, with something wrong in one place or none."""
     data = b""
     for _ in range(draw(st.integers(1, 2))):
-        body, query = draw(bodies), draw(queries)
-        target = draw(paths).encode("latin-1", "replace") + (
-            b"?" + query.encode("latin-1", "replace") if query else b""
-        )
-        head = [
-            draw(methods).encode()
-            + b" "
-            + target
-            + b" "
-            + draw(st.sampled_from([b"HTTP/1.1"] * 4 + [b"HTTP/1.0", b"X"]))
-        ]
-        fields = [
-            (name, value) for name, value in draw(header_lists) if name != "content-length" or draw(st.booleans())
-        ]
-        head += [b"host: x", *(f"{name}: {value}".encode("latin-1") for name, value in fields)]
-        data += b"\r\n".join([*head, *_framing(draw, body)])
+        method, path, query, headers, body = draw(requests)
+        target = f"{path}?{query}" if query else path
+        version = draw(st.sampled_from(["HTTP/1.1"] * 4 + ["HTTP/1.0", "X"]))
+        fields = [(name, value) for name, value in headers if name != "content-length" or draw(st.booleans())]
+        head = [f"{method} {target} {version}", "host: x", *(f"{name}: {value}" for name, value in fields)]
+        data += b"\r\n".join([*(line.encode("latin-1", "replace") for line in head), *_framing(draw, body)])
     if draw(st.booleans()):
         place = draw(st.integers(0, len(data)))
         data = data[:place] + draw(st.binary(max_size=6)) + data[place + draw(st.integers(0, 6)) :]

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, given, settings
 
 from fairlead_gateway.edge.http import HttpApp, HttpLimits
 from tests.edge.fuzz import requests, stage
@@ -65,19 +65,11 @@ async def play(app: HttpApp, scope: dict[str, Any], pieces: list[bytes]) -> stag
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None)
-@given(requests.methods, requests.paths, requests.queries, requests.header_lists, requests.bodies, requests.cuts)
-@example("POST", "/web.v1.EchoService/Chat", "", [("content-type", "application/connect+json")], b"\0\0\0\0\1{", [3])
+@given(requests.requests, requests.cuts)
 def test_any_request_has_one_whole_response(
-    loop: asyncio.AbstractEventLoop,
-    app: HttpApp,
-    method: str,
-    path: str,
-    query: str,
-    headers: list[tuple[str, str]],
-    body: bytes,
-    cuts: list[int],
+    loop: asyncio.AbstractEventLoop, app: HttpApp, asked: requests.Request, cuts: list[int]
 ) -> None:
-    scope = scope_of(method, path, query, headers)
-    responses = loop.run_until_complete(play(app, scope, requests.pieces_of(body, cuts)))
+    scope = scope_of(asked.method, asked.path, asked.query, asked.headers)
+    responses = loop.run_until_complete(play(app, scope, requests.pieces_of(asked.body, cuts)))
     assert responses.ended, responses.events
     assert responses.status != 500, responses.events

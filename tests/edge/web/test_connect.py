@@ -315,6 +315,33 @@ async def test_messages_pass_as_they_come_in_both_directions():
     assert content == envelope(0, text("a")) + envelope(0, text("b")) + envelope(2, b"{}")
 
 
+async def test_a_stream_may_take_its_time_where_another_body_may_not():
+    async def behave(call):
+        await call.half_closed.wait()
+        call.end(None, b"".join(call.sent))
+
+    async def slow():
+        yield envelope(0, text("a"))
+        await late.wait()
+        yield envelope(0, text("b"))
+
+    late = asyncio.Event()
+    limits = HttpLimits(body_timeout_s=0.02, min_body_rate=1e9)
+    async with door(behave, limits=limits) as (client, router):
+        headers = {"content-type": "application/connect+proto"}
+        stream = asyncio.create_task(client.post(f"/{SERVICE}/Join", content=slow(), headers=headers))
+        await router.called.wait()
+        reader, writer = await asyncio.open_connection(client.base_url.host, client.base_url.port)
+        head = f"POST /{SERVICE}/Echo HTTP/1.1\r\ncontent-type: application/proto\r\ncontent-length: 2\r\n\r\n"
+        writer.write(head.encode() + b"a")
+        refused = await asyncio.wait_for(reader.read(), 10)  # its time began later, and is over
+        writer.close()
+        late.set()
+        answer = await stream
+    assert refused.startswith(b"HTTP/1.1 408 ")
+    assert answer.content.startswith(envelope(0, text("a") + text("b")))
+
+
 async def test_compressed_streams_both_ways():
     long = text("x" * 100) * 20
 

@@ -81,6 +81,8 @@ class TypedTarget:
         """A method that takes a stream: its answer may begin while the body is still coming."""
         content_type = self._content_type(exchange, True)
         answer = exchange.expect()
+        if exchange.connection is not None:
+            exchange.connection.streams = True
         sent = messages(exchange, self._request, content_type)
         driving = asyncio.get_running_loop().create_task(
             drive(exchange.router, self.method, header, sent, answer, self._trust)

@@ -81,6 +81,8 @@ class WebExchange:
     def start_stream(self, timeout_s: float | None, messages: AsyncIterator[bytes]) -> None:
         """Starts the call of a method that takes a stream; what goes wrong with its messages ends the call."""
         header, answer = self._make_header(timeout_s), self._watched()
+        if self._connection is not None:
+            self._connection.streams = True
         self._driving = asyncio.get_running_loop().create_task(
             drive(self._router, self.method, header, messages, answer, Trust.UNTRUSTED)
         )
@@ -134,6 +136,7 @@ class WebExchange:
             self._driving.cancel()
         if self._connection is not None:
             self._connection.running = None
+            self._connection.streams = False
             self._connection.flush()
         if self._answer is not None:
             self._answer.close()
