@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -10,8 +11,10 @@ from typing import Any
 from fastapi import BackgroundTasks, FastAPI, WebSocket
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
+from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import WebSocketRoute
 
 from fairlead import serve
 from fairlead.serve.handle import DeploymentHandle
@@ -127,6 +130,18 @@ class Plain:
 class NoCall:
     def hello(self, request: Request) -> str:
         return "hello"
+
+
+async def endless_room(websocket: WebSocket) -> None:
+    await websocket.accept()
+    await websocket.send_text("welcome")
+    await asyncio.Event().wait()
+
+
+@serve.deployment(graceful_shutdown_timeout_s=1.5)
+@serve.ingress(Starlette(routes=[WebSocketRoute("/", endless_room)]))
+class Rooms:
+    """Its application closes nothing by itself."""
 
 
 class Marking:

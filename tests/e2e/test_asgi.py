@@ -19,7 +19,7 @@ from websockets.sync.client import connect
 from fairlead import serve
 from fairlead.serve import api
 from fairlead.serve.api import RunTarget
-from tests.e2e.asgi_app import Marking, NoCall, Plain, Shop, Stock
+from tests.e2e.asgi_app import Marking, NoCall, Plain, Rooms, Shop, Stock
 from tests.e2e.stage import Stage
 
 
@@ -123,6 +123,15 @@ class TestWebSockets:
             with pytest.raises(ConnectionClosed):
                 room.recv(timeout=10)
             assert room.close_code == 1011
+
+    def test_a_replica_that_ends(self, web: str) -> None:
+        serve.run(Rooms.bind(), name="rooms", route_prefix="/rooms")
+        with connect(ws(web, "/rooms/")) as room:
+            assert room.recv(timeout=10) == "welcome"
+            serve.delete("rooms")
+            with pytest.raises(ConnectionClosed):
+                room.recv(timeout=10)
+            assert room.close_code == 1012
 
 
 class TestMiddlewares:

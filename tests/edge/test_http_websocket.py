@@ -18,6 +18,7 @@ from fairlead.wire.errors import (
     InvalidCallError,
     MessageTooLargeError,
     ReplicaUnavailableError,
+    RequestCancelledError,
     UserExceptionError,
 )
 from fairlead.wire.session import INITIAL_CREDIT
@@ -236,7 +237,12 @@ async def test_a_message_above_the_limit() -> None:
 
 @pytest.mark.parametrize(
     ("error", "code"),
-    [(UserExceptionError("secret"), 1011), (ReplicaUnavailableError("gone"), 1012), (MessageTooLargeError("x"), 1009)],
+    [
+        (UserExceptionError("secret"), 1011),
+        (ReplicaUnavailableError("gone"), 1012),
+        (RequestCancelledError("drained"), 1012),
+        (MessageTooLargeError("x"), 1009),
+    ],
 )
 async def test_a_handler_that_fails(error: BaseException, code: int) -> None:
     async def behave(call: FakeCall) -> None:

@@ -21,6 +21,7 @@ _NEEDED = (
     "uvicorn",
     "starlette",
     "httptools",
+    "websockets",
     "grpc_health",
     "grpc_reflection",
 )

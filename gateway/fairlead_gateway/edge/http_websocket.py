@@ -28,7 +28,8 @@ logger = logging.getLogger(__name__)
 
 TOO_LARGE, INTERNAL, RESTART = 1009, 1011, 1012
 """Close codes of RFC 6455 and its registry."""
-_RESTARTS = frozenset({"REPLICA_DRAINING", "GATEWAY_DRAINING", "CONNECTION_LOST", "REPLICA_LOST"})
+# A replica that ends cancels what has not ended in time.
+_RESTARTS = frozenset({"REPLICA_DRAINING", "GATEWAY_DRAINING", "CONNECTION_LOST", "REPLICA_LOST", "CANCELLED"})
 _NO_CODE = 1005
 """What ASGI says for a close without a code; it may not be sent on."""
 _WEBSOCKET = http_pb2.HttpRequest(websocket=True).SerializeToString()
