@@ -55,6 +55,7 @@ PUBLIC: dict[str, set[str]] = {
 }
 
 PORTED: dict[str, set[str]] = {
+    "fairlead.serve.grpc_util": {"RayServegRPCContext", "gRPCInputStream"},
     "fairlead.serve.config": {
         "AggregationFunction",
         "AutoscalingConfig",

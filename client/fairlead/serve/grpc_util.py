@@ -6,14 +6,15 @@ Named and shaped as Ray Serve's ``RayServegRPCContext`` and, where that has noth
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
-from typing import Any, NoReturn, TypeAlias
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping, Sequence
+from typing import Any, NoReturn, TypeAlias, TypeVar
 
 import grpc
 from google.rpc import status_pb2
 
 from fairlead.v1 import session_pb2
 
+T = TypeVar("T")
 Metadata: TypeAlias = Sequence[tuple[str, str | bytes]]
 """Keys in lower case; values are text, or bytes where the key ends in ``-bin``."""
 
@@ -201,6 +202,26 @@ class gRPCContext:
 
 
 RayServegRPCContext = gRPCContext  # Ray Serve's name
+
+
+class gRPCInputStream(AsyncIterator[T]):
+    """The messages that a caller streams, as methods get them: an asynchronous iterator, and in threads a plain one.
+
+    Replicas make them. A message that nobody takes stops the caller, whose credit it holds.
+    """
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether the end was reached: every message has been taken."""
+        raise NotImplementedError
+
+    def is_cancelled(self) -> bool:
+        """Whether the caller gave the call up, or :meth:`cancel` was called."""
+        raise NotImplementedError
+
+    def cancel(self) -> None:
+        """Takes no more messages: the iterator ends after those that are here. From any thread."""
+        raise NotImplementedError
 
 
 def checked_metadata(metadata: Any) -> Metadata:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from typing import Any
 
 import grpc
 
-from fairlead.serve.grpc_util import RpcAborted, gRPCContext
+from fairlead.serve.grpc_util import RpcAborted, gRPCContext, gRPCInputStream
 from fairlead.v1 import session_pb2
+from fairlead.wire.codecs import Codec
 from fairlead.wire.errors import CardinalityError, DeadlineExceededError, ResultNotSerializableError
 from fairlead.wire.session import Stream
 from fairlead_replica.call import Host
@@ -64,7 +66,12 @@ class TypedExecution(Execution):
 
     def _open_inbound(self, last: bool) -> None:
         if self._rpc.client_streaming:
-            self._inbound = inbound = TypedInbound(self._codec, self._host.loop, max_message=self._host.max_message)
+            self._inbound = inbound = TypedInbound(
+                self._codec,
+                self._host.loop,
+                max_message=self._host.max_message,
+                is_interrupted=self._is_interrupted,
+            )
             if last:
                 inbound.finish(None)
             self._grpc.connect(inbound.__anext__, None)
@@ -139,12 +146,17 @@ class TypedExecution(Execution):
         self._release()
 
 
-class TypedInbound(Inbound):
+class TypedInbound(Inbound, gRPCInputStream[Any]):
     """The messages of a client stream. Unlike other items they may be empty: an empty last piece alone is the end."""
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
+    def __init__(
+        self, codec: Codec, loop: asyncio.AbstractEventLoop, *, max_message: int, is_interrupted: Callable[[], bool]
+    ) -> None:
+        super().__init__(codec, loop, max_message=max_message)
         self._within = False
+        self._exhausted = False
+        self._cancelled = False
+        self._is_interrupted = is_interrupted
 
     def feed(self, stream: Stream, payload: bytes, more: bool, last: bool) -> None:
         """Takes a piece from the peer. On the loop."""
@@ -155,4 +167,23 @@ class TypedInbound(Inbound):
             super().feed(stream, payload, more, last)
 
     async def __anext__(self) -> Any:
-        return self._decoded(await self._reader.get())
+        try:
+            payload = await self._reader.get()
+        except StopAsyncIteration:
+            self._exhausted = True
+            raise
+        return self._decoded(payload)
+
+    @property
+    def is_exhausted(self) -> bool:
+        """See gRPCInputStream."""
+        return self._exhausted
+
+    def is_cancelled(self) -> bool:
+        """See gRPCInputStream."""
+        return self._cancelled or self._is_interrupted()
+
+    def cancel(self) -> None:
+        """See gRPCInputStream."""
+        self._cancelled = True
+        self._loop.call_soon_threadsafe(self._reader.finish, None)

@@ -10,7 +10,7 @@ from google.protobuf import descriptor_pb2
 from google.rpc import error_details_pb2, status_pb2
 
 from fairlead.serve.context import get_request_context
-from fairlead.serve.grpc_util import RpcAborted, gRPCContext
+from fairlead.serve.grpc_util import RpcAborted, gRPCContext, gRPCInputStream
 from fairlead.v1 import control_pb2, serving_pb2, session_pb2
 from fairlead.wire.codecs import CLOUDPICKLE
 from fairlead_replica.typed.services import TypedServices
@@ -177,6 +177,37 @@ async def test_all_cardinalities(typed, target):
     assert await chat.all() == []
     nothing = stage.rpc("Join", last=True)
     assert await nothing.result() == b""
+
+
+@pytest.mark.parametrize("blocking", [False, True])
+async def test_a_stream_that_a_method_has_enough_of(typed, blocking):
+    class Picky:
+        async def Join(self, requests):
+            assert isinstance(requests, gRPCInputStream)
+            texts = []
+            async for each in requests:
+                assert not requests.is_exhausted
+                texts.append(each.text)
+                if each.text == "stop":
+                    requests.cancel()
+                    assert requests.is_cancelled()
+            assert requests.is_exhausted
+            return {"text": "+".join(texts)}
+
+    class Blocking:
+        def Join(self, requests):
+            texts = []
+            for each in requests:
+                texts.append(each.text)
+                if each.text == "stop":
+                    requests.cancel()
+            return {"text": "+".join(texts)}
+
+    stage = typed((Blocking if blocking else Picky)())
+    join = stage.rpc("Join", last=False)
+    join.put(text("a"))
+    join.put(text("stop"))
+    assert await join.result() == text("a+stop")  # although the caller has not half-closed
 
 
 async def test_names_may_differ(typed):
