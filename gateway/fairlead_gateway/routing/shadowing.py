@@ -33,7 +33,9 @@ class Shadowed(Call):
         self._shadows = shadows
         self._copies: list[_Copy] | None = None
         self._complete = call.last
-        asyncio.get_running_loop().call_soon(self._start)
+        loop = asyncio.get_running_loop()
+        # The turn after the next: the call itself is admitted in this one, and written at its end.
+        loop.call_soon(loop.call_soon, self._start)
 
     def send(self, payload: bytes, *, more: bool = False, last: bool = False) -> bool:
         """Sends a further piece, to the backend first."""
