@@ -355,6 +355,21 @@ class TestDescription:
         assert method.declarations[0].starlette_path().parameters[0].converter.convert("abab") == "ab"
 
 
+def test_hints_may_name_what_is_local() -> None:
+    class Local(pydantic.BaseModel):
+        x: int
+
+    class Made:
+        Inner = list[Local]
+
+        @serve.route("/", methods=["POST"])
+        def method(self, one: Local, more: Inner) -> None: ...
+
+    (method,) = routed_methods(Made)
+    assert method.hints()["one"] is Local
+    assert method.hints()["more"] == list[Local]
+
+
 def test_hints_travel_with_code_that_goes_by_value() -> None:
     source = """
 from __future__ import annotations

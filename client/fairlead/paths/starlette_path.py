@@ -39,14 +39,11 @@ class StarlettePath:
         self.source = source
         self.parts = _parse(source, converters)
         """Literal text and parameters, in turn."""
+        self.parameters: tuple[Parameter, ...] = tuple(part for part in self.parts if isinstance(part, Parameter))
+        """The parameters in their order."""
         self._regex = _compile(source, self.parts)
         self.left_to_re = _at_most_one_each(self.parts) or any(not p.converter.language for p in self.parameters)
         """Whether ``re`` matches it: in linear time, but for a user's own converter, which nothing else can match."""
-
-    @property
-    def parameters(self) -> list[Parameter]:
-        """The parameters in their order."""
-        return [part for part in self.parts if isinstance(part, Parameter)]
 
     def match(self, target: Target) -> dict[str, Any] | None:
         """The converted parameters, or None if the path is not one of these."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from types import FrameType
 from typing import Any, TypeVar, get_type_hints
 
 from fairlead.paths import BUILTIN, Converter, Route, StarlettePath, UnknownConverterError
@@ -58,7 +60,7 @@ class RoutedMethod:
 
     def hints(self) -> dict[str, Any]:
         """The type hints. Raises TypeError that names the method if they mention what is not defined."""
-        known = self.declarations[0].hints
+        known = next((each.hints for each in self.declarations if each.hints is not None), None)
         if known is not None:
             return known
         try:
@@ -96,7 +98,8 @@ def route(path: str, methods: Iterable[str] | None = None) -> Callable[[F], F]:
         target = _innermost(function)
         if not inspect.isfunction(target):
             raise TypeError(f"@serve.route stands on a function or a method, not on {function!r}")
-        declaration = Declaration(path=path, methods=names, converters=own, hints=_hints_now(target))
+        hints = _hints_now(target, sys._getframe(1))
+        declaration = Declaration(path=path, methods=names, converters=own, hints=hints)
         others: tuple[Declaration, ...] = target.__dict__.get(_ATTRIBUTE, ())
         target.__dict__[_ATTRIBUTE] = (declaration, *others)
         return function
@@ -161,12 +164,16 @@ def _is_batched(found: Any) -> bool:
     return found is not None
 
 
-def _hints_now(function: Callable[..., Any]) -> dict[str, Any] | None:
-    """The type hints, unless they mention what is defined later, like the class itself."""
-    try:
-        return get_type_hints(function, include_extras=True)
-    except Exception:
-        return None
+def _hints_now(function: Callable[..., Any], frame: FrameType) -> dict[str, Any] | None:
+    """The type hints, unless they mention what is defined later, like the class itself.
+
+    ``frame``: where the decorator stands. Hints may be text that names what is local there, or in the function around.
+    """
+    outer = frame.f_back.f_locals if frame.f_back is not None else {}
+    for names in (None, {**outer, **frame.f_locals}):
+        with contextlib.suppress(Exception):  # evaluating the user's annotations may raise anything
+            return get_type_hints(function, localns=names, include_extras=True)
+    return None
 
 
 def _own_converters(path: str) -> dict[str, Any]:
