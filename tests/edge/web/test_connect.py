@@ -13,9 +13,12 @@ from fairlead.v1 import session_pb2
 from fairlead.wire.errors import ApplicationNotFoundError, InvalidArgumentsError
 from fairlead.wire.session import INITIAL_CREDIT
 from fairlead_gateway.edge import http_status
+from fairlead_gateway.edge.http import HttpApp
 from fairlead_gateway.edge.http_limits import HttpLimits
+from fairlead_gateway.edge.http_meter import REQUEST_ID, ROUTE
 from fairlead_gateway.edge.web.connect_errors import CODES
 from fairlead_gateway.edge.web.envelopes import COMPRESSED, envelope
+from tests.edge.fake_router import FakeRouter
 from tests.edge.web.calls import SERVICE, connect_stream, door, echo_application, text
 
 PROTO = {"content-type": "application/proto"}
@@ -240,6 +243,29 @@ async def test_methods_and_applications_that_are_not_there():
     assert (ambiguous.status_code, ambiguous.json()["code"]) == (404, "not_found")
     assert (messages, end["error"]["code"]) == ([], "not_found")
     assert [call.header.application for call in router.calls] == ["b"]
+
+
+async def test_calls_are_counted_by_their_method():
+    router = FakeRouter(lambda call: call.end(None, call.payload))
+    router.deploy(echo_application())
+    app = HttpApp(router)
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": f"/{SERVICE}/Echo",
+        "raw_path": f"/{SERVICE}/Echo".encode(),
+        "query_string": b"",
+        "headers": [(b"content-type", b"application/proto"), (b"x-request-id", b"mine")],
+    }
+
+    async def receive():
+        return {"type": "http.request", "body": b""}
+
+    async def send(event):
+        pass
+
+    await app(scope, receive, send)
+    assert (scope[ROUTE], scope[REQUEST_ID]) == (("web", f"/{SERVICE}/Echo"), "mine")
 
 
 async def test_deadlines():

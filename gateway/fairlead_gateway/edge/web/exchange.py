@@ -12,6 +12,7 @@ from fairlead.wire.outcomes import outcome_of
 from fairlead.wire.trust import Trust
 from fairlead_gateway.edge.answers import Answer
 from fairlead_gateway.edge.http_limits import HttpLimits
+from fairlead_gateway.edge.http_meter import REQUEST_ID as REQUEST_ID_OF
 from fairlead_gateway.edge.http_reply import Reply
 from fairlead_gateway.edge.http_request import KEEP_ON_DISCONNECT, MODEL_ID, REQUEST_ID, SESSION_ID, Receive, Scope
 from fairlead_gateway.edge.http_response import CONNECTION, HttpConnection, Send, identify
@@ -114,6 +115,7 @@ class WebExchange:
 
     async def begin_response(self, status: int, fields: Fields) -> None:
         """Sends the head of the response."""
+        self.scope[REQUEST_ID_OF] = self._header.request_id
         identify(fields, self._header.request_id)
         if self._connection is not None:
             self._connection.hold()
