@@ -17,9 +17,7 @@ import pytest
 from google.protobuf import descriptor_pb2
 
 from fairlead import serve
-from fairlead.serve.derived.derivation import BreakingChangeError
-from fairlead.serve.derived.lockfile import LockFileError
-from fairlead.serve.derived.shapes import HintError
+from fairlead.serve.derived.errors import BreakingChangeError, HintError, LockFileError
 from fairlead.serve.graph import application_spec
 from fairlead.v1 import control_pb2, serving_pb2_grpc
 

@@ -14,8 +14,8 @@ import pydantic
 import pytest
 
 from fairlead import serve
+from fairlead.serve.derived.errors import HintError
 from fairlead.serve.derived.methods import service_of
-from fairlead.serve.derived.shapes import HintError
 from tests.serve.derived.deriving import class_of, derived
 
 T = TypeVar("T")

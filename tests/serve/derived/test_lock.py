@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fairlead.serve.derived.errors import LockFileError
 from fairlead.serve.derived.lock import LockedService, advance
-from fairlead.serve.derived.lockfile import LockFileError, dump, parse
+from fairlead.serve.derived.lockfile import dump, parse
 from fairlead.serve.derived.shapes import Service
 from tests.serve.derived.deriving import class_of, derived
 

@@ -11,15 +11,12 @@ from google.protobuf import descriptor_pb2
 
 from fairlead.serve.derived import lockfile
 from fairlead.serve.derived.decorator import TypedOptions, options_of
-from fairlead.serve.derived.descriptor import file_of
+from fairlead.serve.derived.descriptor import file_of, set_of
+from fairlead.serve.derived.errors import BreakingChangeError
 from fairlead.serve.derived.lock import Breaking, LockedService, advance
 from fairlead.serve.derived.methods import service_of
 from fairlead.serve.derived.shapes import Service
 from fairlead.serve.derived.text import text_of
-
-
-class BreakingChangeError(ValueError):
-    """The class does not keep what its lock file promised to callers. The message lists how, and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +37,11 @@ class Derivation:
     def file(self) -> descriptor_pb2.FileDescriptorProto:
         """The file that defines it."""
         return file_of(self.service, self.lock)
+
+    @property
+    def descriptor_set(self) -> descriptor_pb2.FileDescriptorSet:
+        """The file with all that it imports."""
+        return set_of([self.file])
 
     @property
     def text(self) -> str:

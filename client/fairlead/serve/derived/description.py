@@ -6,9 +6,7 @@ import logging
 from typing import Any
 
 from fairlead.serve.derived.decorator import options_of
-from fairlead.serve.derived.derivation import Derivation, derive
-from fairlead.serve.derived.descriptor import set_of
-from fairlead.serve.derived.lockfile import LockFileError
+from fairlead.serve.derived.errors import LockFileError
 from fairlead.serve.derived.lookup import keeping_hints
 from fairlead.serve.descriptor_sets import add_files
 from fairlead.v1 import control_pb2
@@ -25,7 +23,7 @@ def describe_typed(func_or_class: Any, interface: control_pb2.DeploymentInterfac
     options = options_of(func_or_class)
     if options is None or not options.enabled:
         return
-    derivation = derive(func_or_class)
+    derivation = _derive(func_or_class)
     if derivation is None:
         raise ValueError(f"{func_or_class.__qualname__} has no public method that a service could be derived from")
     _add(derivation, func_or_class, interface)
@@ -39,7 +37,7 @@ def describe_ingress(func_or_class: Any, interface: control_pb2.DeploymentInterf
     if options_of(func_or_class) is not None or interface.asgi or interface.typed_services:
         return
     try:
-        derivation = derive(func_or_class)
+        derivation = _derive(func_or_class)
     except LockFileError:
         raise
     except Exception as error:  # hints are anybody's code, and nobody asked for a service
@@ -56,12 +54,19 @@ def keep_hints(func_or_class: Any) -> None:
         return
     try:
         with keeping_hints():
-            derive(func_or_class)
+            _derive(func_or_class)
     except Exception as error:  # whoever derives next hears of it
         logger.debug("no service is derived from %r: %s", func_or_class, error)
 
 
-def _add(derivation: Derivation, func_or_class: Any, interface: control_pb2.DeploymentInterface) -> None:
+def _derive(func_or_class: Any) -> Any:
+    """A ``Derivation``, or None. Imported where it is used: programs that only call have no use for it."""
+    from fairlead.serve.derived.derivation import derive
+
+    return derive(func_or_class)
+
+
+def _add(derivation: Any, func_or_class: Any, interface: control_pb2.DeploymentInterface) -> None:
     derivation.check()
     service = derivation.service
     if derivation.locked is not None and derivation.locked != derivation.lock:
@@ -75,7 +80,7 @@ def _add(derivation: Derivation, func_or_class: Any, interface: control_pb2.Depl
     for method in service.methods:
         if method.name != method.python_name:
             typed.methods[method.name] = method.python_name
-    add_files(interface, set_of([derivation.file]).file)
+    add_files(interface, derivation.descriptor_set.file)
     interface.derived_services.append(service.full_name)
     if not isinstance(func_or_class, type) and not interface.http_routes:
         interface.handles_requests = True  # a function is what answers HTTP requests, too

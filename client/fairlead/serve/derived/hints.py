@@ -7,7 +7,8 @@ import types
 import typing
 from typing import Any
 
-from fairlead.serve.derived.shapes import Convert, HintError
+from fairlead.serve.derived.errors import HintError
+from fairlead.serve.derived.shapes import Convert
 
 LISTS: dict[Any, Convert | None] = {
     list: None,

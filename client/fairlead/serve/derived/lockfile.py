@@ -8,14 +8,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from fairlead.serve.derived.errors import LockFileError
 from fairlead.serve.derived.lock import LockedEnum, LockedField, LockedMessage, LockedMethod, LockedService
 
 NAME = "fairlead.lock.json"
 _VERSION = 1
-
-
-class LockFileError(ValueError):
-    """A lock file that cannot be read."""
 
 
 def path_of(target: Any, given: str | None = None) -> Path | None:

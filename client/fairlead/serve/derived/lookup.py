@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from fairlead.serve.derived.shapes import HintError
+from fairlead.serve.derived.errors import HintError
 
 _KEPT = "__fairlead_hints__"
 _keeping: contextvars.ContextVar[bool] = contextvars.ContextVar("keeping", default=False)

@@ -8,6 +8,7 @@ from typing import Any
 
 from fairlead.serve.batching.decorator import Batched
 from fairlead.serve.derived import names
+from fairlead.serve.derived.errors import HintError
 from fairlead.serve.derived.hints import without_none
 from fairlead.serve.derived.namespace import Namespace, check_names
 from fairlead.serve.derived.reading import Reader
@@ -15,7 +16,6 @@ from fairlead.serve.derived.shapes import (
     OMITTED,
     Absent,
     Field,
-    HintError,
     Label,
     Message,
     Method,

@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fairlead.serve.derived.errors import HintError
 from fairlead.serve.derived.lookup import hints_of
-from fairlead.serve.derived.shapes import OMITTED, HintError
+from fairlead.serve.derived.shapes import OMITTED
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@ import enum
 from typing import Any
 
 from fairlead.serve.derived import names
-from fairlead.serve.derived.shapes import Enumeration, HintError, Message
+from fairlead.serve.derived.errors import HintError
+from fairlead.serve.derived.shapes import Enumeration, Message
 
 
 class Namespace:

@@ -8,6 +8,7 @@ import typing
 from typing import Any
 
 from fairlead.serve.derived import names
+from fairlead.serve.derived.errors import HintError
 from fairlead.serve.derived.hints import LISTS, MAPS, STREAMS, spelled, unmapped, without_none
 from fairlead.serve.derived.models import Model, model_of
 from fairlead.serve.derived.namespace import Namespace, check_names
@@ -17,7 +18,6 @@ from fairlead.serve.derived.shapes import (
     Absent,
     Element,
     Field,
-    HintError,
     Imported,
     Label,
     Message,

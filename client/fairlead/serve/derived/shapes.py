@@ -15,13 +15,6 @@ Convert: TypeAlias = Callable[[Any], Any]
 """Raises ValueError or TypeError for values that cannot be."""
 
 
-class HintError(TypeError):
-    """A hint that cannot be mapped to protobuf. The message names where it stands, says why, and what to write."""
-
-    def __init__(self, where: str, problem: str, fix: str) -> None:
-        super().__init__(f"{where}: {problem}. {fix}")
-
-
 class Label(enum.Enum):
     """How often a field is there."""
 

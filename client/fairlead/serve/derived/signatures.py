@@ -9,9 +9,9 @@ import typing
 from typing import Any
 
 from fairlead.serve.batching.decorator import Batched
+from fairlead.serve.derived.errors import HintError
 from fairlead.serve.derived.hints import STREAMS, spelled, without_none
 from fairlead.serve.derived.lookup import hints_of
-from fairlead.serve.derived.shapes import HintError
 
 _CONTEXT = "grpc_context"
 """The parameter that gets the context of a gRPC call."""

@@ -6,7 +6,8 @@ import math
 import typing
 from typing import Any
 
-from fairlead.serve.derived.shapes import HintError, Imported
+from fairlead.serve.derived.errors import HintError
+from fairlead.serve.derived.shapes import Imported
 from fairlead.v1 import tensor_pb2
 
 _TYPES = {
