@@ -28,8 +28,9 @@ class Controller:
 
     def deploy(self, *deployments, **changes):
         spec = application(*deployments, **changes)
-        self.persistence.deploying(self.core.desired.prepare(spec, 1.0))
-        self.core.deploy(spec, 1.0)
+        goals = self.core.desired.prepare([spec], 1.0)
+        self.persistence.deploying(goals)
+        self.core.accept(goals[0])
         return self.step()
 
     def step(self, seconds=0.0):
@@ -229,7 +230,7 @@ def test_traffic_and_the_size_that_autoscaling_has_chosen_stay(store):
 
 def test_an_application_that_was_being_deleted_goes_on_going(store):
     first = ran(store, deployment())
-    first.persistence.deleting(first.core.desired.applications["default"])
+    first.persistence.deploying([], [first.core.desired.applications["default"]])
     second = Controller(store)
     second.adopt(first.hellos()[0])
     second.step()
@@ -259,7 +260,7 @@ def test_what_cannot_be_written_down_is_refused():
     with pytest.raises(DeployFailedError, match=r"Nothing was changed: .* disk is full; free some space"):
         controller.deploy(deployment(num_replicas=5))
     with pytest.raises(DeployFailedError, match="Nothing was changed"):
-        controller.persistence.deleting(before["default"])
+        controller.persistence.deploying([], [before["default"]])
     assert controller.core.desired.applications == before
 
 

@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 RUNNING = control_pb2.APPLICATION_STATE_RUNNING
 DEPLOY_FAILED = control_pb2.APPLICATION_STATE_DEPLOY_FAILED
 UNHEALTHY = control_pb2.APPLICATION_STATE_UNHEALTHY
+DELETING = control_pb2.APPLICATION_STATE_DELETING
 
 
 class World:
@@ -250,3 +251,36 @@ async def test_the_configuration_that_was_deployed_is_told(world):
     await world.stub.Deploy(control_pb2.DeployRequest(application=spec))
     (found,) = (await world.stub.GetConfig(control_pb2.GetConfigRequest())).applications
     assert (found.application, found.config) == ("default", b'{"name": "default"}')
+
+
+async def test_several_applications_are_accepted_or_none(world):
+    async def deploy(*specs, deleted=()):
+        first, *others = specs
+        request = control_pb2.DeployRequest(application=first, others=others, deleted=deleted)
+        answer = await world.stub.Deploy(request)
+        return [answer.generation, *answer.other_generations]
+
+    async def mounted():
+        status = (await world.stub.GetStatus(control_pb2.GetStatusRequest())).status
+        return {one.name: one.route_prefix for one in status.applications if one.state != DELETING}
+
+    def named(name, prefix):
+        return application(deployment(code="fake:ready"), name=name, route_prefix=prefix)
+
+    assert await deploy(named("a", "/a"), named("b", "/b")) == [1, 2]
+    for others, said in (
+        ([named("c", "/c"), named("d", "/b")], 'Prefix /b is being used by application "b"'),
+        ([named("c", "/c"), named("d", "/c")], 'Prefix /c is being used by application "c"'),
+        ([named("c", "/c"), named("c", "/d")], "several applications with the name 'c'"),
+        ([named("c", "/c"), named("", "/d")], "needs a name"),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError, match=said):
+            await deploy(*others)
+        assert await mounted() == {"a": "/a", "b": "/b"}
+    assert await deploy(named("a", "/b"), named("c", "/a"), deleted=["b", "nobody"]) == [3, 4]
+    await world.until(lambda status: len([one for one in status.applications if one.state == RUNNING]) == 2)
+    await world.stub.Delete(control_pb2.DeleteRequest(application="b"))
+    assert await mounted() == {"a": "/b", "c": "/a"}
+    assert await deploy(named("a", "/a"), named("c", "/b")) == [5, 6], "they take each other's place"
+    await world.until(lambda status: all(one.generation >= 5 and one.state == RUNNING for one in status.applications))
+    assert await mounted() == {"a": "/a", "c": "/b"}

@@ -17,7 +17,7 @@ def core_of(store):
 
 def deploy(core, persistence, *deployments):
     spec = application(*deployments)
-    persistence.deploying(core.desired.prepare(spec, 1.0))
+    persistence.deploying(core.desired.prepare([spec], 1.0))
     core.deploy(spec, 1.0)
 
 

@@ -48,10 +48,11 @@ def deploy_all(instance: Instance, specs: list[control_pb2.ApplicationSpec], fil
     """Deploys the applications of a file in the place of those of an earlier one."""
     declared = {one.application for one in instance.configs() if one.config}
     _check_routes(instance.status(), specs, declared, file)
-    for name in sorted(declared - {spec.name for spec in specs}):
+    gone = sorted(declared - {spec.name for spec in specs})
+    generations = instance.deploy_all(specs, gone) if specs else []
+    for name in gone:
         instance.delete(name)
         say(f"deleted {name}: {file} does not have it any more")
-    generations = [instance.deploy(spec) for spec in specs]
     if wait:
         for spec, generation in zip(specs, generations, strict=True):
             with Progress() as progress:

@@ -170,7 +170,7 @@ def _deploy_all(targets: Sequence[RunTarget], caller: str, *, wait: bool) -> lis
 
 def _deploy_specs(instance: Instance, specs: Sequence[control_pb2.ApplicationSpec], *, wait: bool) -> None:
     with _forgotten_if_it_failed(instance):
-        generations = [instance.deploy(spec) for spec in specs]
+        generations = instance.deploy_all(specs)
         if instance.owned is None:
             _current.deployed.update(spec.name for spec in specs)
         if wait:
@@ -334,6 +334,11 @@ def _handle(deployment_name: str, app_name: str) -> DeploymentHandle[Any]:
 
 def _applications() -> dict[str, control_pb2.ApplicationStatus]:
     return {application.name: application for application in _existing().status().applications}
+
+
+def existing_instance() -> Instance:
+    """The instance in use. Raises FairleadError if there is none."""
+    return _existing()
 
 
 def _existing() -> Instance:

@@ -7,7 +7,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +92,16 @@ class Instance:
         """Has an application deployed; its generation. Raises FairleadError if it is refused."""
         with self._errors():
             return self._control().Deploy(control_pb2.DeployRequest(application=spec), timeout=_ANSWER_S).generation
+
+    def deploy_all(self, specs: Sequence[control_pb2.ApplicationSpec], deleted: Sequence[str] = ()) -> list[int]:
+        """Has applications deployed, all or none, and others deleted; their generations. Raises FairleadError.
+
+        There is at least one to deploy.
+        """
+        request = control_pb2.DeployRequest(application=specs[0], others=specs[1:], deleted=deleted)
+        with self._errors():
+            answer = self._control().Deploy(request, timeout=_ANSWER_S)
+        return [answer.generation, *answer.other_generations]
 
     def status(self) -> control_pb2.InstanceStatus:
         """The state of everything."""

@@ -370,12 +370,17 @@ class GetConfigRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    SPECS_FIELD_NUMBER: _builtins.int
+    specs: _builtins.bool
+    """Whether the specifications are wanted, too, with all code."""
     def __init__(
         self,
+        *,
+        specs: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["specs", b"specs"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -413,19 +418,25 @@ class ApplicationConfig(_message.Message):
 
     APPLICATION_FIELD_NUMBER: _builtins.int
     CONFIG_FIELD_NUMBER: _builtins.int
+    SPEC_FIELD_NUMBER: _builtins.int
     application: _builtins.str
     """The application's name."""
     config: _builtins.bytes
     """As in ApplicationSpec."""
+    @_builtins.property
+    def spec(self) -> Global___ApplicationSpec:
+        """The whole specification, where it was asked for."""
+
     def __init__(
         self,
         *,
         application: _builtins.str = ...,
         config: _builtins.bytes = ...,
+        spec: Global___ApplicationSpec | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["application", b"application", "config", b"config"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["application", b"application", "config", b"config", "spec", b"spec"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -438,18 +449,30 @@ class DeployRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     APPLICATION_FIELD_NUMBER: _builtins.int
+    OTHERS_FIELD_NUMBER: _builtins.int
+    DELETED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def application(self) -> Global___ApplicationSpec:
         """The application."""
+
+    @_builtins.property
+    def others(self) -> _containers.RepeatedCompositeFieldContainer[Global___ApplicationSpec]:
+        """Further applications: all of them are accepted or none."""
+
+    @_builtins.property
+    def deleted(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Applications to delete along with it, by name; those that are not there are ignored."""
 
     def __init__(
         self,
         *,
         application: Global___ApplicationSpec | None = ...,
+        others: _abc.Iterable[Global___ApplicationSpec] | None = ...,
+        deleted: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["application", b"application"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["application", b"application"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["application", b"application", "deleted", b"deleted", "others", b"others"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -462,16 +485,22 @@ class DeployResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     GENERATION_FIELD_NUMBER: _builtins.int
+    OTHER_GENERATIONS_FIELD_NUMBER: _builtins.int
     generation: _builtins.int
     """The application's generation, which grows with each Deploy; its status carries it."""
+    @_builtins.property
+    def other_generations(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The generations of the further applications, in order."""
+
     def __init__(
         self,
         *,
         generation: _builtins.int = ...,
+        other_generations: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "other_generations", b"other_generations"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -7,7 +7,7 @@ import logging
 import os
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from fairlead.v1 import control_pb2, replica_pb2
 from fairlead.version import __version__
@@ -98,16 +98,20 @@ class Controller:
 
     # Events.
 
-    def deploy(self, spec: control_pb2.ApplicationSpec) -> int:
-        """Takes a new goal for an application; its generation. Raises FairleadError."""
+    def deploy(self, specs: Sequence[control_pb2.ApplicationSpec], deleted: Collection[str] = ()) -> list[int]:
+        """Takes goals for applications, all or none, and deletes others; their generations. Raises FairleadError."""
         if self._stopping:
             raise DeployFailedError("the instance is shutting down")
         now = time.time()
-        self.persistence.deploying(self.core.desired.prepare(spec, now))
-        generation = self.core.deploy(spec, now)
-        logger.info("deploying application %r, generation %d", spec.name, generation)
+        goals = self.core.desired.prepare(specs, now, deleted)
+        known = self.core.desired.applications
+        self.persistence.deploying(goals, [known[name] for name in deleted if name in known])
+        for name in deleted:
+            self.core.delete(name)
+        for goal in goals:
+            logger.info("deploying application %r, generation %d", goal.name, self.core.accept(goal))
         self._act()
-        return generation
+        return [goal.generation for goal in goals]
 
     async def delete(self, name: str) -> None:
         """Deletes an application; returns when it is gone, or was deployed anew. Raises FairleadError."""
@@ -115,7 +119,7 @@ class Controller:
         if goal is None:
             return
         logger.info("deleting application %r", name)
-        self.persistence.deleting(goal)
+        self.persistence.deploying([], [goal])
         self.core.delete(name)
         self._act()
         async for _ in self.statuses.changes():
@@ -139,7 +143,7 @@ class Controller:
         for one in spec.deployments:
             if one.name == deployment:
                 one.settings.num_replicas = num_replicas
-        return self.deploy(spec)
+        return self.deploy([spec])[0]
 
     async def set_traffic(self, application: str, policy: control_pb2.TrafficPolicy) -> None:
         """Spreads an endpoint's calls; returns when gateway workers do so. Raises FairleadError."""

@@ -108,9 +108,15 @@ class Core:
 
     def deploy(self, spec: control_pb2.ApplicationSpec, now: float) -> int:
         """Takes an application's new goal; its generation. ``now``: seconds since the epoch. Raises FairleadError."""
+        (goal,) = self.desired.prepare([spec], now)
+        return self.accept(goal)
+
+    def accept(self, goal: ApplicationGoal) -> int:
+        """Takes an application's new goal that was prepared; its generation."""
+        spec = goal.spec
         before = self.desired.applications.get(spec.name)
         known = {} if before is None else before.deployments
-        goal = self.desired.deploy(spec, now)
+        self.desired.accept(goal)
         for name, deployment in goal.deployments.items():
             goal.deployments[name] = deployment = carried_over(deployment, known.get(name))
             self._renew_progress(deployment, known.get(name), goal.generation)

@@ -7,6 +7,7 @@ generation and the time of its deploy say it all.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from fairlead.v1 import control_pb2
@@ -81,21 +82,32 @@ class DesiredState:
 
     def deploy(self, spec: control_pb2.ApplicationSpec, now: float) -> ApplicationGoal:
         """Makes an application what the specification says; raises as :meth:`prepare`."""
-        goal = self.prepare(spec, now)
-        self.generation = goal.generation
-        self.applications[spec.name] = goal
+        (goal,) = self.prepare([spec], now)
+        self.accept(goal)
         return goal
 
-    def prepare(self, spec: control_pb2.ApplicationSpec, now: float) -> ApplicationGoal:
-        """What :meth:`deploy` would make of a specification; ``now`` in seconds since the epoch. Changes nothing.
+    def prepare(
+        self, specs: Sequence[control_pb2.ApplicationSpec], now: float, deleted: Collection[str] = ()
+    ) -> list[ApplicationGoal]:
+        """The goals for applications that are deployed together, while those ``deleted`` are; changes nothing.
 
-        Raises InvalidCallError for a specification that makes no sense, DeployFailedError if its route prefix is taken.
+        ``now`` in seconds since the epoch. Raises InvalidCallError for a specification that makes no sense,
+        DeployFailedError if a route prefix is taken.
         """
-        _check(spec)
-        self._check_prefix(spec)
-        return ApplicationGoal(
-            spec=spec, generation=self.generation + 1, deployed_at=now, deployments=deployment_goals(spec)
-        )
+        changing = {*deleted, *(spec.name for spec in specs)}
+        for spec in specs:
+            _check(spec)
+            self._check_prefix(spec, changing)
+        _check_each_other(specs)
+        return [
+            ApplicationGoal(spec=spec, generation=generation, deployed_at=now, deployments=deployment_goals(spec))
+            for generation, spec in enumerate(specs, self.generation + 1)
+        ]
+
+    def accept(self, goal: ApplicationGoal) -> None:
+        """Makes an application what was prepared."""
+        self.generation = goal.generation
+        self.applications[goal.name] = goal
 
     def delete(self, name: str) -> bool:
         """Says that an application shall go away; whether there is one."""
@@ -114,15 +126,12 @@ class DesiredState:
         """Forgets an application that has gone away."""
         del self.applications[name]
 
-    def _check_prefix(self, spec: control_pb2.ApplicationSpec) -> None:
+    def _check_prefix(self, spec: control_pb2.ApplicationSpec, changing: Collection[str]) -> None:
         if not spec.HasField("route_prefix"):
             return
         for other in self.applications.values():
-            if other.name != spec.name and other.route_prefix == spec.route_prefix and not other.deleting:
-                raise DeployFailedError(
-                    f'Prefix {spec.route_prefix} is being used by application "{other.name}". '
-                    f'Failed to deploy application "{spec.name}".'
-                )
+            if other.name not in changing and other.route_prefix == spec.route_prefix and not other.deleting:
+                raise _taken(spec, other.name)
 
 
 def deployment_goals(spec: control_pb2.ApplicationSpec) -> dict[str, DeploymentGoal]:
@@ -133,6 +142,24 @@ def deployment_goals(spec: control_pb2.ApplicationSpec) -> dict[str, DeploymentG
         )
         for deployment in spec.deployments
     }
+
+
+def _check_each_other(specs: Sequence[control_pb2.ApplicationSpec]) -> None:
+    prefixes: dict[str, str] = {}
+    names: set[str] = set()
+    for spec in specs:
+        if spec.name in names:
+            raise InvalidCallError(f"there are several applications with the name {spec.name!r}")
+        names.add(spec.name)
+        if spec.HasField("route_prefix") and prefixes.setdefault(spec.route_prefix, spec.name) != spec.name:
+            raise _taken(spec, prefixes[spec.route_prefix])
+
+
+def _taken(spec: control_pb2.ApplicationSpec, other: str) -> DeployFailedError:
+    return DeployFailedError(
+        f'Prefix {spec.route_prefix} is being used by application "{other}". '
+        f'Failed to deploy application "{spec.name}".'
+    )
 
 
 def _check(spec: control_pb2.ApplicationSpec) -> None:

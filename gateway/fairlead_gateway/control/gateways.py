@@ -11,7 +11,7 @@ from fairlead_gateway.control.backoff import CALM_S, Backoff
 from fairlead_gateway.control.observed import GatewayView
 
 BIND_FAILED = 3
-"""The exit status of a gateway worker that could not open its doors. :meth:`GatewaySupervisor.failure` says where why is."""
+"""The exit status of a gateway worker that could not open its doors; :meth:`GatewaySupervisor.failure` says why."""
 DRAIN_S = 10.0
 """A gateway worker that was told to drain is killed after that."""
 

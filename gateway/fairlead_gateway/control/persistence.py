@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 from fairlead.v1 import control_pb2, store_pb2
 from fairlead.wire.errors import DeployFailedError
@@ -52,18 +53,21 @@ class Persistence:
             version=starts * VERSIONS_PER_START,
         )
 
-    def deploying(self, goal: ApplicationGoal) -> None:
-        """Writes down an application that is about to be deployed. Raises DeployFailedError if that cannot be."""
-        self._write_request(
-            Entry(APPLICATION, goal.name, application_record(goal).SerializeToString()),
-            _counter("generation", goal.generation),
-        )
+    def deploying(self, goals: Sequence[ApplicationGoal], deleted: Sequence[ApplicationGoal] = ()) -> None:
+        """Writes down applications that are about to be deployed, and others that are about to be deleted.
 
-    def deleting(self, goal: ApplicationGoal) -> None:
-        """Writes down that an application is about to be deleted. Raises DeployFailedError if that cannot be."""
-        record = application_record(goal)
-        record.deleting = True
-        self._write_request(Entry(APPLICATION, goal.name, record.SerializeToString()))
+        Raises DeployFailedError, and nothing is written, if that cannot be.
+        """
+        entries = [Entry(APPLICATION, goal.name, application_record(goal).SerializeToString()) for goal in goals]
+        for goal in deleted:
+            record = application_record(goal)
+            record.deleting = True
+            entries.append(Entry(APPLICATION, goal.name, record.SerializeToString()))
+        entries += [_counter("generation", goal.generation) for goal in goals[-1:]]
+        try:
+            self.store.write(*entries)
+        except StoreError as error:
+            raise DeployFailedError(f"Nothing was changed: {error}") from error
 
     def freeze(self) -> None:
         """Nothing is written any more: the instance ends, and shall come up again as it is."""
@@ -95,12 +99,6 @@ class Persistence:
             return
         self._failing = False
         self._standings = now
-
-    def _write_request(self, *entries: Entry) -> None:
-        try:
-            self.store.write(*entries)
-        except StoreError as error:
-            raise DeployFailedError(f"Nothing was changed: {error}") from error
 
 
 def _counter(name: str, value: int) -> Entry:

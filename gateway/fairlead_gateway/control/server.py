@@ -36,10 +36,10 @@ class ControlServicer(control_pb2_grpc.ControlServiceServicer):
     async def Deploy(self, request: control_pb2.DeployRequest, context: Context) -> control_pb2.DeployResponse:
         """Answers when the request is accepted."""
         try:
-            generation = self._controller.deploy(request.application)
+            first, *others = self._controller.deploy([request.application, *request.others], request.deleted)
         except FairleadError as error:
             await _abort(context, error)
-        return control_pb2.DeployResponse(generation=generation)
+        return control_pb2.DeployResponse(generation=first, other_generations=others)
 
     async def Delete(self, request: control_pb2.DeleteRequest, context: Context) -> control_pb2.DeleteResponse:
         """Answers when the application is gone."""
