@@ -151,6 +151,40 @@ async def test_a_backend_that_is_being_deleted_gets_nothing_while_there_is_anoth
     assert await world.ask() == "DEPLOYMENT_UNAVAILABLE"
 
 
+async def test_what_waits_at_a_backend_that_goes_away_goes_to_another(world):
+    world.replicas["New"].serve = lambda call: None
+    world.spread(policy(Echo=0.5, New=0.5))
+    running = [world.start(shard_key="user-2") for _ in range(5)]
+    await world.replicas["New"].called(5)
+    waiting = [world.start(shard_key="user-2") for _ in range(3)]
+    piecemeal = world.start(shard_key="user-2", payload=b"a", last=False)
+    piecemeal.call.send(b"b", last=True)
+    gone = world.router.table.find("app", "New")
+    assert (gone.queued, gone.kept_bytes > 0) == (4, True)
+    world.spread(policy(Echo=0.5, New=0.5), unavailable=["New"])
+    for caller in [*waiting, piecemeal]:
+        assert (await caller.end()).payload == b"Echo"
+    assert (gone.queued, gone.queued_bytes, gone.kept_bytes) == (0, 0, 0)
+    assert world.router.table.find("app", "Echo").kept_bytes == 0
+    for call in world.replicas["New"].ongoing:
+        call.answer(b"New")
+    assert {(await caller.end()).payload for caller in running} == {b"New"}
+
+
+async def test_what_waits_where_no_backend_is_left_fails(world):
+    world.replicas["New"].serve = lambda call: None
+    world.spread(policy(New=1.0))
+    running = [world.start() for _ in range(5)]
+    await world.replicas["New"].called(5)
+    waiting = world.start()
+    world.spread(policy(New=1.0), unavailable=["New"])
+    assert (await waiting.end()).reason == "DEPLOYMENT_UNAVAILABLE"
+    for call in world.replicas["New"].ongoing:
+        call.answer(b"New")
+    for caller in running:
+        await caller.end()
+
+
 async def test_a_reservation_is_used_where_it_was_made(world):
     world.spread(policy(Echo=0.5, New=0.5))
     for _ in range(10):

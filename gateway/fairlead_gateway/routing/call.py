@@ -187,6 +187,10 @@ class Call:
             self.upstream.leave(self)
         self.fail(error)
 
+    def turn_away(self, error: FairleadError) -> None:
+        """The deployment that it waits at has taken it out of its queue, and takes it no more."""
+        self.fail(error)
+
     def fail(self, error: FairleadError) -> None:
         """Ends the call downstream with an error."""
         self.finish(outcome_of(error, trusted=False), None)

@@ -251,7 +251,7 @@ class Deployment:
                 if not call.done:
                     self.queued -= 1
                     self.queued_bytes -= len(call.payload)
-                    call.fail(error)
+                    call.turn_away(error)
 
     def hold(self, call: Call, amount: int) -> bool:
         """Counts bytes that a call keeps. False: too much is kept already; a call that waits is ended for it."""

@@ -11,6 +11,7 @@ from fairlead_gateway.routing.call import Call
 from fairlead_gateway.routing.deployment import Deployment
 from fairlead_gateway.routing.shadowing import Shadowed
 from fairlead_gateway.routing.split import Part, Split, number_of
+from fairlead_gateway.routing.spread import Spread
 from fairlead_gateway.routing.table import RouteTable
 
 
@@ -48,7 +49,12 @@ class Endpoint:
     def take(self, call: Call) -> tuple[Deployment, Call]:
         """Where a call goes, and the call to use in its place."""
         backend, shadows = self.choose(call.header)
-        return backend, Shadowed(call, shadows) if shadows else call
+        return backend, Shadowed(call, self._elsewhere, shadows) if shadows else Spread(call, self._elsewhere)
+
+    def _elsewhere(self, call: Call) -> Deployment | None:
+        """A backend for a call that another one takes no more."""
+        left = [] if self._split is None else [one for one in self._split.targets if not one.unavailable]
+        return left[int(self._random() * len(left))] if left else None
 
 
 class Endpoints:

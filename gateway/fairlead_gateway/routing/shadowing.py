@@ -10,6 +10,7 @@ from fairlead.wire.session import cost
 from fairlead.wire.trust import Trust
 from fairlead_gateway.routing.call import Call
 from fairlead_gateway.routing.deployment import Deployment
+from fairlead_gateway.routing.spread import Elsewhere, Spread
 
 MAX_WAITING = 1000
 """Calls that may wait at a shadow; copies beyond that are not made."""
@@ -21,14 +22,14 @@ LONGEST_S = 60.0
 """Seconds that a copy may take where the call has no deadline."""
 
 
-class Shadowed(Call):
+class Shadowed(Spread):
     """A call with shadows. They are sent their copies after the call itself has been admitted."""
 
     __slots__ = ("_complete", "_copies", "_first", "_shadows")
 
-    def __init__(self, call: Call, shadows: Sequence[Deployment]) -> None:
+    def __init__(self, call: Call, elsewhere: Elsewhere, shadows: Sequence[Deployment]) -> None:
         """Takes the place of a call that nobody has seen yet."""
-        super().__init__(call.header, call.payload, call.downstream, call.trust, call.more, call.last)
+        super().__init__(call, elsewhere)
         self._first = call.payload
         self._shadows = shadows
         self._copies: list[_Copy] | None = None
