@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairlead.wire.errors import InvalidCallError
+from fairlead_gateway.edge.http_limits import HttpLimits
 from fairlead_gateway.edge.web.fields import metadata_of, timeout_s
 from fairlead_gateway.edge.web.negotiation import (
     Misused,
@@ -74,25 +75,28 @@ def test_versions():
 
 
 @pytest.mark.parametrize(
-    ("grpc", "connect", "longest", "expected"),
+    ("grpc", "connect", "default", "longest", "expected"),
     [
-        (None, None, None, None),
-        (None, None, 5.0, 5.0),
-        ("2S", None, 5.0, 2.0),
-        ("9S", None, 5.0, 5.0),
-        (None, "1500", None, 1.5),
-        (None, "0", 5.0, 0.0),
-        (None, "9999999999", 5.0, 5.0),
+        (None, None, None, None, None),
+        (None, None, 5.0, None, 5.0),
+        ("2S", None, 5.0, None, 2.0),
+        ("9S", None, 5.0, None, 9.0),
+        ("9S", None, 5.0, 7.0, 7.0),
+        (None, "1500", None, None, 1.5),
+        (None, "0", 5.0, None, 0.0),
+        (None, "9999999999", None, 5.0, 5.0),
+        ("1S", "500", None, None, 0.5),
     ],
 )
-def test_timeouts(grpc, connect, longest, expected):
-    assert timeout_s(grpc, connect, longest) == expected
+def test_timeouts(grpc, connect, default, longest, expected):
+    limits = HttpLimits(request_timeout_s=default, max_request_timeout_s=longest)
+    assert timeout_s(grpc, connect, limits) == expected
 
 
 @pytest.mark.parametrize("value", ["", "-1", "1.5", "12345678901", "1e3", "x", "١"])
 def test_malformed_timeouts(value):
     with pytest.raises(InvalidCallError, match="connect-timeout-ms"):
-        timeout_s(None, value, None)
+        timeout_s(None, value, HttpLimits())
 
 
 def test_metadata_is_every_field_but_the_protocols_own():

@@ -78,7 +78,7 @@ def _message(query: dict[str, str]) -> bytes:
 
 
 def _timeout_s(exchange: WebExchange) -> float | None:
-    return timeout_s(None, exchange.fields.get(CONNECT_TIMEOUT), exchange.limits.request_timeout_s)
+    return timeout_s(None, exchange.fields.get(CONNECT_TIMEOUT), exchange.limits)
 
 
 async def _respond(exchange: WebExchange, codec: MessageCodec) -> None:

@@ -137,8 +137,7 @@ async def _answer(spoken: Spoken, exchange: WebExchange) -> None:
         if spoken.protocol is Protocol.CONNECT_STREAM:
             check_version(fields.get(CONNECT_VERSION))
         encoding = Encoding(fields.get("grpc-encoding" if prefix == "grpc" else "connect-content-encoding"))
-        longest = exchange.limits.request_timeout_s
-        seconds = timeout_s(fields.get(GRPC_TIMEOUT), fields.get(CONNECT_TIMEOUT), longest)
+        seconds = timeout_s(fields.get(GRPC_TIMEOUT), fields.get(CONNECT_TIMEOUT), exchange.limits)
     except FairleadError as error:
         return await exchange.reply(_refused(spoken, outcome_for(error)))
     gzip = compression.offered(fields.get(f"{prefix}-accept-encoding", ""))

@@ -5,13 +5,19 @@ In both protocols a caller's metadata are header fields like any others, so that
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable
 
 from fairlead.v1 import session_pb2
 from fairlead.wire.errors import InvalidCallError
-from fairlead_gateway.edge.http_headers import HeaderRules, from_metadata, grpc_timeout_s, to_metadata
+from fairlead_gateway.edge.http_headers import (
+    MAX_TIMEOUT_S,
+    HeaderRules,
+    from_metadata,
+    grpc_timeout_s,
+    to_metadata,
+)
+from fairlead_gateway.edge.http_limits import HttpLimits
 
 CONNECT_TIMEOUT = "connect-timeout-ms"
 GRPC_TIMEOUT = "grpc-timeout"
@@ -55,19 +61,21 @@ def trailing_fields(outcome: session_pb2.Outcome | None) -> Fields:
     return [] if outcome is None else from_metadata(outcome.trailing_metadata)
 
 
-def timeout_s(grpc: str | None, connect_ms: str | None, longest: float | None) -> float | None:
-    """Seconds that a call may take, by what its caller says, and at most ``longest``; None: no limit.
+def timeout_s(grpc: str | None, connect_ms: str | None, limits: HttpLimits) -> float | None:
+    """Seconds that a call may take: as its caller says, else by default, at most the limit; None: no limit.
 
     Raises InvalidCallError for a malformed value.
     """
-    wanted = math.inf if longest is None else longest
+    wanted = [limits.max_request_timeout_s]
     if grpc is not None:
-        wanted = min(wanted, grpc_timeout_s(grpc))
+        wanted.append(grpc_timeout_s(grpc))
     if connect_ms is not None:
         if _MILLISECONDS.fullmatch(connect_ms) is None:
             raise InvalidCallError(f"{CONNECT_TIMEOUT} must be at most ten digits")
-        wanted = min(wanted, int(connect_ms) / 1000)
-    return None if wanted == math.inf else wanted
+        wanted.append(min(int(connect_ms) / 1000, MAX_TIMEOUT_S))
+    if len(wanted) == 1:
+        wanted.append(limits.request_timeout_s)
+    return min((seconds for seconds in wanted if seconds is not None), default=None)
 
 
 def as_text(fields: Iterable[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
