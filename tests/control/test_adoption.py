@@ -85,6 +85,12 @@ class Controller:
         return taken
 
     @property
+    def offered(self):
+        """The HTTP routes that gateways are told of."""
+        (application,) = self.core.snapshot.applications
+        return list(application.deployments[0].interface.http_routes)
+
+    @property
     def routed(self):
         """The replicas that gateway workers are told of."""
         return sorted(
@@ -139,12 +145,15 @@ def test_what_ended_meanwhile_is_replaced(store):
 
 def test_an_update_that_was_under_way_goes_on(store):
     first = ran(store)
-    first.deploy(deployment(code="app:New", num_replicas=2))
+    after = deployment(code="app:New", num_replicas=2)
+    after.interface.http_routes.add(path="/new", http_methods=["GET"], method="m")
+    first.deploy(after)
     second = Controller(store)
     for hello in first.hellos():
         second.adopt(hello)
     second.step()
     assert set(first.routed) <= set(second.routed), "the old ones serve"
+    assert not second.offered, "what the old ones do not offer"
     for _ in range(20):
         second.make_ready()
         for replica in list(second.core.observed.replicas.values()):
@@ -155,6 +164,7 @@ def test_an_update_that_was_under_way_goes_on(store):
     replicas = second.core.observed.replicas.values()
     goal = second.core.desired.applications["default"].deployments["Echo"]
     assert [replica.code_version for replica in replicas] == [goal.code_version] * 2
+    assert [route.path for route in second.offered] == ["/new"]
 
 
 def test_a_replica_that_was_not_told_yet_becomes_what_the_goal_says(store):

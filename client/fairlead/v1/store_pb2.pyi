@@ -103,6 +103,27 @@ class StandingRecord(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class OfferedEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> _control_pb2.DeploymentInterface: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _control_pb2.DeploymentInterface | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     ROUTE_PREFIX_FIELD_NUMBER: _builtins.int
     INGRESS_DEPLOYMENT_FIELD_NUMBER: _builtins.int
     SERVING_FIELD_NUMBER: _builtins.int
@@ -110,6 +131,7 @@ class StandingRecord(_message.Message):
     FAILURES_FIELD_NUMBER: _builtins.int
     TRAFFIC_FIELD_NUMBER: _builtins.int
     SCALED_FIELD_NUMBER: _builtins.int
+    OFFERED_FIELD_NUMBER: _builtins.int
     route_prefix: _builtins.str
     """Where it is mounted over HTTP now; absent: nowhere."""
     ingress_deployment: _builtins.str
@@ -132,6 +154,10 @@ class StandingRecord(_message.Message):
     def scaled(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """How many replicas its deployments have that scale by themselves, by name."""
 
+    @_builtins.property
+    def offered(self) -> _containers.MessageMap[_builtins.str, _control_pb2.DeploymentInterface]:
+        """What its deployments offer at the doors now, by name, where it is not what was deployed: updates are under way."""
+
     def __init__(
         self,
         *,
@@ -142,10 +168,11 @@ class StandingRecord(_message.Message):
         failures: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         traffic: _abc.Iterable[_control_pb2.TrafficPolicy] | None = ...,
         scaled: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        offered: _abc.Mapping[_builtins.str, _control_pb2.DeploymentInterface] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_route_prefix", b"_route_prefix", "route_prefix", b"route_prefix"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_route_prefix", b"_route_prefix", "failures", b"failures", "ingress_deployment", b"ingress_deployment", "retired", b"retired", "route_prefix", b"route_prefix", "scaled", b"scaled", "serving", b"serving", "traffic", b"traffic"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_route_prefix", b"_route_prefix", "failures", b"failures", "ingress_deployment", b"ingress_deployment", "offered", b"offered", "retired", b"retired", "route_prefix", b"route_prefix", "scaled", b"scaled", "serving", b"serving", "traffic", b"traffic"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__route_prefix: _TypeAlias = _typing.Literal["route_prefix"]  # noqa: Y015
     _WhichOneofArgType__route_prefix: _TypeAlias = _typing.Literal["_route_prefix", b"_route_prefix"]  # noqa: Y015

@@ -62,7 +62,9 @@ def standing_record(goal: ApplicationGoal, standing: Standing, observed: Observe
         traffic=standing.traffic.values(),
         scaled={name: goal.target for name, goal in goal.deployments.items() if goal.scaled is not None},
     )
-    for name in goal.deployments:
+    for name, deployment in goal.deployments.items():
+        if name in standing.offered and standing.offered[name] != deployment.spec.interface:
+            record.offered[name].CopyFrom(standing.offered[name])
         progress = observed.progress.get((goal.name, name))
         if progress is not None and progress.failed:
             record.failures[name] = progress.message
@@ -78,6 +80,7 @@ def standing_of(goal: ApplicationGoal, record: store_pb2.StandingRecord | None) 
         route_prefix=record.route_prefix if record.HasField("route_prefix") else None,
         ingress=record.ingress_deployment,
         retired=deployment_goals(before),
+        offered=dict(record.offered),
         serving=record.serving,
         traffic={policy.name: policy for policy in record.traffic},
     )
