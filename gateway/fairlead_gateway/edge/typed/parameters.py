@@ -18,6 +18,8 @@ from fairlead_gateway.edge.protojson.stores import is_map, message_of
 _BOOLS = {"true": True, "false": False}
 _KNOWN = 1000
 """Parameters of one message type that are remembered; types that hold themselves have any number of them."""
+_DEEPEST_KNOWN = 8
+"""Steps of a path that is remembered."""
 
 
 class Parameter:
@@ -105,7 +107,7 @@ class ParameterSet:
             parameter = self._made(name)
             if parameter is None:
                 return None
-            if len(self._known) < _KNOWN:
+            if len(self._known) < _KNOWN and len(parameter.fields) <= _DEEPEST_KNOWN:
                 self._known[name] = parameter
         return (parameter, key) if is_map(parameter.fields[-1]) is (key is not None) else None
 

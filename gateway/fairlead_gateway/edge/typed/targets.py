@@ -32,6 +32,8 @@ from fairlead_gateway.routing.deployment import Deployment
 
 _KNOWN_FIELDS = 200
 """Names of header fields that are remembered."""
+_LONGEST_FIELD = 64
+"""Bytes of such a name."""
 
 
 class TypedTarget:
@@ -113,7 +115,7 @@ class TypedTarget:
         passes = self._known_fields.get(name)
         if passes is None:
             passes = self._rules.admits(name)
-            if len(self._known_fields) < _KNOWN_FIELDS:
+            if len(self._known_fields) < _KNOWN_FIELDS and len(name) <= _LONGEST_FIELD:
                 self._known_fields[name] = passes
         return passes
 
