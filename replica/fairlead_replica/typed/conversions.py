@@ -1,7 +1,6 @@
 """How the messages of a method become what the user's method takes, and what it returns a message.
 
-A service may come with a conversion of its own, such as one derived from type hints: :data:`CONVERTERS` is asked first,
-and what nobody converts passes messages as they are.
+Services that were derived from type hints convert them to what the hints say; others pass messages as they are.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 
 from fairlead.v1 import control_pb2
-from fairlead_replica.typed.derived import derived_conversion
 from fairlead_replica.typed.messages import MessageTypes
 
 
@@ -22,6 +20,10 @@ class Conversion(Protocol):
 
     parameters_are_fields: bool
     """Whether a second parameter of the method is a field of the request, and not the context."""
+
+    @property
+    def opens_with_parameters(self) -> bool:
+        """Whether the first message of a client stream has arguments beside the item: see ``openings``."""
 
     def arguments(self, message: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments for a request. Raises what it likes for bytes that are none: INVALID_ARGUMENT."""
@@ -33,24 +35,20 @@ class Conversion(Protocol):
         """A result, or an item of one. Raises what it likes for what cannot be one: INTERNAL."""
 
 
-Converter = Callable[[control_pb2.DeploymentInterface, MethodDescriptor, Any], Conversion | None]
-"""Makes the conversion for a method of a service and the user's object or function; None: not one of its services."""
-
-CONVERTERS: list[Converter] = [derived_conversion]
-"""Asked in order."""
-
-
 def conversion_of(
     interface: control_pb2.DeploymentInterface,
     types: MessageTypes,
     descriptor: MethodDescriptor,
     target: Any,
 ) -> Conversion:
-    """The conversion of a method of ``target``, the user's object or function."""
-    for converter in CONVERTERS:
-        found = converter(interface, descriptor, target)
-        if found is not None:
-            return found
+    """The conversion of a method of ``target``, the user's object or function.
+
+    Raises HintError or KeyError where a service was derived from another class than is here.
+    """
+    if descriptor.containing_service.full_name in interface.derived_services:
+        from fairlead_replica.typed.derived import derived_conversion  # few replicas need it
+
+        return derived_conversion(descriptor, target)
     return MessageConversion(types.message_class(descriptor.input_type), types.message_class(descriptor.output_type))
 
 
@@ -60,6 +58,7 @@ class MessageConversion:
     __slots__ = ("_output", "_output_name", "_parse")
 
     parameters_are_fields = False
+    opens_with_parameters = False
 
     def __init__(self, input_class: type[Message], output_class: type[Message]) -> None:
         self._parse: Callable[[bytes], Message] = input_class.FromString

@@ -11,18 +11,13 @@ from fairlead.serve.derived.conversion import MethodConversion
 from fairlead.serve.derived.decorator import options_of
 from fairlead.serve.derived.methods import service_of
 from fairlead.serve.derived.shapes import Service
-from fairlead.v1 import control_pb2
 
 
-def derived_conversion(
-    interface: control_pb2.DeploymentInterface, descriptor: MethodDescriptor, target: Any
-) -> MethodConversion | None:
-    """The conversion of a method of the user's object or function; None if its service was not derived.
+def derived_conversion(descriptor: MethodDescriptor, target: Any) -> MethodConversion:
+    """The conversion of a method of the user's object or function.
 
     Raises HintError or KeyError where the class here is not the one that was deployed.
     """
-    if descriptor.containing_service.full_name not in interface.derived_services:
-        return None
     service = _service_of(target if inspect.isroutine(target) else type(target))
     method = next((each for each in service.methods if each.name == descriptor.name), None)
     if method is None:

@@ -10,7 +10,6 @@ from typing import Any
 
 import grpc
 
-from fairlead.serve.derived.conversion import MethodConversion
 from fairlead.serve.grpc_util import RpcAborted, gRPCContext
 from fairlead.v1 import control_pb2, session_pb2
 from fairlead.wire.codecs import Codec
@@ -18,7 +17,6 @@ from fairlead.wire.errors import InvalidArgumentsError, MethodNotFoundError
 from fairlead_replica.callable import Method, UserCallable
 from fairlead_replica.typed.conversions import Conversion, conversion_of
 from fairlead_replica.typed.messages import MessageTypes
-from fairlead_replica.typed.openings import opened
 
 logger = logging.getLogger(__name__)
 
@@ -108,8 +106,8 @@ class TypedServices:
         except MethodNotFoundError as error:
             raise RpcAborted(grpc.StatusCode.UNIMPLEMENTED, f"{path} is not implemented") from error
         conversion = conversion_of(self._interface, self._types, descriptor, self._target.target)
-        if isinstance(conversion, MethodConversion) and conversion.opens_with_parameters:
-            method = opened(method, conversion)
+        if conversion.opens_with_parameters:
+            method = _opened(method, conversion)
         return Rpc(path, method, conversion, descriptor.client_streaming, descriptor.server_streaming)
 
     def _give_contexts(self) -> None:
@@ -123,6 +121,13 @@ class TypedServices:
                     continue
                 if takes_context(method.call):
                     self._target.substitute(own, method.replaced(_with_context(method.call)))
+
+
+def _opened(method: Method, conversion: Any) -> Method:
+    """A method that takes more than a stream: few replicas have one, so what it needs is imported here."""
+    from fairlead_replica.typed.openings import opened
+
+    return opened(method, conversion)
 
 
 def takes_context(call: Callable[..., Any]) -> bool:

@@ -155,7 +155,7 @@ for file in descriptor_pb2.FileDescriptorSet.FromString(spec.interface.descripto
     pool.Add(file)
 method = pool.FindServiceByName("shop.v1.ShopService").methods_by_name["Find"]
 shop = pickle.loads(spec.pickled_code)()
-conversion = derived_conversion(spec.interface, method, shop)
+conversion = derived_conversion(method, shop)
 request = conversion._request(order={"part": {"name": "a", "parts": [{"name": "b"}]}})
 request.pixels.data_type = 11
 request.pixels.shape.append(0)
