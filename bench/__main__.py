@@ -7,7 +7,18 @@ import os
 from time import perf_counter
 
 from bench import report
-from bench.measures import cold_start, grpc_unary, handle_calls, http_json, megabyte, memory, streams, transcoding
+from bench.measures import (
+    batching,
+    cold_start,
+    grpc_unary,
+    handle_calls,
+    http_json,
+    megabyte,
+    memory,
+    multiplexing,
+    streams,
+    transcoding,
+)
 from bench.result import Row
 from bench.sides import Sides
 
@@ -18,6 +29,8 @@ MEASURES = {
     "transcoding": transcoding.run,
     "streams": streams.run,
     "megabyte": megabyte.run,
+    "batching": batching.run,
+    "multiplexing": multiplexing.run,
     "cold-start": cold_start.run,
     "memory": memory.run,
 }

@@ -169,3 +169,20 @@ def test_envoys_configuration_names_both_ends(tmp_path: Path) -> None:
     written = path.read_text()
     assert isinstance(json.loads(written), dict)
     assert all(part in written for part in ('"port_value": 1234', '"port_value": 5678', schema.SERVICE, "echo.binpb"))
+
+
+def test_the_matrix_model_says_the_same_in_batches_of_any_size() -> None:
+    from bench.matrix_model import MatrixModel
+
+    model = MatrixModel()
+    numbers = [3, 1, 4, 1, 5, 300]
+    assert model.classify(numbers) == [model.classify([number])[0] for number in numbers]
+
+
+def test_popularity_by_zipf() -> None:
+    from bench import model_zoo
+
+    weights = model_zoo.weights()
+    assert len(weights) == model_zoo.MODELS
+    assert sum(weights) == pytest.approx(1)
+    assert weights[0] == pytest.approx(10 * weights[9])
