@@ -186,7 +186,7 @@ async def test_a_body_that_comes_fast_enough_may_take_its_time() -> None:
         reader, writer = await open_raw(door.address)
         writer.write(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 30\r\n\r\n" + bytes(20))
         (connection,) = door.door._server.server_state.connections
-        while connection._body_timer is None or connection._body_timer.when() - connection._body_since < 20:
+        while connection._body_timer is None or connection._body_timer.when() - connection._body._since < 20:
             await asyncio.sleep(0.005)
         writer.write(bytes(10))
         assert (await asyncio.wait_for(reader.readline(), 10)) == b"HTTP/1.1 200 OK\r\n"
@@ -202,6 +202,31 @@ async def test_bodies_over_the_limit() -> None:
         ):
             assert (await door.refused(data))[0] == 413
         assert door.router.calls == []
+
+
+async def test_many_bodies_at_once_are_bounded_together() -> None:
+    async with served(max_incoming_bytes=100_000) as door:
+        incoming = door.door._server.config.incoming
+        head = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 60000\r\n\r\n"
+        reader, writer = await open_raw(door.address)
+        writer.write(head + bytes(50_000))
+        while not 50_000 <= incoming.held < 60_000:
+            await asyncio.sleep(0.005)
+        assert (await door.refused(head + bytes(59_000)))[0] == 503
+        while incoming.held > 60_000:
+            await asyncio.sleep(0.005)
+        writer.write(bytes(10_000))
+        assert (await asyncio.wait_for(reader.readline(), 10)) == b"HTTP/1.1 200 OK\r\n"
+        assert incoming.held == 0
+        reader_, writer_ = await open_raw(door.address)
+        writer_.write(head + bytes(50_000))
+        while not incoming.held:
+            await asyncio.sleep(0.005)
+        writer_.close()
+        assert await reader_.read() == b""
+        while incoming.held:
+            await asyncio.sleep(0.005)
+        writer.close()
 
 
 async def test_bodies_that_never_end_are_not_kept() -> None:
@@ -390,8 +415,8 @@ async def test_a_body_that_waits_behind_another_request_is_not_late() -> None:
         (connection,) = door.door._server.server_state.connections
         while not connection.flow.read_paused:
             await asyncio.sleep(0.005)
-        began = connection._body_since
-        while connection._body_since == began:  # the timer has looked, and found that it is the gateway that waits
+        began = connection._body._since
+        while connection._body._since == began:  # the timer has looked, and found that it is the gateway that waits
             await asyncio.sleep(0.005)
         gate.set()
         writer.write(bytes(500_000))

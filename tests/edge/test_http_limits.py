@@ -22,7 +22,7 @@ def test_users_and_workers_have_the_same_defaults() -> None:
     assert limits_of(HTTPOptions()) == HttpLimits()
     options, limits = HTTPOptions(), HttpLimits()
     shared = {one.name for one in dataclasses.fields(HTTPOptions)} & {one.name for one in dataclasses.fields(limits)}
-    assert len(shared) == 9
+    assert len(shared) == 10
     assert {name: getattr(options, name) for name in shared} == {name: getattr(limits, name) for name in shared}
 
 
@@ -32,6 +32,7 @@ def test_what_users_set_reaches_workers() -> None:
         "request_timeout_s": 2.5,
         "max_request_timeout_s": 3.5,
         "max_body_bytes": 10,
+        "max_incoming_bytes": 13,
         "max_head_bytes": 11,
         "head_timeout_s": 4.5,
         "body_timeout_s": 5.5,
@@ -59,6 +60,7 @@ def test_what_is_no_limit(text: str) -> None:
     [
         {"max_body_bytes": 0},
         {"max_head_bytes": -1},
+        {"max_incoming_bytes": 0},
         {"head_timeout_s": 0},
         {"body_timeout_s": -1},
         {"write_timeout_s": 0},

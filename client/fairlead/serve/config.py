@@ -92,6 +92,8 @@ class HTTPOptions(Settings):
     """Seconds that a request may take whatever it says itself; None: as it says."""
     max_body_bytes: int = 64 * 1024 * 1024
     """The largest body of a request; above it the answer is 413."""
+    max_incoming_bytes: int = 1024 * 1024 * 1024
+    """Bytes of bodies that come in at once, of all requests to a gateway worker; above it the answer is 503."""
     max_head_bytes: int = 64 * 1024
     """Bytes of a request line and its header fields; above it the answer is 431."""
     head_timeout_s: float = 30
@@ -115,7 +117,7 @@ class HTTPOptions(Settings):
         location = ProxyLocation.Disabled if self.location is None else ProxyLocation.of(self.location)
         object.__setattr__(self, "location", location)
         check_optional_number("max_request_timeout_s", self.max_request_timeout_s, above=0)
-        for name in ("max_body_bytes", "max_head_bytes", "max_websocket_message_bytes"):
+        for name in ("max_body_bytes", "max_incoming_bytes", "max_head_bytes", "max_websocket_message_bytes"):
             check_integer(name, getattr(self, name), at_least=1)
         for name in ("head_timeout_s", "body_timeout_s", "write_timeout_s"):
             check_number(name, getattr(self, name), above=0)
@@ -134,6 +136,7 @@ _LIMITS = frozenset(
     {
         "max_request_timeout_s",
         "max_body_bytes",
+        "max_incoming_bytes",
         "max_head_bytes",
         "head_timeout_s",
         "body_timeout_s",

@@ -12,6 +12,7 @@ import uvicorn
 from fairlead_gateway.edge.access import Access
 from fairlead_gateway.edge.binding import BindError, TcpListener, bind, format_address
 from fairlead_gateway.edge.http import HttpApp, HttpLimits
+from fairlead_gateway.edge.http_bodies import Incoming
 from fairlead_gateway.edge.http_meter import HttpMeter
 from fairlead_gateway.edge.http_middlewares import wrapped
 from fairlead_gateway.edge.http_protocol import DoorConfig, DoorProtocol
@@ -112,7 +113,7 @@ class HttpDoor:
             ws_per_message_deflate=False,
             **tls,
         )
-        config.limits = limits
+        config.limits, config.incoming = limits, Incoming()
         return config
 
 

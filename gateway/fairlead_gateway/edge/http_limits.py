@@ -12,6 +12,8 @@ class HttpLimits:
 
     max_body_bytes: int = 64 * 1024 * 1024
     """The largest body of a request; above it the answer is 413."""
+    max_incoming_bytes: int = 1024 * 1024 * 1024
+    """Bytes of bodies that come in at once, on all connections; the one above it is answered with 503."""
     max_message_bytes: int = 256 * 1024 * 1024
     """The largest piece of a response. A streamed response may be of any length."""
     request_timeout_s: float | None = None

@@ -12,9 +12,10 @@ from typing import Any, cast
 import grpc
 import uvicorn
 from uvicorn.protocols.http import httptools_impl
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from fairlead_gateway.edge import http_reply, http_status
+from fairlead_gateway.edge.http_bodies import BodyWatch, Excess, Incoming
 from fairlead_gateway.edge.http_connection import Connection
 from fairlead_gateway.edge.http_limits import HttpLimits
 from fairlead_gateway.edge.http_reply import Reply
@@ -33,6 +34,8 @@ class DoorConfig(uvicorn.Config):
 
     limits: HttpLimits = HttpLimits()
     """What clients may do."""
+    incoming: Incoming
+    """What they are sending."""
 
 
 class _HeadTooLargeError(Exception):
@@ -61,6 +64,9 @@ _HEAD_TOO_LARGE = _refusal(
 _HEAD_TOO_LATE = _refusal(
     "Request Timeout", 408, _Code.DEADLINE_EXCEEDED, "The head of the request did not come in time."
 )
+_TOO_MUCH_TOGETHER = _refusal(
+    "Service Unavailable", 503, _Code.UNAVAILABLE, "Too many bodies are coming in at once; try again later."
+)
 _BODY_TOO_LATE = _refusal(
     "Request Timeout", 408, _Code.DEADLINE_EXCEEDED, "The body of the request did not come in time."
 )
@@ -78,10 +84,7 @@ class DoorProtocol(HttpToolsProtocol):
         self._head_bytes = 0
         self._chunk_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
-        self._body_of: RequestResponseCycle | None = None
-        self._body_bytes = 0
-        self._idle_bytes = 0
-        self._body_since = 0.0
+        self._body = BodyWatch(self._limits, cast(DoorConfig, self.config).incoming)
         self._body_timer: asyncio.TimerHandle | None = None
         self._stall_timer: asyncio.TimerHandle | None = None
 
@@ -97,14 +100,15 @@ class DoorProtocol(HttpToolsProtocol):
         for timer in (self._body_timer, self._stall_timer):
             if timer is not None:
                 timer.cancel()
+        self._body.end()
         super().connection_lost(exc)
         self._connection.lost()
 
     def data_received(self, data: bytes) -> None:
         """See asyncio.Protocol."""
         self._chunk_bytes = len(data)
-        late = self._body_of
-        before = 0 if late is None else len(late.body)
+        late = self._body.cycle
+        before = 0 if late is None else len(self.cycle.body)
         super().data_received(data)
         if self._in_head:
             if not self.transport.is_closing():
@@ -116,7 +120,7 @@ class DoorProtocol(HttpToolsProtocol):
         elif self.cycle is not None and self.cycle.more_body:
             self._expect_body(len(data), before)
         elif late is not None:
-            self._body_of = None
+            self._body.end()
 
     # -- what the parser says
 
@@ -172,38 +176,34 @@ class DoorProtocol(HttpToolsProtocol):
             self._head_timer = None
 
     def _expect_body(self, amount: int, before: int) -> None:
-        """Part of a body has come; more is to follow. ``before``: what of it had not been taken before."""
-        cycle, limits = self.cycle, self._limits
-        if cycle is not self._body_of:
-            self._body_of, self._body_bytes, self._idle_bytes, self._body_since = cycle, 0, 0, self.loop.time()
+        """Part of a body has come; more is to follow. ``before``: what of it was here already, and not taken yet."""
+        cycle, body, limits = self.cycle, self._body, self._limits
+        grew = True
+        if cycle is not body.cycle:
+            body.begin(cycle, self.loop.time())
             if content_length(self.scope) > limits.max_body_bytes:  # nobody needs to wait for it
                 too_much = http_reply.error_reply(too_large(limits.max_body_bytes))
                 self._reject(_on_the_wire("Payload Too Large", too_much))
                 return
-        elif len(cycle.body) == before:  # it was all framing, or trailers, or the answer is there and nobody reads
-            self._idle_bytes += amount
-            if self._idle_bytes > (limits.max_body_bytes if cycle.response_complete else limits.max_head_bytes):
-                self._reject(_HEAD_TOO_LARGE)
-                return
         else:
-            self._idle_bytes = 0
-        self._body_bytes += amount
-        if self._body_timer is None:
+            grew = len(cycle.body) > before
+        excess = body.add(amount, grew=grew, streams=bool(self._connection.streams))
+        if excess is not None:
+            self._reject(_HEAD_TOO_LARGE if excess is Excess.FRAMING else _TOO_MUCH_TOGETHER)
+        elif self._body_timer is None:
             self._body_timer = self.loop.call_later(limits.body_timeout_s, self._check_body)
 
     def _check_body(self) -> None:
         self._body_timer = None
-        cycle = self._body_of
-        if cycle is None or not cycle.more_body or self.transport.is_closing():
-            self._body_of = None
+        cycle, body = self.cycle, self._body
+        if body.cycle is not cycle or not cycle.more_body or self.transport.is_closing():
+            body.end()
             return
         if self.flow.read_paused or (self._connection.streams and not cycle.response_complete):
             # It is not the client that does not go on, or it need not.
-            self._body_since = self.loop.time()
-        limits = self._limits
-        due = self._body_since + limits.body_timeout_s + self._body_bytes / limits.min_body_rate
-        if self.loop.time() < due:
-            self._body_timer = self.loop.call_at(due, self._check_body)
+            body.excuse(self.loop.time())
+        if self.loop.time() < body.due:
+            self._body_timer = self.loop.call_at(body.due, self._check_body)
         elif cycle.response_complete:
             self.transport.close()
         else:
