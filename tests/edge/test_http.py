@@ -111,10 +111,11 @@ class TestRequest:
     )
     async def test_fields_for_the_gateway(self, name):
         async with served() as (client, router, _):
-            headers = {name: "m1", "x-session-id": "s1", "x-request-timeout-seconds": "2.5"}
+            headers = {name: "m1", "x-session-id": "s1", "x-request-timeout-seconds": "2.5", "X-Serve-Shard-Key": "k1"}
             await client.get("/", headers=headers)
         header = router.calls[0].header
         assert (header.multiplexed_model_id, header.session_id, header.timeout_us) == ("m1", "s1", 2_500_000)
+        assert header.shard_key == "k1"
 
     @pytest.mark.parametrize(("value", "expected"), [("0", 0), ("-1", 0), ("x", 7_000_000), ("nan", 7_000_000)])
     async def test_odd_timeouts(self, value, expected):

@@ -95,6 +95,7 @@ class TestCall:
                     method="predict",
                     multiplexed_model_id="m",
                     session_id="s",
+                    shard_key="k",
                     request_id="r",
                     accept="application/msgpack",
                     idempotent=True,
@@ -113,6 +114,7 @@ class TestCall:
             response_serialization=session_pb2.SERIALIZATION_MSGPACK,
             multiplexed_model_id="m",
             session_id="s",
+            shard_key="k",
             request_id="r",
             idempotent=True,
         )

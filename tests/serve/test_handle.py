@@ -195,9 +195,9 @@ def test_options_make_an_updated_copy(gateway, handle):
     gateway.methods["m"] = lambda call: "m"
     other = handle.options(method_name="m", multiplexed_model_id="model:v1")
     assert handle.remote(1).result() == 1
-    assert other.options(stream=False, session_id="s").remote().result() == "m"
+    assert other.options(stream=False, session_id="s", shard_key="k").remote().result() == "m"
     header = gateway.calls[-1].header
-    assert (header.multiplexed_model_id, header.session_id) == ("model:v1", "s")
+    assert (header.multiplexed_model_id, header.session_id, header.shard_key) == ("model:v1", "s", "k")
     assert handle.m.remote().result() == "m"
     assert handle.m is handle.m
 
