@@ -130,10 +130,11 @@ class Instance:
         with self._errors():
             self._control().SetTraffic(request, timeout=_ANSWER_S)
 
-    def configs(self) -> list[control_pb2.ApplicationConfig]:
-        """The configuration that each application was deployed with."""
+    def configs(self, *, specs: bool = False) -> list[control_pb2.ApplicationConfig]:
+        """The configuration that each application was deployed with; ``specs``: and its whole specification."""
+        request = control_pb2.GetConfigRequest(specs=specs)
         with self._errors():
-            return list(self._control().GetConfig(control_pb2.GetConfigRequest(), timeout=_ANSWER_S).applications)
+            return list(self._control().GetConfig(request, timeout=_ANSWER_S).applications)
 
     def delete(self, name: str, *, wait: bool = True, timeout_s: float = 60.0) -> None:
         """Deletes an application. Raises TimeoutError if it is not gone in time."""

@@ -97,8 +97,13 @@ class ControlServicer(control_pb2_grpc.ControlServiceServicer):
 
     async def GetConfig(self, request: control_pb2.GetConfigRequest, context: Context) -> control_pb2.GetConfigResponse:
         """Answers with what applications were deployed with."""
-        goals = self._controller.core.desired.applications.values()
-        return control_pb2.GetConfigResponse(applications=[config_of(goal) for goal in goals])
+        answer = control_pb2.GetConfigResponse()
+        for goal in self._controller.core.desired.applications.values():
+            found = answer.applications.add()
+            found.CopyFrom(config_of(goal))
+            if request.specs:
+                found.spec.CopyFrom(goal.spec)
+        return answer
 
     async def _read_watch(self, requests: AsyncIterator[control_pb2.WatchRequest]) -> None:
         request = view = None

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from fairlead.paths import BUILTIN, StarlettePath
 from fairlead.serve.routes.declaration import routed_method
 from fairlead.wire.errors import MethodNotFoundError
+
+
+ANY_ROUTE = "__fairlead_any_route__"
+"""The attribute of a class whose instances take requests of any route as they are."""
 
 
 class Bindings:
@@ -15,6 +21,19 @@ class Bindings:
         """``target``: the user's instance or function."""
         self._target = target
         self._made: dict[tuple[str, str], Any] = {}
+        self._paths: dict[str, StarlettePath] = {}
+        self.any_route = bool(getattr(type(target), ANY_ROUTE, False))
+        """Whether the target takes requests of any route as they are: its routes are declared elsewhere."""
+
+    def captured(self, path: str, texts: Mapping[str, str]) -> dict[str, Any]:
+        """What a route's path captured, converted by its own converters. Raises MethodNotFoundError if it cannot be."""
+        parsed = self._paths.get(path)
+        if parsed is None:
+            parsed = self._paths[path] = StarlettePath(path, BUILTIN)
+        try:
+            return {part.name: part.converter.convert(texts[part.name]) for part in parsed.parameters}
+        except ValueError as error:
+            raise MethodNotFoundError("no route matches the path") from error
 
     def find(self, method: str, path: str) -> Any:
         """The :class:`fairlead_replica.routed.binding.Binding`.

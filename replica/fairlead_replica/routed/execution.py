@@ -44,10 +44,13 @@ class RoutedExecution(Execution):
         message = http.parse_request(payload)
         if not message.route:
             return super()._http_arguments(payload)
+        self._request = http.request_of(message)
+        if self._bindings.any_route:
+            self._request.scope["path_params"] = self._bindings.captured(message.route, message.path_params)
+            return (self._request,), {}
         # Imported with the first request, so that replicas without routes do not carry pydantic.
         from fairlead_replica.routed.responses import encode_result
 
-        self._request = http.request_of(message)
         binding = self._bindings.find(self.header.method, message.route)
         if not binding.plan.handler:
             self._routed = True

@@ -1,0 +1,42 @@
+"""The API that Ray Serve had before deployments: backends, endpoints, traffic between them, and their handles."""
+
+from fairlead.serve.classic.client import (
+    Client,
+    connect,
+    create_backend,
+    create_endpoint,
+    delete_backend,
+    delete_endpoint,
+    get_backend_config,
+    get_handle,
+    list_backends,
+    list_endpoints,
+    set_traffic,
+    shadow_traffic,
+    start,
+    update_backend_config,
+)
+from fairlead.serve.classic.config import BackendConfig
+from fairlead.serve.classic.handle import RayServeHandle, RayServeSyncHandle
+from fairlead.serve.classic.request import ServeRequest
+
+__all__ = [
+    "BackendConfig",
+    "Client",
+    "RayServeHandle",
+    "RayServeSyncHandle",
+    "ServeRequest",
+    "connect",
+    "create_backend",
+    "create_endpoint",
+    "delete_backend",
+    "delete_endpoint",
+    "get_backend_config",
+    "get_handle",
+    "list_backends",
+    "list_endpoints",
+    "set_traffic",
+    "shadow_traffic",
+    "start",
+    "update_backend_config",
+]

@@ -1,0 +1,316 @@
+"""The calls that manage backends and endpoints, as functions and as methods of the client that ``serve.start`` gives.
+
+They change one thing at a time and return when it counts. Two programs that change endpoints at the same moment may
+overwrite each other's change, as with any read and write.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import warnings
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, Literal, overload
+
+from fairlead.serve import api
+from fairlead.serve.classic import checks, registry
+from fairlead.serve.classic.backend import Backend
+from fairlead.serve.classic.config import BackendConfig, is_asynchronous
+from fairlead.serve.classic.handle import RayServeHandle, RayServeSyncHandle
+from fairlead.serve.classic.registry import BACKEND, Endpoint
+from fairlead.serve.deployment import deployment
+from fairlead.serve.graph import application_spec
+from fairlead.serve.instance import Instance
+from fairlead.serve.settings import DEFAULT
+from fairlead.wire.errors import FairleadError
+
+logger = logging.getLogger("fairlead.serve")
+
+_HOST, _PORT = "127.0.0.1", 8000
+
+
+class Client:
+    """An instance, with the same calls as the module. Cannot be pickled: use ``serve.connect()`` elsewhere."""
+
+    def __init__(self) -> None:
+        self._over = False
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise FairleadError("Ray Serve client cannot be serialized. Use serve.connect() instead.")
+
+    def __getattr__(self, name: str) -> Any:
+        function = _CALLS.get(name)
+        if function is None:
+            raise AttributeError(f"the client has no {name!r}; it has {', '.join(_CALLS)}")
+        if self._over:
+            raise FairleadError("Client has already been shut down.")
+        return function
+
+    def shutdown(self) -> None:
+        """As ``serve.shutdown()``."""
+        self._over = True
+        api.shutdown()
+
+
+def start(
+    detached: bool = False,
+    http_host: str | DEFAULT | None = DEFAULT.VALUE,
+    http_port: int | DEFAULT = DEFAULT.VALUE,
+    http_middlewares: list[Any] | DEFAULT = DEFAULT.VALUE,
+    **options: Any,
+) -> Client:
+    """Starts an instance as :func:`fairlead.serve.api.start` does, and gives a client for it.
+
+    ``http_host``, ``http_port`` and ``http_middlewares`` are deprecated: ``http_options`` has them. Raises ValueError
+    if both are given, and what ``api.start`` raises.
+    """
+    old = {"host": http_host, "port": http_port, "middlewares": http_middlewares}
+    given = {name: value for name, value in old.items() if not isinstance(value, DEFAULT)}
+    if given:
+        if options.get("http_options") is not None:
+            raise ValueError("http_host, http_port and http_middlewares cannot be given together with http_options.")
+        what = "http_host, http_port and http_middlewares are deprecated: use http_options."
+        warnings.warn(what, DeprecationWarning, stacklevel=2)
+        options["http_options"] = given
+    api.start(detached=detached, **options)
+    return Client()
+
+
+def connect() -> Client:
+    """A client of the instance that runs. Raises FairleadError (``RayServeException``) if there is none."""
+    _instance()
+    return Client()
+
+
+# -- backends
+
+
+def create_backend(
+    backend_tag: str,
+    backend_def: Any,
+    *init_args: Any,
+    ray_actor_options: Mapping[str, Any] | None = None,
+    config: BackendConfig | Mapping[str, Any] | None = None,
+) -> None:
+    """Starts the replicas of a function or a class under a tag; returns when they run.
+
+    Raises TypeError or ValueError for arguments that make no sense or a tag that is taken, RuntimeError if the
+    replicas cannot start.
+    """
+    settings = BackendConfig.of(config)
+    checks.check_actor_options(ray_actor_options)
+    checks.check_definition(backend_def, init_args, settings)
+    if backend_tag in registry.backends(_instance()):
+        raise ValueError(f"Backend '{backend_tag}' is registered already.")
+    _deploy(backend_tag, backend_def, init_args, settings)
+
+
+def update_backend_config(backend_tag: str, config_options: BackendConfig | Mapping[str, Any]) -> None:
+    """Changes those fields of a backend's configuration that are set here. Nothing restarts for it.
+
+    Raises TypeError for another kind of configuration, ValueError for an unknown tag or bad values.
+    """
+    if not isinstance(config_options, BackendConfig | Mapping):
+        raise TypeError("config_options must be a BackendConfig or a dictionary.")
+    change = BackendConfig.of(config_options)
+    settings = get_backend_config(backend_tag).updated(change)
+    instance = _instance()
+    spec = next(one.spec for one in instance.configs(specs=True) if one.application == f"{BACKEND}{backend_tag}")
+    _set(spec.deployments[0], settings, asynchronous=spec.deployments[0].settings.max_ongoing_requests >= 100)
+    spec.config = registry.backend_config(settings)
+    api.deploy_specs([spec])
+
+
+def get_backend_config(backend_tag: str) -> BackendConfig:
+    """A backend's configuration. Raises ValueError for an unknown tag."""
+    found = list_backends().get(backend_tag)
+    if found is None:
+        raise ValueError(f"Backend '{backend_tag}' is not registered.")
+    return found
+
+
+def list_backends() -> dict[str, BackendConfig]:
+    """The configurations of all backends by tag."""
+    return registry.backends(_instance())
+
+
+def delete_backend(backend_tag: str, force: bool = False) -> None:
+    """Ends a backend's replicas. Raises ValueError while an endpoint uses it, and for an unknown tag."""
+    instance = _instance()
+    if backend_tag not in registry.backends(instance):
+        raise ValueError(f"Backend '{backend_tag}' is not registered.")
+    for name, endpoint in registry.endpoints(instance).items():
+        if backend_tag in endpoint.traffic or backend_tag in endpoint.shadows:
+            raise ValueError(
+                f"Backend '{backend_tag}' is used by endpoint '{name}' and cannot be deleted. Delete the endpoint, or "
+                f"send its traffic elsewhere."
+            )
+    instance.delete(f"{BACKEND}{backend_tag}")
+
+
+# -- endpoints
+
+
+def create_endpoint(
+    endpoint_name: str,
+    *,
+    backend: str | None = None,
+    route: str | None = None,
+    methods: list[str] = ["GET"],  # noqa: B006 - Ray Serve's signature; it is not changed
+) -> None:
+    """Makes a backend callable by handles and, with a route, over HTTP; returns when it is.
+
+    Raises TypeError or ValueError for arguments that make no sense, unknown backends, names and routes that are taken.
+    """
+    upper = checks.check_endpoint(endpoint_name, backend, route, methods)
+    assert backend is not None
+    instance = _instance()
+    if backend not in registry.backends(instance):
+        raise ValueError(f"Backend '{backend}' is not registered. Create it with serve.create_backend first.")
+    known = registry.endpoints(instance)
+    endpoint = Endpoint(route=route, methods=upper, traffic={backend: 1.0})
+    checks.check_new(endpoint_name, endpoint, known)
+    registry.deploy_endpoints(instance, {**known, endpoint_name: endpoint}, (endpoint_name,))
+
+
+def delete_endpoint(endpoint: str) -> None:
+    """Takes an endpoint away; its backends stay. An unknown one is no error."""
+    instance = _instance()
+    known = registry.endpoints(instance)
+    if known.pop(endpoint, None) is not None:
+        registry.deploy_endpoints(instance, known)
+
+
+def list_endpoints() -> dict[str, dict[str, Any]]:
+    """Route, methods, traffic and shadows of all endpoints by name."""
+    return {name: asdict(endpoint) for name, endpoint in registry.endpoints(_instance()).items()}
+
+
+def set_traffic(endpoint_name: str, traffic_policy_dictionary: Mapping[str, float]) -> None:
+    """Spreads an endpoint's calls over backends by weight, in the place of what was said before, shadows included.
+
+    Raises ValueError for unknown names, and for weights that are negative or do not sum up to 1.
+    """
+    instance = _instance()
+    checks.check_weights(traffic_policy_dictionary, registry.backends(instance))
+    known = _known(instance, endpoint_name)
+    known[endpoint_name].traffic = dict(traffic_policy_dictionary)
+    known[endpoint_name].shadows = {}
+    registry.deploy_endpoints(instance, known, (endpoint_name,))
+
+
+def shadow_traffic(endpoint_name: str, backend_tag: str, proportion: float) -> None:
+    """Sends copies of a part of an endpoint's calls to a backend too, whose answers nobody gets; 0: no more.
+
+    Raises TypeError for what is no number between 0 and 1, ValueError for unknown names.
+    """
+    checks.check_proportion(proportion)
+    instance = _instance()
+    if backend_tag not in registry.backends(instance):
+        raise ValueError(f"Backend '{backend_tag}' is not registered.")
+    known = _known(instance, endpoint_name)
+    if proportion or backend_tag not in known[endpoint_name].shadows:
+        known[endpoint_name].shadows[backend_tag] = proportion
+    else:
+        del known[endpoint_name].shadows[backend_tag]
+    registry.deploy_endpoints(instance, known, (endpoint_name,))
+
+
+@overload
+def get_handle(endpoint_name: str, missing_ok: bool = ..., sync: Literal[True] = ...) -> RayServeSyncHandle: ...
+@overload
+def get_handle(endpoint_name: str, missing_ok: bool = ..., *, sync: Literal[False]) -> RayServeHandle: ...
+def get_handle(endpoint_name: str, missing_ok: bool = False, sync: bool = True) -> RayServeSyncHandle | RayServeHandle:
+    """A handle to an endpoint. With ``sync=False`` its calls are awaited for their responses.
+
+    Raises KeyError for an unknown endpoint; with ``missing_ok`` calls wait until it is there instead.
+    """
+    known = endpoint_name in registry.endpoints(_instance())
+    if not known and not missing_ok:
+        raise KeyError(f"Endpoint '{endpoint_name}' does not exist.")
+    _warn_of_the_wrong_kind(sync)
+    wait_for = None if known else _wait_for_endpoint
+    kind = RayServeSyncHandle if sync else RayServeHandle
+    return kind(endpoint_name, wait_for=wait_for)
+
+
+# -- parts
+
+
+def _instance() -> Instance:
+    return api.existing_instance()
+
+
+def _known(instance: Instance, name: str) -> dict[str, Endpoint]:
+    known = registry.endpoints(instance)
+    if name not in known:
+        raise ValueError(f"Endpoint '{name}' is not registered.")
+    return known
+
+
+def _deploy(tag: str, definition: Any, init_args: tuple[Any, ...], config: BackendConfig) -> None:
+    asynchronous = is_asynchronous(definition)
+    hosted = deployment(name=tag)(Backend)
+    application = hosted.bind(definition, init_args, config.concurrency(asynchronous=asynchronous))
+    spec = application_spec(application, name=f"{BACKEND}{tag}", route_prefix=None, caller="serve.create_backend")
+    spec.deployments[0].ClearField("interface")  # its requests come by its endpoints' routes
+    _set(spec.deployments[0], config, asynchronous=asynchronous)
+    spec.config = registry.backend_config(config)
+    try:
+        api.deploy_specs([spec])
+    except BaseException:
+        _instance().delete(spec.name)
+        raise
+
+
+def _set(spec: Any, config: BackendConfig, *, asynchronous: bool) -> None:
+    import orjson
+
+    settings = spec.settings
+    settings.num_replicas = config.num_replicas
+    settings.max_ongoing_requests = config.concurrency(asynchronous=asynchronous)
+    settings.graceful_shutdown_wait_loop_s = config.experimental_graceful_shutdown_wait_loop_s
+    settings.graceful_shutdown_timeout_s = config.experimental_graceful_shutdown_timeout_s
+    values = config.values()
+    wanted = {name: values[name] for name in ("max_batch_size", "batch_wait_timeout", "user_config")}
+    settings.user_config = orjson.dumps(wanted)
+
+
+def _wait_for_endpoint(name: str) -> None:
+    instance = _instance()
+    if name in registry.endpoints(instance):
+        return
+    for _ in instance.statuses():
+        if name in registry.endpoints(instance):
+            return
+    raise FairleadError(f"the instance ended before there was an endpoint '{name}'")
+
+
+def _warn_of_the_wrong_kind(sync: bool) -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        if not sync:
+            logger.warning("You are retrieving an async handle outside of an asyncio loop. Use sync=True there.")
+    else:
+        if sync:
+            logger.warning("You are retrieving a sync handle inside an asyncio loop. Use sync=False for more speed.")
+
+
+_CALLS = {
+    function.__name__: function
+    for function in (
+        create_backend,
+        create_endpoint,
+        delete_backend,
+        delete_endpoint,
+        get_backend_config,
+        get_handle,
+        list_backends,
+        list_endpoints,
+        set_traffic,
+        shadow_traffic,
+        update_backend_config,
+    )
+}

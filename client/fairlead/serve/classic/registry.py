@@ -1,0 +1,99 @@
+"""The backends and endpoints of an instance: kept by its controller, as the configuration of their applications."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+
+import orjson
+
+from fairlead.serve import api
+from fairlead.serve.classic.backend import Backend
+from fairlead.serve.classic.config import BackendConfig
+from fairlead.serve.classic.handle import APPLICATION
+from fairlead.serve.deployment import deployment
+from fairlead.serve.graph import application_spec
+from fairlead.serve.instance import Instance
+from fairlead.v1 import control_pb2
+
+BACKEND = "backend:"
+"""What the names of backends' applications begin with."""
+
+
+@dataclass(kw_only=True)
+class Endpoint:
+    """An endpoint, and how its calls are spread."""
+
+    route: str | None
+    methods: list[str]
+    traffic: dict[str, float]
+    shadows: dict[str, float] = field(default_factory=dict)
+
+
+def backends(instance: Instance) -> dict[str, BackendConfig]:
+    """The configurations of all backends by tag."""
+    found = {}
+    for one in instance.configs():
+        if one.application.startswith(BACKEND):
+            found[one.application.removeprefix(BACKEND)] = BackendConfig(**orjson.loads(one.config)["backend"])
+    return found
+
+
+def endpoints(instance: Instance) -> dict[str, Endpoint]:
+    """All endpoints by name, in the order in which they were created."""
+    for one in instance.configs():
+        if one.application == APPLICATION and one.config:
+            return {name: Endpoint(**fields) for name, fields in orjson.loads(one.config)["endpoints"].items()}
+    return {}
+
+
+def backend_config(config: BackendConfig) -> bytes:
+    """What is kept of a backend."""
+    return orjson.dumps({"backend": config.given()})
+
+
+def deploy_endpoints(instance: Instance, wanted: Mapping[str, Endpoint], policies: tuple[str, ...] = ()) -> None:
+    """Makes these the endpoints, and sets the policies of those that are named; returns when they can be called.
+
+    An endpoint is a deployment without replicas, whose routes the gateways take and whose calls a policy spreads.
+    """
+    if not wanted:
+        if any(one.name == APPLICATION for one in instance.status().applications):
+            instance.delete(APPLICATION)
+        return
+    spec = control_pb2.ApplicationSpec(
+        name=APPLICATION,
+        ingress_deployment=next(iter(wanted)),
+        deployments=[_placeholder(name, endpoint) for name, endpoint in wanted.items()],
+        config=orjson.dumps({"endpoints": {name: asdict(endpoint) for name, endpoint in wanted.items()}}),
+    )
+    if any(endpoint.route is not None for endpoint in wanted.values()):
+        spec.route_prefix = "/"
+    api.deploy_specs([spec])
+    for name in policies:
+        instance.set_traffic(APPLICATION, policy_of(name, wanted[name]))
+
+
+def policy_of(name: str, endpoint: Endpoint) -> control_pb2.TrafficPolicy:
+    """How the gateways shall spread an endpoint's calls."""
+    return control_pb2.TrafficPolicy(
+        name=name,
+        backends=[_share(tag, weight) for tag, weight in sorted(endpoint.traffic.items()) if weight],
+        shadows=[_share(tag, proportion) for tag, proportion in sorted(endpoint.shadows.items()) if proportion],
+    )
+
+
+def _share(tag: str, share: float) -> control_pb2.TrafficShare:
+    return control_pb2.TrafficShare(application=f"{BACKEND}{tag}", deployment=tag, share=share)
+
+
+def _placeholder(name: str, endpoint: Endpoint) -> control_pb2.DeploymentSpec:
+    """A deployment that has no replicas as long as nobody calls it, which nobody does."""
+    hosted = deployment(name=name, autoscaling_config={"min_replicas": 0, "max_replicas": 1})(Backend)
+    (spec,) = application_spec(hosted.bind(None, (), 1), name=APPLICATION, caller="create_endpoint").deployments
+    spec.ClearField("interface")
+    if endpoint.route is not None:
+        spec.interface.http_routes.add(
+            path=endpoint.route, http_methods=endpoint.methods, method="serve_http", handler=True
+        )
+    return spec
