@@ -169,9 +169,9 @@ async def test_a_router_that_cannot_be_made_is_done_without(
 async def test_a_router_comes_and_goes_with_the_settings(deployment: Deployment, join: Join) -> None:
     a, b = join("a"), join("b")
     deployment.configure(routes(slots=1, request_router=settings()))
-    first = deployment._chooser
+    first = deployment._router_picks
     deployment.configure(routes(slots=1, request_router=settings()))
-    assert deployment._chooser is first
+    assert deployment._router_picks is first
     admit(deployment, session_id="b")
     busy = await b.called()
     admit(deployment, session_id="b")

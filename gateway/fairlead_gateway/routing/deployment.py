@@ -22,12 +22,11 @@ from fairlead.wire.outcomes import error_info, outcome_of
 from fairlead.wire.session import Stream
 from fairlead_gateway.routing.budget import RetryBudget
 from fairlead_gateway.routing.call import Call
-from fairlead_gateway.routing.choice import Choice, Ranks, backoff_s, pick_by_rank
-from fairlead_gateway.routing.chooser import Chooser
 from fairlead_gateway.routing.model_wish import ModelWish
 from fairlead_gateway.routing.pick import pick, pick_by_key, worth_waiting
 from fairlead_gateway.routing.placement import Placement
 from fairlead_gateway.routing.replica import Replica
+from fairlead_gateway.routing.router_picks import RouterPicks
 
 QUEUE_LIMIT = 100_000
 """How many calls may wait where the deployment sets no limit: every queue is bounded."""
@@ -94,7 +93,7 @@ class Deployment:
         self._call_later = call_later
         self._model_time_s = 0.0
         self._placement = Placement()
-        self._chooser: Chooser | None = None
+        self._router_picks: RouterPicks | None = None
 
     def __repr__(self) -> str:
         return f"<Deployment {self.application}#{self.name} ready={self.ready} queued={self.queued}>"
@@ -120,9 +119,9 @@ class Deployment:
         self.replicas.clear()
         self.unavailable = f"deployment {self.application}#{self.name} was deleted"
         self._fail_waiting(DeploymentUnavailableError(self.unavailable))
-        if self._chooser is not None:
-            self._chooser.close()
-            self._chooser = None
+        if self._router_picks is not None:
+            self._router_picks.close()
+            self._router_picks = None
 
     # -- calls
 
@@ -160,8 +159,8 @@ class Deployment:
         return self.queued_bytes + self.kept_bytes
 
     def _pick(self, call: Call) -> Replica | None:
-        if self._chooser is not None:
-            return self._pick_by_router(call, self._chooser)
+        if self._router_picks is not None:
+            return self._pick_by_router(call, self._router_picks)
         header = call.header
         key = header.multiplexed_model_id
         if key and (call.model is not None or self._multiplexes()):
@@ -278,71 +277,25 @@ class Deployment:
     # -- the user's request router
 
     def _use_router(self, routes: control_pb2.DeploymentRoutes) -> None:
-        chooser = self._chooser
+        before = self._router_picks
         wanted = routes.request_router if routes.HasField("request_router") else None
-        if (None if chooser is None else chooser.settings) == wanted:
+        if (None if before is None else before.settings) == wanted:
             return
-        if chooser is not None:
-            chooser.close()
+        if before is not None:
+            before.close()
         for call in self.parked:
             call.choice = None
-        self._chooser = None
-        if wanted is not None:
-            settings = control_pb2.RequestRouterSettings()
-            settings.CopyFrom(wanted)
-            self._chooser = Chooser(settings, routes.sys_path, self.application, self.name)
+        self._router_picks = None if wanted is None else RouterPicks(routes, self, self._random)
 
-    def _pick_by_router(self, call: Call, chooser: Chooser) -> Replica | None:
-        """Picks as the user's router says. None: it has not answered yet, or what it chose is full."""
+    def _pick_by_router(self, call: Call, picks: RouterPicks) -> Replica | None:
         key = call.header.multiplexed_model_id
         if key and call.model is None and self._multiplexes():
             call.model = ModelWish(key)
-        if call.choice is None:
-            free = any(replica.load < self.slots for replica in self.ready)
-            if not free or (len(self.parked) >= MAX_PARKED and call not in self.parked):
-                return None
-            self._ask(call, chooser, 1)
-        choice = call.choice
-        if choice is not None and choice.pending:
-            return None
-        groups = [] if choice is None else choice.groups(self.ready)
-        if not groups:  # no answer, or one of no use
-            call.choice = None
-            return pick(self.ready, self.slots, self._random, call.avoid)
-        replica = pick_by_rank(groups, self.slots, self._random, call.avoid)
-        if replica is not None:
-            call.choice = None
-            if choice is not None and choice.question is not None:
-                chooser.routed(choice.question, replica)
-        return replica
+        return picks.pick(call, may_ask=len(self.parked) < MAX_PARKED or call in self.parked)
 
-    def _ask(self, call: Call, chooser: Chooser, asked: int) -> None:
-        choice = call.choice = Choice(asked)
-        asking = True
-
-        def answered(ranks: Ranks | None) -> None:
-            choice.answer(ranks)
-            if call.choice is not choice or call.done:
-                return
-            if ranks is not None:
-                self._ask_again_later(call, chooser, choice)
-            if not asking:
-                self.wake()
-
-        choice.question = chooser.ask(call.header, self.ready, self.slots, answered)
-        asking = False
-
-    def _ask_again_later(self, call: Call, chooser: Chooser, choice: Choice) -> None:
-        """What was chosen may be full for long, while others are free."""
-        settings = chooser.settings
-
-        def again() -> None:
-            if call.choice is choice and not call.done and self._chooser is chooser:
-                self._ask(call, chooser, choice.asked + 1)
-
-        later = self._call_later or asyncio.get_running_loop().call_later
-        delay = backoff_s(choice.asked, settings.initial_backoff_s, settings.backoff_multiplier, settings.max_backoff_s)
-        later(delay, again)
+    def later(self, delay: float, action: Callable[[], None]) -> None:
+        """Does something after so many seconds."""
+        (self._call_later or asyncio.get_running_loop().call_later)(delay, action)
 
     # -- models
 
@@ -369,8 +322,7 @@ class Deployment:
                 self.ready, self.slots, wish.model_id, load_time_s, self._model_time_s, waiting
             ):
                 wish.until = self._clock() + load_time_s
-                later = self._call_later or asyncio.get_running_loop().call_later
-                later(load_time_s, self.wake)
+                self.later(load_time_s, self.wake)
         return wish.until
 
     def _wake_parked(self) -> None:
