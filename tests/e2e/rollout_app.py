@@ -8,6 +8,7 @@ from typing import Any
 
 from fairlead import serve
 from fairlead.serve.exceptions import RayServeException
+from fairlead.serve.handle import DeploymentHandle
 
 
 @serve.deployment(num_replicas=2, max_ongoing_requests=20)
@@ -60,6 +61,17 @@ class Named:
         if self.name == "broken":
             raise RayServeException("broken")
         return self.name
+
+
+@serve.deployment(max_ongoing_requests=50)
+class Front:
+    """Answers with its process and what the deployment behind it says."""
+
+    def __init__(self, behind: DeploymentHandle[Any]) -> None:
+        self.behind = behind
+
+    async def __call__(self) -> dict[str, Any]:
+        return {"front": os.getpid(), **(await self.behind.remote())}
 
 
 class _Sick:

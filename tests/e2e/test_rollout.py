@@ -21,7 +21,7 @@ from fairlead.serve import api
 from fairlead.v1 import control_pb2
 from tests.e2e.conftest import Ports
 from tests.e2e.load import Load
-from tests.e2e.rollout_app import Checked, CheckedByInheritance, CheckedSynchronously, Named, Versioned
+from tests.e2e.rollout_app import Checked, CheckedByInheritance, CheckedSynchronously, Front, Named, Versioned
 from tests.e2e.stage import PATIENCE_S, wait_until
 
 PROGRAM = str(Path(sys.executable).parent / "fairlead")
@@ -72,6 +72,17 @@ class TestUpdates:
         load.wait_for_more()
         serve.run(Versioned.bind(3))
         assert {answer["version"] for answer in load.seen()} == {3}
+
+    def test_only_the_deployment_that_changed_restarts(self, ports: Ports) -> None:
+        serve.run(Front.bind(Versioned.bind(1)), name="two", route_prefix="/two")
+        with Load(ports, "two", "/two", streams=False) as load:
+            (front,) = {answer["front"] for answer in load.seen()}
+            serve.run(Front.bind(Versioned.bind(2)), name="two", route_prefix="/two")
+            answers = load.seen()
+        assert load.errors == []
+        assert {answer["version"] for answer in answers} == {2}
+        assert {answer["front"] for answer in answers} == {front}
+        serve.delete("two")
 
     def test_another_application_comes_and_goes(self, load: Load) -> None:
         for version in (1, 2):
