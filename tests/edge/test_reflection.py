@@ -14,6 +14,7 @@ SERVICES = [
     "grpc.health.v1.Health",
     "grpc.reflection.v1.ServerReflection",
     "grpc.reflection.v1alpha.ServerReflection",
+    "ray.serve.RayServeAPIService",
 ]
 
 

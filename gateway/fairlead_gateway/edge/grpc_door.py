@@ -25,6 +25,7 @@ from fairlead_gateway.edge.control_relay import ControlRelay
 from fairlead_gateway.edge.gathering import Gathering
 from fairlead_gateway.edge.grpc_meter import GrpcMeter
 from fairlead_gateway.edge.health import Health
+from fairlead_gateway.edge.ray_api import RayServeApi
 from fairlead_gateway.edge.reflection import Reflection
 from fairlead_gateway.edge.serving import SERVICE, ServingHandlers
 from fairlead_gateway.edge.status import grpc_status
@@ -108,7 +109,10 @@ class GrpcDoor:
         self._control = control
         self._limits = limits or GrpcLimits()
         self._gathering = Gathering(router, asyncio.get_running_loop())
-        self._reflection = Reflection((serving_pb2.DESCRIPTOR, health_pb2.DESCRIPTOR)) if reflection else None
+        self._ray = RayServeApi(router.table, self.health)
+        self._reflection = (
+            Reflection((serving_pb2.DESCRIPTOR, health_pb2.DESCRIPTOR, self._ray.file)) if reflection else None
+        )
         self._servers: list[grpc.aio.Server] = []
         self._socket_path: str | None = None
         router.table.on_change.append(self._refresh)
@@ -199,6 +203,7 @@ class GrpcDoor:
         if self._meter is not None:
             methods = {path: self._meter.around(path, handler) for path, handler in methods.items()}
         methods.update(self.health.by_method())
+        methods.update(self._ray.by_method())
         if self._reflection is not None:
             methods.update(self._reflection.by_method())
         if self._control is not None:
