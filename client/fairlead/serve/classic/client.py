@@ -19,6 +19,7 @@ from fairlead.serve.classic.backend import Backend
 from fairlead.serve.classic.config import BackendConfig, is_asynchronous
 from fairlead.serve.classic.handle import RayServeHandle, RayServeSyncHandle
 from fairlead.serve.classic.registry import BACKEND, Endpoint
+from fairlead.serve.config import HTTPOptions, ProxyLocation, gRPCOptions
 from fairlead.serve.deployment import deployment
 from fairlead.serve.graph import application_spec
 from fairlead.serve.instance import Instance
@@ -26,8 +27,6 @@ from fairlead.serve.settings import DEFAULT
 from fairlead.wire.errors import FairleadError
 
 logger = logging.getLogger("fairlead.serve")
-
-_HOST, _PORT = "127.0.0.1", 8000
 
 
 class Client:
@@ -54,7 +53,16 @@ class Client:
 
 
 def start(
+    proxy_location: ProxyLocation | str | None = None,
+    http_options: HTTPOptions | Mapping[str, Any] | None = None,
+    grpc_options: gRPCOptions | Mapping[str, Any] | None = None,
+    logging_config: Any = None,
+    tracing_config: Any = None,
+    controller_options: Any = None,
+    *,
     detached: bool = False,
+    insecure: bool = False,
+    gateways: int = 1,
     http_host: str | DEFAULT | None = DEFAULT.VALUE,
     http_port: int | DEFAULT = DEFAULT.VALUE,
     http_middlewares: list[Any] | DEFAULT = DEFAULT.VALUE,
@@ -68,12 +76,23 @@ def start(
     old = {"host": http_host, "port": http_port, "middlewares": http_middlewares}
     given = {name: value for name, value in old.items() if not isinstance(value, DEFAULT)}
     if given:
-        if options.get("http_options") is not None:
+        if http_options is not None:
             raise ValueError("http_host, http_port and http_middlewares cannot be given together with http_options.")
         what = "http_host, http_port and http_middlewares are deprecated: use http_options."
         warnings.warn(what, DeprecationWarning, stacklevel=2)
-        options["http_options"] = given
-    api.start(detached=detached, **options)
+        http_options = given
+    api.start(
+        proxy_location,
+        http_options,
+        grpc_options,
+        logging_config,
+        tracing_config,
+        controller_options,
+        detached=detached,
+        insecure=insecure,
+        gateways=gateways,
+        **options,
+    )
     return Client()
 
 
