@@ -244,10 +244,12 @@ def test_what_is_missing_or_wrong_in_a_request_is_named() -> None:
             conversion.arguments(
                 message(**{key: value for key, value in (good | fields).items() if value}).SerializeToString()
             )
+        place = raised.value.metadata["field"]
+        assert raised.value.message.startswith(f"{place}: ")
         return raised.value.message
 
     assert problem(box=None) == "box: is missing"
-    assert problem(box={"width": -1}) == "box: w: Input should be greater than 0"
+    assert problem(box={"width": -1}) == "box.width: Input should be greater than 0"
     assert problem(color=None) == "color: is missing"
     assert problem(color=9) == "color: 9 is no value of the enum"
     assert problem(at=None) == "at: is missing"

@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError
 
 from fairlead.serve.derived.decoding import Decode, Decoders
 from fairlead.serve.derived.encoding import Fillers
+from fairlead.serve.derived.errors import FieldError
 from fairlead.serve.derived.shapes import OMITTED, Absent, Message, Method
 from fairlead.wire.errors import InvalidArgumentsError
 
@@ -39,7 +40,7 @@ class MethodConversion:
         return self._decode_item is not None
 
     def arguments(self, message: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """The arguments for a request. Raises InvalidArgumentsError that names the field."""
+        """The arguments for a request. Raises InvalidArgumentsError that names the field, in its metadata, too."""
         value = self._value(message)
         method = self._method
         if method.passed_as:
@@ -86,6 +87,8 @@ class MethodConversion:
     def _decoded(self, decode: Decode, message: Any) -> Any:
         try:
             return decode(message)
+        except FieldError as error:
+            raise InvalidArgumentsError(str(error), metadata={"field": error.place}) from error
         except Exception as error:  # the user's classes check what they are built of, and raise what they like
             raise InvalidArgumentsError(str(error) or type(error).__name__) from error
 

@@ -7,7 +7,8 @@ from typing import Any, TypeAlias
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
-from fairlead.serve.derived.places import PROBLEMS, FieldError, converted, enum_type, message_type, placed, value_field
+from fairlead.serve.derived.errors import FieldError
+from fairlead.serve.derived.places import PROBLEMS, converted, enum_type, message_type, placed, value_field
 from fairlead.serve.derived.shapes import Absent, Convert, Enumeration, Field, Imported, Label, Message
 
 Decode: TypeAlias = Callable[[Any], Any]

@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fairlead.serve.derived.errors import HintError
+from fairlead.serve.derived.errors import FieldError, HintError
 from fairlead.serve.derived.lookup import hints_of
+from fairlead.serve.derived.names import snake
 from fairlead.serve.derived.shapes import OMITTED
 
 
@@ -164,6 +165,7 @@ def _pydantic(kind: Any, where: str) -> Model:
         aliases[name] = alias
         attributes.append(Attribute(name, field.annotation, default, field.description or ""))
 
+    keys = {alias: name for name, alias in aliases.items()}
     is_root = issubclass(kind, pydantic.RootModel)
 
     def build(values: dict[str, Any]) -> Any:
@@ -171,14 +173,17 @@ def _pydantic(kind: Any, where: str) -> Model:
         try:
             return kind.model_validate(given)
         except pydantic.ValidationError as error:
-            raise ValueError(_first(error)) from error
+            raise _first(error, keys) from error
 
     return Model(vars(kind).get("__doc__") or "", tuple(attributes), build, _instance_of(kind), getattr)
 
 
-def _first(error: Any) -> str:
-    """The first of a pydantic error's problems, with its place."""
+def _first(error: Any, keys: Mapping[str, str]) -> FieldError:
+    """The first of a pydantic error's problems, with its place; ``keys``: the attributes by their aliases."""
     problems = error.errors(include_url=False, include_context=False, include_input=False)
-    place = ".".join(map(str, problems[0]["loc"]))
+    place = ""
+    for step in problems[0]["loc"]:
+        name = snake(keys.get(step, step)) if isinstance(step, str) else f"[{step}]"
+        place += f".{name}" if place and not name.startswith("[") else name
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    return f"{place + ': ' if place else ''}{problems[0]['msg']}{more}"
+    return FieldError(place, f"{problems[0]['msg']}{more}")

@@ -7,24 +7,11 @@ from typing import Any
 
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 
+from fairlead.serve.derived.errors import FieldError
 from fairlead.serve.derived.shapes import Label
 
 PROBLEMS = (ValueError, TypeError, AttributeError, KeyError, OverflowError)
 """What conversions raise for values that cannot be."""
-
-
-class FieldError(ValueError):
-    """A value that cannot be, and its place, which grows as the error rises: "nodes[3].name"."""
-
-    def __init__(self, place: str, problem: str) -> None:
-        super().__init__(f"{place}: {problem}" if place else problem)
-        self.place = place
-        self.problem = problem
-
-    def under(self, name: str) -> FieldError:
-        """The same error, one step further out."""
-        dot = "." if self.place and not self.place.startswith("[") else ""
-        return FieldError(f"{name}{dot}{self.place}", self.problem)
 
 
 def placed(error: Exception, name: str) -> FieldError:
