@@ -43,6 +43,8 @@ def failure_in(error: BaseException, context: gRPCContext) -> session_pb2.Outcom
     except Exception:  # what looks like a RpcError may be anything
         return failure_of(error)
     outcome = failure_of(error)
+    if isinstance(error, TypeError) and not isinstance(error, FairleadError):
+        outcome.status.code = grpc.StatusCode.INTERNAL.value[0]  # the arguments are ours, and not the caller's
     _add(outcome.trailing_metadata, context.trailing_metadata())
     return outcome
 

@@ -380,6 +380,17 @@ async def test_a_stream_out_of_a_thread_ends_with_its_status(typed):
     assert [each.key for each in answer.outcome.trailing_metadata] == ["k"]
 
 
+async def test_a_method_that_takes_something_else_is_no_fault_of_the_callers(typed):
+    class Odd:
+        def Say(self): ...
+
+        async def Join(self, requests, *, more): ...
+
+    stage = typed(Odd())
+    assert (await stage.rpc("Say").status()).code == 13
+    assert (await stage.rpc("Join").status()).code == 13
+
+
 async def test_results_that_do_not_fit_are_no_fault_of_the_callers(typed):
     class Odd:
         async def Say(self, request):
