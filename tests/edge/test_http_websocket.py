@@ -200,6 +200,55 @@ async def test_paths_that_lead_nowhere() -> None:
     assert router.calls == []
 
 
+async def pieces(count: int) -> Any:
+    for number in range(count):
+        yield bytes([number % 100])
+
+
+@pytest.mark.parametrize("count", [2, 64, 65, 66, 1000])
+async def test_messages_in_fragments(count: int) -> None:
+    async with served(accept) as (url, router), connect(url) as socket:
+        await socket.send(pieces(count))
+        await socket.send("whole")
+        data, text = await heard(router.calls[0], 2)
+        assert data.data == bytes(number % 100 for number in range(count))
+        assert text.text == "whole"
+
+
+async def test_what_is_incomplete_is_bounded_together() -> None:
+    limits = HttpLimits(max_incoming_bytes=100_000, websocket_farewell_s=0.01)
+    router = FakeRouter(accept)
+    router.deploy(application())
+    door = HttpDoor(router, TcpListener(), limits=limits)
+    address = await door.start()
+    incoming = door._server.config.incoming
+    begun, rest = bytes(60_000), asyncio.Event()
+
+    async def halves() -> Any:
+        yield begun
+        await rest.wait()
+        yield begun
+
+    async with connect(f"ws://{address}") as one:
+        sending = asyncio.ensure_future(one.send(halves()))
+        while incoming.held != 60_000:
+            await asyncio.sleep(0.005)
+        async with connect(f"ws://{address}") as other:
+            too_much = asyncio.ensure_future(other.send(halves()))
+            assert (await closing(other))[0] == 1013
+            too_much.cancel()
+        while incoming.held != 60_000:
+            await asyncio.sleep(0.005)
+        incoming.held -= 20_001  # there is room for the rest
+        rest.set()
+        await sending
+        (message,) = await heard(router.calls[0], 1)
+        assert len(message.data) == 120_000
+        incoming.held += 20_001
+        assert incoming.held == 0
+    await door.stop(1)
+
+
 async def test_compression_is_declined() -> None:
     async with served(accept) as (url, _), connect(url, compression="deflate") as socket:
         assert "sec-websocket-extensions" not in socket.response.headers

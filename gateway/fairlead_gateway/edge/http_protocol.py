@@ -233,7 +233,7 @@ class DoorProtocol(HttpToolsProtocol):
         self._stop_timer()
         self._in_head = False
         self.transport = self._connection.transport
-        self.ws_protocol_class = partial(DoorWebSocketProtocol, self._limits)  # type: ignore[assignment]
+        self.ws_protocol_class = partial(DoorWebSocketProtocol, self._limits, cast(DoorConfig, self.config).incoming)  # type: ignore[assignment]
         super().handle_websocket_upgrade()
 
     def _unsupported_upgrade_warning(self) -> None:

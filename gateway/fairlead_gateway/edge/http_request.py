@@ -147,15 +147,14 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
         return body
     if content_length(scope) > limit:
         raise too_large(limit)
-    parts, size = [body], len(body)
-    while size <= limit:
+    gathered = bytearray(body)  # a list of pieces of a byte each would be many times larger than they are
+    while len(gathered) <= limit:
         if not message.get("more_body", False):
-            return b"".join(parts)
+            return bytes(gathered)
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientGoneError("the client left")
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
+        gathered += message.get("body", b"")
     raise too_large(limit)
 
 

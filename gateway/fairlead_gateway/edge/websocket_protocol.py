@@ -6,20 +6,29 @@ import asyncio
 from typing import Any
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import Frame
 from websockets.http11 import Request
 
 from fairlead_gateway.edge.answers import Answer
+from fairlead_gateway.edge.http_bodies import Incoming
 from fairlead_gateway.edge.http_limits import HttpLimits
 from fairlead_gateway.edge.http_protocol import BAD_REQUEST
 from fairlead_gateway.edge.http_response import CONNECTION
 
+_TRY_AGAIN_LATER = 1013
+_FEW = 64
+"""Fragments of a message that are kept one by one; more would be larger than what is in them."""
+
 
 class DoorWebSocketProtocol(WebSocketsSansIOProtocol):
-    """One WebSocket's connection."""
+    """One WebSocket's connection. ``incoming``: what all clients of the door have sent of something incomplete."""
 
-    def __init__(self, limits: HttpLimits, *arguments: Any, **options: Any) -> None:
+    def __init__(self, limits: HttpLimits, incoming: Incoming, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._limits = limits
+        self._incoming = incoming
+        self._held = 0
+        self._fragment_bytes = 0
         self._stalled: asyncio.TimerHandle | None = None
         self.running: Answer | None = None
         """The call that ends a while after the connection, even while it takes nothing and sends nothing."""
@@ -31,6 +40,40 @@ class DoorWebSocketProtocol(WebSocketsSansIOProtocol):
             # The library may have an answer for what it takes for no handshake, such as a head with too many fields.
             self.transport.write(b"".join(self.conn.data_to_send()) or BAD_REQUEST)
             self.transport.close()
+        self._hold(len(self.conn.reader.buffer) + self._fragment_bytes)
+
+    def _hold(self, amount: int) -> None:
+        """So many bytes of an incomplete message are here now."""
+        self._incoming.held += amount - self._held
+        self._held = amount
+        if amount and self._incoming.held > self._limits.max_incoming_bytes and not self.transport.is_closing():
+            self.conn.fail(_TRY_AGAIN_LATER, "too much is coming in at once")
+            self.transport.write(b"".join(self.conn.data_to_send()))
+            self.close_sent = True
+            self.transport.close()
+
+    def handle_text(self, event: Frame) -> None:
+        """A text message, or the beginning of one."""
+        self._fragment_bytes = 0 if event.fin else len(event.data)
+        super().handle_text(event)
+
+    def handle_bytes(self, event: Frame) -> None:
+        """A binary message, or the beginning of one."""
+        self._fragment_bytes = 0 if event.fin else len(event.data)
+        super().handle_bytes(event)
+
+    def handle_cont(self, event: Frame) -> None:
+        """It goes on."""
+        self._fragment_bytes = 0 if event.fin else self._fragment_bytes + len(event.data)
+        if len(self.frames) == _FEW:
+            self.frames = [bytearray().join(self.frames)]  # type: ignore[list-item]
+        if isinstance(self.frames[0], bytearray):
+            self.frames[0] += event.data
+            if event.fin:
+                self.frames = [bytes(self.frames[0])]
+                self.send_receive_event_to_app()
+        else:
+            super().handle_cont(event)
 
     def handle_parser_exception(self) -> None:
         """What came is no WebSocket."""
@@ -57,6 +100,7 @@ class DoorWebSocketProtocol(WebSocketsSansIOProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """See asyncio.Protocol."""
         super().connection_lost(exc)
+        self._hold(0)
         self._stop_timer()
         running, self.running = self.running, None
         if running is not None:
