@@ -16,7 +16,8 @@ from typing import Any
 from fairlead.serve.derived.errors import HintError
 
 _KEPT = "__fairlead_hints__"
-_keeping: contextvars.ContextVar[bool] = contextvars.ContextVar("keeping", default=False)
+_Found = list[tuple[Any, dict[str, Any], dict[str, Any]]]
+_found: contextvars.ContextVar[_Found | None] = contextvars.ContextVar("found", default=None)
 
 
 def hints_of(target: Any, where: str) -> dict[str, Any]:
@@ -28,19 +29,22 @@ def hints_of(target: Any, where: str) -> dict[str, Any]:
         found: dict[str, Any] = kept[1]
         return found
     hints = _looked_up(target, where)
-    if _keeping.get():
-        setattr(owner, _KEPT, (written, hints))
+    if (found_now := _found.get()) is not None:
+        found_now.append((owner, written, hints))
     return hints
 
 
 @contextmanager
 def keeping_hints() -> Iterator[None]:
-    """What is looked up meanwhile is kept with the function or class that it stands in."""
-    token = _keeping.set(True)
+    """What is looked up meanwhile is kept with the function or class that it stands in, unless an error ends it."""
+    found: _Found = []
+    token = _found.set(found)
     try:
         yield
     finally:
-        _keeping.reset(token)
+        _found.reset(token)
+    for owner, written, hints in found:
+        setattr(owner, _KEPT, (written, hints))
 
 
 def _looked_up(target: Any, where: str) -> dict[str, Any]:
