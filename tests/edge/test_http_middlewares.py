@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from pathlib import Path
 from typing import Any
@@ -9,16 +10,19 @@ from typing import Any
 import httpx
 import pytest
 from starlette.middleware import Middleware
+from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.gzip import GZipMiddleware
 
 from fairlead.serve import instance_middlewares
 from fairlead.serve.config import HTTPOptions, ProxyLocation
 from fairlead.serve.doors import Doors
+from fairlead.v1 import http_pb2
 from fairlead_gateway.edge.binding import BindError, TcpListener
 from fairlead_gateway.edge.http_door import HttpDoor
 from fairlead_gateway.edge.http_middlewares import load
-from tests.edge.fake_router import FakeRouter, application
-from tests.edge.test_http import echo
+from tests.edge.fake_router import FakeCall, FakeRouter, application
+from tests.edge.test_http import echo, response
 
 
 class Mark:
@@ -43,8 +47,8 @@ class Raising:
 
 
 @contextlib.asynccontextmanager
-async def served(*middlewares: Middleware) -> Any:
-    router = FakeRouter(echo)
+async def served(*middlewares: Middleware, behave: Any = echo) -> Any:
+    router = FakeRouter(behave)
     router.deploy(application("app", route_prefix="/app"))
     door = HttpDoor(router, TcpListener(), middlewares=middlewares)
     async with httpx.AsyncClient(base_url=f"http://{await door.start()}", trust_env=False) as client:
@@ -60,6 +64,38 @@ async def test_everything_passes_them_and_the_last_is_the_outermost() -> None:
         for path, status in (("/app", 200), ("/-/routes", 200), ("/-/healthz", 200), ("/nowhere", 404)):
             answer = await client.get(path)
             assert (answer.status_code, answer.headers.get_list("x-mark")) == (status, ["inner", "outer"])
+
+
+async def dispatch(request: Any, call_next: Any) -> Any:
+    answer = await call_next(request)
+    answer.headers["x-path"] = request.url.path
+    return answer
+
+
+@pytest.mark.parametrize("middleware", [Middleware(GZipMiddleware), Middleware(BaseHTTPMiddleware, dispatch=dispatch)])
+async def test_starlettes_own_pass_whole_responses_and_streams(middleware: Middleware) -> None:
+    async def behave(call: FakeCall) -> None:
+        request = http_pb2.HttpRequest.FromString(call.payload)
+        if request.path == "/app/whole":
+            call.end(None, response(body=request.body * 2))
+            return
+        for number in range(3):
+            call.message(response(200 if not number else 0, b"%d" % number))
+            await steps.get()
+        call.end()
+
+    steps: asyncio.Queue[None] = asyncio.Queue()
+    async with served(middleware, behave=behave) as client:
+        for _ in range(2):
+            answer = await client.post("/app/whole", content=b"x" * 1000)
+            assert (answer.status_code, answer.content) == (200, b"x" * 2000)
+        async with client.stream("GET", "/app/stream", headers={"accept-encoding": "identity"}) as answer:
+            seen = b""
+            async for piece in answer.aiter_raw():
+                seen += piece
+                steps.put_nowait(None)
+        assert seen == b"012"
+        assert (await client.get("/nowhere")).status_code == 404
 
 
 async def test_cross_origin_requests() -> None:
