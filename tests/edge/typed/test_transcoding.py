@@ -461,6 +461,16 @@ class TestStreams:
                 await anext(answer.aiter_lines())
             await asyncio.wait_for(router.calls[0].cancelled.wait(), 10)
 
+    async def test_head_of_a_stream_without_end(self):
+        async def behave(call):
+            while not call.done:
+                await call.stream(BOOKS[0].SerializeToString())
+
+        async with served(behave=behave) as (client, router):
+            answer = await client.head("/v1/books:watch")
+            assert (answer.status_code, answer.headers["content-type"]) == (200, "application/x-ndjson")
+            await asyncio.wait_for(router.calls[0].cancelled.wait(), 10)
+
     @pytest.mark.parametrize(
         ("content", "content_type"),
         [

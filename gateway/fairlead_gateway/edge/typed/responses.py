@@ -69,6 +69,9 @@ async def respond_stream(
         except NotRepresentable as error:
             answer.close()
             return await stream.fail(_unfit(method, error))
+        if exchange.scope["method"] == "HEAD":  # nobody reads the rest, however long it is
+            answer.close()
+            break
         answer.consumed(entry[1])
     if answer.outcome is not None:
         return await stream.fail(answer.outcome)
