@@ -8,8 +8,9 @@ import enum
 import keyword
 import uuid
 from collections.abc import AsyncIterator
-from typing import Any, Literal, NamedTuple, Optional, TypedDict
+from typing import Annotated, Any, Literal, NamedTuple, Optional, TypedDict
 
+import annotated_types
 import numpy as np
 import numpy.typing as npt
 import pydantic
@@ -257,6 +258,33 @@ def test_what_is_missing_or_wrong_in_a_request_is_named() -> None:
     assert problem(at={"nanos": -1}) == "at: nanos of a timestamp are from 0 to 999,999,999"
     with pytest.raises(InvalidArgumentsError, match="the payload is no PackRequest"):
         conversion.arguments(b"\xff\xff")
+
+
+def test_constraints_of_parameters_are_checked() -> None:
+    def find(self: Any, limit: Any, names: Any, pixels: Any, ratio: Any = None) -> None: ...
+
+    find.__annotations__ = {
+        "limit": Annotated[int, pydantic.Field(gt=0)],
+        "names": list[Annotated[str, annotated_types.MaxLen(3)]],
+        "pixels": Annotated[npt.NDArray[np.float32], pydantic.Field(description="of any size")],
+        "ratio": Annotated[float, pydantic.Field(le=1)] | None,
+        "return": None,
+    }
+    conversion = conversion_of(derived(class_of(find)), "Find")
+
+    def found(**fields: Any) -> dict[str, Any]:
+        message = conversion._request(**{"limit": 1, "pixels": {"data_type": 11, "shape": [0]}} | fields)
+        return conversion.arguments(message.SerializeToString())[1]
+
+    assert found(names=["a"])["names"] == ["a"]
+    assert "ratio" not in found()
+    for fields, problem in (
+        ({"limit": 0}, "limit: Input should be greater than 0"),
+        ({"names": ["a", "long"]}, r"names\[1\]: String should have at most 3 characters"),
+        ({"ratio": 1.5}, "ratio: Input should be less than or equal to 1"),
+    ):
+        with pytest.raises(InvalidArgumentsError, match=problem):
+            found(**fields)
 
 
 def test_defaults_apply_where_nothing_was_sent() -> None:

@@ -63,12 +63,14 @@ class Decoders:
 
 def _whole_step(field: Field, get: Decode) -> _Step:
     """For a list or a map: it has no presence."""
-    name, key, make = field.name, field.key, field.make
+    name, key, make, check = field.name, field.key, field.make, field.check
 
     def step(message: Any, values: dict[str, Any]) -> None:
         try:
             value = get(getattr(message, name))
-            values[key] = value if make is None else make(value)
+            if make is not None:
+                value = make(value)
+            values[key] = value if check is None else check(value)
         except PROBLEMS as error:
             raise placed(error, name) from error
 
@@ -76,7 +78,7 @@ def _whole_step(field: Field, get: Decode) -> _Step:
 
 
 def _single_step(field: Field, convert: Convert | None) -> _Step:
-    name, key, absent = field.name, field.key, field.absent
+    name, key, absent, check = field.name, field.key, field.absent, field.check
     has_presence = field.label is Label.OPTIONAL or isinstance(field.element, Message | Imported)
 
     def step(message: Any, values: dict[str, Any]) -> None:
@@ -88,7 +90,9 @@ def _single_step(field: Field, convert: Convert | None) -> _Step:
             return
         try:
             value = getattr(message, name)
-            values[key] = value if convert is None else convert(value)
+            if convert is not None:
+                value = convert(value)
+            values[key] = value if check is None else check(value)
         except PROBLEMS as error:
             raise placed(error, name) from error
 

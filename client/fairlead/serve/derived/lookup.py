@@ -17,7 +17,7 @@ from fairlead.serve.derived.errors import HintError
 
 _KEPT = "__fairlead_hints__"
 _Found = list[tuple[Any, dict[str, Any], dict[str, Any]]]
-_found: contextvars.ContextVar[_Found | None] = contextvars.ContextVar("found", default=None)
+_collecting: contextvars.ContextVar[_Found | None] = contextvars.ContextVar("collecting", default=None)
 
 
 def hints_of(target: Any, where: str) -> dict[str, Any]:
@@ -29,8 +29,8 @@ def hints_of(target: Any, where: str) -> dict[str, Any]:
         found: dict[str, Any] = kept[1]
         return found
     hints = _looked_up(target, where)
-    if (found_now := _found.get()) is not None:
-        found_now.append((owner, written, hints))
+    if (collecting := _collecting.get()) is not None:
+        collecting.append((owner, written, hints))
     return hints
 
 
@@ -38,11 +38,11 @@ def hints_of(target: Any, where: str) -> dict[str, Any]:
 def keeping_hints() -> Iterator[None]:
     """What is looked up meanwhile is kept with the function or class that it stands in, unless an error ends it."""
     found: _Found = []
-    token = _found.set(found)
+    token = _collecting.set(found)
     try:
         yield
     finally:
-        _found.reset(token)
+        _collecting.reset(token)
     for owner, written, hints in found:
         setattr(owner, _KEPT, (written, hints))
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from fairlead.serve.batching.decorator import Batched
 from fairlead.serve.derived import names
+from fairlead.serve.derived.constraints import constraint_of
 from fairlead.serve.derived.errors import HintError
 from fairlead.serve.derived.hints import without_none
 from fairlead.serve.derived.namespace import Namespace, check_names
@@ -138,7 +140,8 @@ def _request(reader: Reader, signature: Signature, rpc: str, stream_key: str) ->
         default = OMITTED if each.default is inspect.Parameter.empty else each.default
         shown = f"{'Read from the first message. ' if stream_key else ''}{_shown_default(default)}".strip()
         hint = signature.hint(each.name)
-        message.fields.append(reader.field(signature.place(each.name), each.name, hint, default, shown))
+        field = reader.field(signature.place(each.name), each.name, hint, default, shown)
+        message.fields.append(replace(field, check=constraint_of(hint)))
     check_names(signature.where, message)
     return reader.namespace.add_message(signature.where, message), ""
 

@@ -128,6 +128,8 @@ class Field:
     absent: Absent = Absent.REFUSED
     make: Convert | None = None
     """Makes Python's collection out of a list or dict; None: it is the value."""
+    check: Convert | None = None
+    """Checks a value that came, and may change it; None: any will do."""
     doc: str = ""
 
     @property
