@@ -83,6 +83,21 @@ def test_a_grpc_call(front: DeploymentHandle, channel: grpc.Channel) -> None:
     check_child(own, child)
 
 
+def test_grpc_metadata_stand_for_what_the_target_leaves_empty(front: DeploymentHandle, channel: grpc.Channel) -> None:
+    stub = serving_pb2_grpc.ServingServiceStub(channel)
+    metadata = (("multiplexed_model_id", "m"), ("session_id", "s"), ("x-request-id", "mine"))
+
+    def ask(**target: str) -> tuple[str, ...]:
+        request = serving_pb2.CallRequest(
+            target=serving_pb2.Target(application="context", method="tell", **target), payload=body()
+        )
+        own = json.loads(stub.Call(request, timeout=60, metadata=metadata).payload.data)[0]
+        return own["model_id"], own["session_id"], own["request_id"]
+
+    assert ask() == ("m", "s", "mine")
+    assert ask(multiplexed_model_id="n", session_id="t", request_id="other") == ("n", "t", "other")
+
+
 def events_of(stage: Stage, key: str) -> list[str]:
     return [event.removeprefix(f"{key} ") for event in stage.events() if event.startswith(f"{key} ")]
 

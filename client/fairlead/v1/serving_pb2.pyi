@@ -53,9 +53,9 @@ class Target(_message.Message):
     method: _builtins.str
     """The method; empty: "__call__"."""
     multiplexed_model_id: _builtins.str
-    """The multiplexed model to use; empty: none."""
+    """The multiplexed model to use; empty: the metadata "multiplexed_model_id", else none."""
     session_id: _builtins.str
-    """Calls of one session prefer one replica; empty: none."""
+    """Calls of one session prefer one replica; empty: the metadata "session_id", else none."""
     request_id: _builtins.str
     """Names the request in logs and errors; empty: the metadata "x-request-id", else the gateway makes one."""
     accept: _builtins.str

@@ -32,6 +32,9 @@ logger = logging.getLogger(__name__)
 
 SERVICE = "fairlead.v1.ServingService"
 REQUEST_ID_KEY = "x-request-id"
+SESSION_ID_KEY = "session_id"
+_NAMED_IN_METADATA = frozenset({REQUEST_ID_KEY, SESSION_ID_KEY, "multiplexed_model_id"})
+"""Metadata that stands for what a target leaves empty: Ray Serve's names but for the first."""
 MAX_REQUEST_ID = 256
 """Characters of a request id that a caller chose: it travels in headers and logs."""
 
@@ -148,15 +151,24 @@ def fill_header(header: session_pb2.CallHeader, target: serving_pb2.Target, cont
     if target.accept:
         codec = codec_of_media_type(target.accept)
     header.response_serialization = codec.serialization
-    if target.multiplexed_model_id:
-        header.multiplexed_model_id = target.multiplexed_model_id
-    if target.session_id:
-        header.session_id = target.session_id
+    model_id, session_id, request_id = target.multiplexed_model_id, target.session_id, target.request_id
+    for key, value in context.invocation_metadata() or ():
+        if key in _NAMED_IN_METADATA:
+            text = value if isinstance(value, str) else value.decode("ascii", "replace")
+            if key == REQUEST_ID_KEY:
+                request_id = request_id or text
+            elif key == SESSION_ID_KEY:
+                session_id = session_id or text
+            else:
+                model_id = model_id or text
+    if model_id:
+        header.multiplexed_model_id = model_id
+    if session_id:
+        header.session_id = session_id
     if target.shard_key:
         header.shard_key = target.shard_key
     if target.idempotent:
         header.idempotent = True
-    request_id = target.request_id or _metadata_request_id(context)
     if request_id:
         header.request_id = checked_request_id(request_id)
     if tracing.active() is not None:
@@ -178,13 +190,6 @@ def checked_request_id(request_id: str) -> str:
     if len(request_id) > MAX_REQUEST_ID or not (request_id.isascii() and request_id.isprintable()):
         raise InvalidCallError(f"a request id is at most {MAX_REQUEST_ID} printable ASCII characters")
     return request_id
-
-
-def _metadata_request_id(context: Context) -> str:
-    for key, value in context.invocation_metadata() or ():
-        if key == REQUEST_ID_KEY:
-            return value if isinstance(value, str) else value.decode("ascii", "replace")
-    return ""
 
 
 def _start(
