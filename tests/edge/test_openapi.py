@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+import dataclasses
+import datetime
+import decimal
+import ipaddress
+import pathlib
 import re
-from typing import Any
+import time
+import uuid
+from collections.abc import AsyncIterator
+from typing import Annotated, Any, Generic, Literal, NamedTuple, TypeVar
 
+import pydantic
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
+from starlette.requests import Request
+from starlette.responses import Response
+from typing_extensions import TypedDict
 
+from fairlead import serve
 from fairlead.paths import ANY_METHOD, Route, StarlettePath, Template
+from fairlead.serve.interface import interface_of
 from fairlead_gateway.edge.exchange import Exchange, HttpTarget
+from fairlead_gateway.edge.http_methods import method_routes
 from fairlead_gateway.edge.http_mounts import Mount
 from fairlead_gateway.edge.http_pages import docs
 from fairlead_gateway.edge.openapi import document, openapi_path
+from fairlead_gateway.routing.deployment import Deployment
 
 ROOT, APP = Mount("/", "", "root"), Mount("/app", "/app", "app")
 
@@ -121,3 +137,81 @@ def test_the_page_runs_its_own_script_only_and_loads_nothing_from_elsewhere() ->
     assert "default-src 'none'" in policy
     assert re.search(r"script-src 'sha256-[\w+/=]+'$", policy)
     assert not re.search(rb"https?://|//cdn|src=|@import|url\(", reply.body)
+
+
+T = TypeVar("T")
+
+
+class Leaf(pydantic.BaseModel):
+    kind: Literal["leaf"] = "leaf"
+    weight: Annotated[decimal.Decimal, pydantic.Field(gt=0)]
+
+
+class Branch(pydantic.BaseModel):
+    kind: Literal["branch"] = "branch"
+    children: list[Annotated[Branch | Leaf, pydantic.Field(discriminator="kind")]] = []
+
+
+class Page(pydantic.BaseModel, Generic[T]):
+    items: list[T]
+    next: str | None = pydantic.Field(None, alias="nextPage", description="Where it goes on.")
+
+
+class Numbers(pydantic.RootModel[list[int]]):
+    pass
+
+
+@dataclasses.dataclass
+class Point:
+    x: float
+    label: str | None = None
+
+
+class Pair(NamedTuple):
+    one: int
+    two: bytes = b""
+
+
+class Options(TypedDict, total=False):
+    deep: dict[str, list[Point]]
+
+
+class Everything:
+    @serve.route("/all/{one}/{two:uuid}/{three:path}", methods=["GET", "POST"])
+    def all(
+        self,
+        one: Annotated[str, pydantic.Field(pattern="^a")],
+        two: uuid.UUID,
+        three: pathlib.PurePosixPath,
+        tree: Branch,
+        page: Page[Leaf],
+        at: datetime.datetime | datetime.date | None = None,
+        took: datetime.timedelta = datetime.timedelta(seconds=1),
+        flags: frozenset[Literal["a", 1]] = frozenset(),
+        anything: Any = None,
+        address: ipaddress.IPv4Address | None = None,
+    ) -> Page[Branch]:
+        raise NotImplementedError
+
+    @serve.route("/others", methods=["POST"])
+    async def others(self, pair: Pair, options: Options, numbers: Numbers) -> AsyncIterator[Pair | Options | Point]:
+        yield pair
+
+    @serve.route("/raw/{rest:path}", methods=["GET", "DELETE", "PATCH"])
+    def raw(self, request: Request) -> Response:
+        raise NotImplementedError
+
+
+def test_the_document_of_all_kinds_of_hints_is_valid() -> None:
+    interface = interface_of(Everything)
+    assert interface is not None
+    deployment = Deployment("app", "Everything", time.monotonic)
+    deployment.interface = interface
+    found = made((APP, list(method_routes(deployment))))
+    assert set(found["paths"]["/app/all/{one}/{two}/{three}"]) == {"get", "post"}
+    assert set(found["components"]["schemas"]) >= {"Branch", "Leaf", "Page_Branch_", "Page_Leaf_", "Point"}
+    assert found["components"]["schemas"]["Page_Leaf_"]["properties"]["nextPage"]["description"] == "Where it goes on."
+    parameters = {each["name"]: each for each in found["paths"]["/app/all/{one}/{two}/{three}"]["get"]["parameters"]}
+    assert parameters["three"]["schema"]["format"] == "path"
+    assert parameters["took"]["schema"]["default"] == "PT1S"
+    assert [each["name"] for each in found["paths"]["/app/raw/{rest}"]["get"]["parameters"]] == ["rest"]

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, NamedTuple, NewType, TypedDict
 import cloudpickle
 import pydantic
 import pytest
+import typing_extensions
 from starlette import convertors
 from starlette.requests import Request
 
@@ -42,6 +43,10 @@ class Named(NamedTuple):
 
 class Typed(TypedDict):
     y: int
+
+
+class Extended(typing_extensions.TypedDict):
+    z: int
 
 
 class Color(enum.Enum):
@@ -161,6 +166,7 @@ class TestHints:
             (Size, True, False),
             (Named, True, False),
             (Typed, True, False),
+            (Extended, True, False),
         ],
     )
     def test_shapes(self, hint: Any, structured: bool, many: bool) -> None:
@@ -168,6 +174,8 @@ class TestHints:
 
     def test_fields_are_known_with_their_aliases(self) -> None:
         assert shape_of(Model).fields == {"name", "count", "howMany"}
+        assert [shape_of(each).fields for each in (Typed, Extended, Named, Size)] == [{"y"}, {"z"}, {"x"}, {"width"}]
+        assert not shape_of(Extended).open
 
 
 class TestPlan:

@@ -112,7 +112,7 @@ def _fields_of(kind: type) -> frozenset[str] | None:
         return frozenset(model_fields) | {alias for alias in aliases if isinstance(alias, str)}
     if dataclasses.is_dataclass(kind):
         return frozenset(field.name for field in dataclasses.fields(kind))
-    if typing.is_typeddict(kind):
+    if hasattr(kind, "__required_keys__") and issubclass(kind, dict):  # a TypedDict, also that of typing_extensions
         return frozenset(kind.__annotations__)
     if issubclass(kind, tuple) and hasattr(kind, "_fields"):
         return frozenset(kind._fields)

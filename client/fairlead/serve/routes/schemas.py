@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from types import ModuleType
 from typing import Any
 
@@ -65,8 +66,8 @@ class Schemas:
             return {}
         self._named |= schema.pop("$defs", {})
         if "title" in schema and schema.get("type") == "object" and "properties" in schema:
-            name = schema["title"]
-            if name.isidentifier() and self._named.setdefault(name, schema) == schema:
+            name = re.sub(r"[^A-Za-z0-9._-]", "_", schema["title"])  # as pydantic names those that it refers to
+            if self._named.setdefault(name, schema) == schema:
                 return {"$ref": _REFERENCE.format(model=name)}
         return schema
 
