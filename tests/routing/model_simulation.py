@@ -15,7 +15,7 @@ from typing import Any
 
 from fairlead.serve.multiplexing.models import Decision, Entry, Models, State
 from fairlead.v1 import session_pb2
-from fairlead_gateway.routing.pick import pick, pick_by_model
+from fairlead_gateway.routing.pick import pick
 from fairlead_gateway.routing.placement import Placement
 from fairlead_gateway.routing.replica import Replica
 
@@ -76,7 +76,8 @@ def rays(load: Load, dice: random.Random) -> Rule:
 
 def without_homes(load: Load, dice: random.Random) -> Rule:
     """What is done where it is not known how many models a replica keeps."""
-    return lambda replicas, slots, model: pick_by_model(replicas, slots, model)[0]
+    placement = Placement()
+    return lambda replicas, slots, model: placement.pick(replicas, slots, model)[0]
 
 
 def ours(load: Load, dice: random.Random) -> Rule:

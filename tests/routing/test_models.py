@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from fairlead.v1 import session_pb2
 from fairlead_gateway.routing.deployment import Deployment
-from fairlead_gateway.routing.pick import pick_by_model, worth_waiting
+from fairlead_gateway.routing.pick import worth_waiting
+from fairlead_gateway.routing.placement import Placement
 from fairlead_gateway.routing.replica import Replica
 from tests.routing.fake_replica import FakeClock, FakeReplica, admit, routes
 from tests.wire.calls import until
@@ -35,27 +36,27 @@ def report(replica: Replica, *models: str, load_time_s: float = 0.0) -> None:
 
 def test_the_least_loaded_holder_with_a_free_slot() -> None:
     some = [replica("a", "m", load=3), replica("b", "m", load=2), replica("c", load=0)]
-    assert pick_by_model(some, 4, "m") == (some[1], True)
-    assert pick_by_model(some, 3, "m") == (some[1], True)
-    assert pick_by_model(some, 2, "m") == (some[2], False)
-    assert pick_by_model(some, 4, "m", avoid=some[1]) == (some[0], True)
-    assert pick_by_model([some[1]], 4, "m", avoid=some[1]) == (some[1], True)
+    assert Placement().pick(some, 4, "m") == (some[1], True)
+    assert Placement().pick(some, 3, "m") == (some[1], True)
+    assert Placement().pick(some, 2, "m") == (some[2], False)
+    assert Placement().pick(some, 4, "m", avoid=some[1]) == (some[0], True)
+    assert Placement().pick([some[1]], 4, "m", avoid=some[1]) == (some[1], True)
 
 
 def test_without_a_holder_the_fewest_models_then_the_least_load() -> None:
     some = [replica("a", "x", "y"), replica("b", "z", load=2), replica("c", "w", load=1)]
-    assert pick_by_model(some, 4, "m") == (some[2], False)
+    assert Placement().pick(some, 4, "m") == (some[2], False)
     some[2].send_model("new")
     some[2].send_model("w")  # it has that one: no further model
     assert some[2].model_count == 2
-    assert pick_by_model(some, 4, "m") == (some[1], False)
+    assert Placement().pick(some, 4, "m") == (some[1], False)
 
 
 def test_equal_replicas_share_the_models_and_keep_them() -> None:
     some = [replica(name) for name in "abcd"]
-    homes = {str(n): pick_by_model(some, 4, str(n))[0] for n in range(400)}
+    homes = {str(n): Placement().pick(some, 4, str(n))[0] for n in range(400)}
     assert min(Counter(homes.values()).values()) > 60
-    assert homes == {str(n): pick_by_model(some, 4, str(n))[0] for n in range(400)}
+    assert homes == {str(n): Placement().pick(some, 4, str(n))[0] for n in range(400)}
 
 
 @given(
@@ -68,7 +69,7 @@ def test_a_full_replica_is_never_picked_and_a_free_one_always_found(
 ) -> None:
     some = [replica(str(n), *(["m"] if holds else []), load=load) for n, (load, holds) in enumerate(states)]
     avoided = some[avoid] if avoid is not None and avoid < len(some) else None
-    picked, held = pick_by_model(some, slots, "m", avoided)
+    picked, held = Placement().pick(some, slots, "m", avoided)
     if all(each.load >= slots for each in some):
         assert picked is None
     else:

@@ -79,27 +79,6 @@ def mix(number: int) -> int:
     return number ^ number >> 32
 
 
-def pick_by_model(
-    replicas: Sequence[Replica], slots: int, model_id: str, avoid: Replica | None = None
-) -> tuple[Replica | None, bool]:
-    """The replica for a model that replicas report, and whether it has the model; None: all are full.
-
-    One that has the model, or was sent a call for it, if one of these has a free slot: the least loaded. Else the one
-    with the fewest models, of those the least loaded, of those the one that the model's name belongs to by rendezvous
-    hashing: there the model is loaded. ``avoid`` is taken only if no other is free.
-    """
-    free = [replica for replica in replicas if replica.load < slots]
-    if avoid is not None and len(free) > 1:
-        free = [replica for replica in free if replica is not avoid]
-    if not free:
-        return None, False
-    holders = [replica for replica in free if replica.holds(model_id)]
-    if holders:
-        return min(holders, key=_load), True
-    digest = fingerprint(model_id)
-    return min(free, key=lambda replica: (replica.model_count, replica.load, mix(digest ^ replica.fingerprint))), False
-
-
 def worth_waiting(
     replicas: Sequence[Replica], slots: int, model_id: str, load_time_s: float, call_time_s: float, waiting: int
 ) -> bool:
