@@ -7,7 +7,6 @@ is known; :meth:`Core.reconcile` decides. Not thread-safe.
 from __future__ import annotations
 
 import random
-import string
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
@@ -16,15 +15,13 @@ from fairlead.wire.errors import FairleadError
 from fairlead_gateway.control.actions import (
     Action,
     PublishSnapshot,
-    ReconfigureReplica,
-    StartReplica,
 )
 from fairlead_gateway.control.adoption import adopted_replica, application_of, progress_of, standing_of
 from fairlead_gateway.control.backoff import CALM_S
 from fairlead_gateway.control.desired import ApplicationGoal, DeploymentGoal, DesiredState
 from fairlead_gateway.control.observed import GatewayView, ObservedState, Phase, Progress, Replica
-from fairlead_gateway.control.ranks import free_rank
-from fairlead_gateway.control.rollout import kind_of_change, plan
+from fairlead_gateway.control.planning import Planner
+from fairlead_gateway.control.rollout import kind_of_change
 from fairlead_gateway.control.scaling import TICK_S, Scaling, carried_over
 from fairlead_gateway.control.silence import LOOK_S, Listener, heard
 from fairlead_gateway.control.snapshot import application_routes
@@ -32,8 +29,6 @@ from fairlead_gateway.control.standing import Standing, is_complete, is_settled
 from fairlead_gateway.control.stopping import EXIT_GRACE_S, advance_stop, begin_stop, note_drained
 from fairlead_gateway.control.traffic import checked_policy
 
-SLOW_START_S = 30.0
-"""Seconds after which the status says that a replica is still starting."""
 LEASE_GRACE_S = 10.0
 """A process whose lease was lost has that long to end or to take it up again."""
 
@@ -58,7 +53,7 @@ class Core:
         self.due: float | None = None
         """When to reconcile next if nothing happens before; None: no need."""
         self._listener = Listener(processor_time)
-        self._random = randomness
+        self._planner = Planner(self.observed, self.scaling, randomness)
         self._gateways = gateways
         self._draining_gateways = False
         self._ending = False
@@ -313,7 +308,9 @@ class Core:
 
     def _plan_application(self, goal: ApplicationGoal, now: float, actions: list[Action]) -> None:
         for deployment in goal.deployments.values():
-            self._plan_deployment(goal, deployment, now, actions)
+            wanted, due = self._planner.advance(goal, deployment, now)
+            actions += wanted
+            self._remember(due)
         standing = self.standings[goal.name]
         for deployment in goal.deployments.values():
             standing.offer(deployment, self.observed)
@@ -334,51 +331,6 @@ class Core:
             standing.ingress = goal.spec.ingress_deployment
         if complete and not any(self._has_calls(goal.name, name) for name in goal.deployments):
             self._retire(goal.name, standing, now)
-
-    def _plan_deployment(
-        self, goal: ApplicationGoal, deployment: DeploymentGoal, now: float, actions: list[Action]
-    ) -> None:
-        progress = self.observed.progress[goal.name, deployment.name]
-        replicas = self.observed.replicas_of(goal.name, deployment.name)
-        deployment = self._rescale(goal, deployment, progress, replicas, now)
-        running = [replica.replica_id for replica in replicas if replica.phase is Phase.RUNNING]
-        if question := self.scaling.question(deployment, goal.spec.environment, running, now):
-            actions.append(question)
-        step = plan(deployment, progress, replicas, now)
-        for replica, reason in step.stop:
-            begin_stop(replica, now, reason)
-            if replica.failed_health_checks:
-                progress.unhealthy(f"Replica {replica.replica_id} {reason}")
-        for replica in step.reconfigure:
-            replica.settings = deployment.spec.settings
-            replica.reconfiguring = True
-            actions.append(ReconfigureReplica(replica_id=replica.replica_id, settings=deployment.spec.settings))
-        for _ in range(step.start):
-            replica = self._new_replica(goal, deployment, now)
-            actions.append(StartReplica(replica_id=replica.replica_id, environment=goal.spec.environment))
-        self._remember(step.not_before)
-        slow = [replica for replica in replicas if self._starts_slowly(replica, now)]
-        if slow and not progress.message:
-            progress.message = (
-                f"{len(slow)} replica(s) have been starting for more than {SLOW_START_S:g} s, among them "
-                f"{slow[0].replica_id} (process {slow[0].pid}): imports, the constructor, reconfigure or the first "
-                "health check have not returned"
-            )
-
-    def _starts_slowly(self, replica: Replica, now: float) -> bool:
-        return replica.phase is Phase.STARTING and self._is_due(replica.started_at + SLOW_START_S, now)
-
-    def _rescale(
-        self, goal: ApplicationGoal, before: DeploymentGoal, progress: Progress, replicas: list[Replica], now: float
-    ) -> DeploymentGoal:
-        """The deployment with as many replicas as its calls ask for."""
-        if progress.failed:
-            return before
-        running = sum(replica.phase is Phase.RUNNING for replica in replicas)
-        goal.deployments[before.name] = after = self.scaling.decide(before, running, now)
-        if after.target != before.target:
-            progress.scale(up=after.target > before.target)
-        return after
 
     def _listen(self, now: float) -> None:
         """Looks for frozen replicas."""
@@ -469,27 +421,6 @@ class Core:
         """The progress of its deployment, if the replica is one of those that the goal asks for."""
         progress = self.observed.progress.get(replica.key)
         return progress if progress is not None and progress.code_version == replica.code_version else None
-
-    def _new_replica(self, goal: ApplicationGoal, deployment: DeploymentGoal, now: float) -> Replica:
-        replica = Replica(
-            replica_id=f"{goal.name}#{deployment.name}#{self._new_suffix()}",
-            application=goal.name,
-            deployment=deployment.name,
-            code_version=deployment.code_version,
-            settings=deployment.spec.settings,
-            started_at=now,
-            rank=free_rank(self.observed.replicas_of(goal.name, deployment.name), deployment.code_version),
-        )
-        self.observed.replicas[replica.replica_id] = replica
-        return replica
-
-    def _new_suffix(self) -> str:
-        """Not that of another replica: sockets are named by it."""
-        taken = {replica_id.rpartition("#")[2] for replica_id in self.observed.replicas}
-        while True:
-            suffix = "".join(self._random.choices(string.ascii_lowercase, k=6))
-            if suffix not in taken:
-                return suffix
 
     def _count_failure(self, replica: Replica, description: str, now: float) -> None:
         progress = self._progress_of(replica)
