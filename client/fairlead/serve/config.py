@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
 from fairlead.serve.autoscaling_context import AutoscalingContext
+from fairlead.serve.backend_config import BackendConfig
 from fairlead.serve.validation import check_choice, check_integer, check_number, check_optional_number, check_text
 
 
@@ -348,6 +349,7 @@ __all__ = [
     "AutoscalingConfig",
     "AutoscalingContext",
     "AutoscalingPolicy",
+    "BackendConfig",
     "BackpressureConfig",
     "HTTPOptions",
     "ProxyLocation",

@@ -1,5 +1,6 @@
 """The API that Ray Serve had before deployments: backends, endpoints, traffic between them, and their handles."""
 
+from fairlead.serve.backend_config import BackendConfig
 from fairlead.serve.classic.client import (
     Client,
     connect,
@@ -16,7 +17,6 @@ from fairlead.serve.classic.client import (
     start,
     update_backend_config,
 )
-from fairlead.serve.classic.config import BackendConfig
 from fairlead.serve.classic.handle import RayServeHandle, RayServeSyncHandle
 from fairlead.serve.classic.request import ServeRequest
 

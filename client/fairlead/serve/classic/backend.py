@@ -158,7 +158,7 @@ def takes_request(method: Any) -> bool:
     if parameter is None:
         return False
     annotation = parameter.annotation
-    if annotation is not inspect.Parameter.empty:
-        name = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "")
-        return name.rpartition(".")[2] in ("Request", "ServeRequest")
+    written = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "")
+    if written.rpartition(".")[2] in ("Request", "ServeRequest"):
+        return True
     return parameter.name in _REQUEST_NAMES or parameter.name.endswith("_request")

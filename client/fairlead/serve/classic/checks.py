@@ -7,8 +7,8 @@ import math
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from fairlead.serve.backend_config import BackendConfig
 from fairlead.serve.batching.accept import accepts_batch
-from fairlead.serve.classic.config import BackendConfig
 from fairlead.serve.classic.registry import Endpoint
 
 _FORBIDDEN = ("lifetime", "name", "max_restarts", "placement_group")

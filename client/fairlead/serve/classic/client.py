@@ -14,9 +14,9 @@ from dataclasses import asdict
 from typing import Any, Literal, overload
 
 from fairlead.serve import api
+from fairlead.serve.backend_config import BackendConfig, is_asynchronous
 from fairlead.serve.classic import checks, registry
 from fairlead.serve.classic.backend import Backend
-from fairlead.serve.classic.config import BackendConfig, is_asynchronous
 from fairlead.serve.classic.handle import RayServeHandle, RayServeSyncHandle
 from fairlead.serve.classic.registry import BACKEND, Endpoint
 from fairlead.serve.config import HTTPOptions, ProxyLocation, gRPCOptions

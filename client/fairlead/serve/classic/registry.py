@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, field
 import orjson
 
 from fairlead.serve import api
+from fairlead.serve.backend_config import BackendConfig
 from fairlead.serve.classic.backend import Backend
-from fairlead.serve.classic.config import BackendConfig
 from fairlead.serve.classic.handle import APPLICATION
 from fairlead.serve.deployment import deployment
 from fairlead.serve.graph import application_spec

@@ -1,0 +1,155 @@
+"""What the classic pages deploy."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import Any
+
+import starlette.requests
+from starlette.responses import Response
+
+import fairlead as ray
+from fairlead import serve
+from fairlead.serve.utils import ServeRequest
+
+
+def hello(request: Any) -> str:
+    return "hello"
+
+
+def my_backend(request: Any) -> str:
+    username: str = request.path_params["username"]
+    return username
+
+
+def parameters(request: Any) -> dict[str, Any]:
+    return {name: [type(value).__name__, value] for name, value in request.path_params.items()}
+
+
+def f(starlette_request: Any) -> Response:
+    return Response("Hello, world!", status_code=123, media_type="text/plain")
+
+
+def teapot(request: Any) -> Response:
+    return Response("short and stout", status_code=418, media_type="text/plain")
+
+
+def pid(request: Any) -> int:
+    return os.getpid()
+
+
+class Named:
+    """Answers with its name."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __call__(self, request: Any) -> str:
+        return self.name
+
+
+class StatefulProcessor:
+    def __init__(self) -> None:
+        self.count = 1
+
+    def __call__(self, request: Any) -> dict[str, int]:
+        return {"current": self.count}
+
+    def other_method(self, inc: int) -> bool:
+        self.count += inc
+        return True
+
+
+class Counter:
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, request: Any) -> int:
+        self.count += 1
+        return self.count
+
+
+class Methods:
+    """Has no __call__."""
+
+    def method(self, request: Any) -> str:
+        return "hello"
+
+
+async def mirror(request: Any) -> Any:
+    """What a request says, member by member, by the query's or keyword's ``what``."""
+    what = request.query_params["what"]
+    if what == "headers":
+        return request.headers["x-custom-header"]
+    if what == "method":
+        return request.method
+    if what == "json":
+        return await request.json()
+    if what == "form":
+        return dict(await request.form())
+    if what == "params":
+        return dict(request.query_params)
+    if what == "body":
+        body = await request.body()
+        return [type(body).__name__, body if isinstance(body, str) else body.decode()]
+    if what == "length":
+        return len(await request.body())
+    if what == "data":
+        return request.data
+    raise ValueError(what)
+
+
+def origin(request: Any) -> str:
+    if isinstance(request, starlette.requests.Request):
+        return "web"
+    return "python" if isinstance(request, ServeRequest) else "neither"
+
+
+async def inner(request: Any) -> dict[str, Any]:
+    return {
+        "type": str(type(request)),
+        "method": request.method,
+        "query": dict(request.query_params),
+        "header": request.headers.get("x-a"),
+        "body": (await request.body()).decode(),
+    }
+
+
+class Wrapper:
+    """Passes its request on."""
+
+    def __init__(self) -> None:
+        self.handle = serve.get_handle("inner", sync=False)
+
+    async def __call__(self, request: Any) -> Any:
+        await request.body()
+        return await (await self.handle.remote(request))
+
+
+class Composed:
+    def __init__(self) -> None:
+        self.handle = serve.get_handle("endpoint1")
+
+    def __call__(self, request: Any) -> str:
+        answer: str = ray.get(self.handle.remote())
+        return answer
+
+
+@serve.accept_batch
+def batched(requests: list[Any]) -> list[int]:
+    return [len(requests)] * len(requests)
+
+
+@serve.accept_batch
+async def shrinking(requests: list[Any]) -> list[int]:
+    return [1, 2, 3, 4, 5, 6, 7]
+
+
+async def slow(request: Any) -> str:
+    await asyncio.sleep(0)
+    return "slow"
+
+
+def failing(request: Any) -> None:
+    raise KeyError("no such thing")

@@ -1,0 +1,281 @@
+"""The page "Calling Endpoints via HTTP and ServeHandle", row by row."""
+
+from __future__ import annotations
+
+import http.client
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import fairlead as ray
+from fairlead import serve
+from fairlead.serve.exceptions import RayServeException
+from tests.source_pages import backends
+from tests.source_pages.conftest import Classic
+
+
+@pytest.fixture(scope="module", autouse=True)
+def endpoints(classic: Classic) -> None:
+    methods = ["GET", "POST"]
+    for name in ("mirror", "origin", "inner"):
+        serve.create_backend(name, getattr(backends, name))
+        serve.create_endpoint(name, backend=name, route=f"/{name}", methods=methods)
+    serve.create_backend("stateful", backends.StatefulProcessor)
+    serve.create_endpoint("endpoint_name", backend="stateful", route="/stateful")
+    serve.create_backend("hello", backends.hello)
+    serve.create_endpoint("endpoint1", backend="hello", route="/hello")
+
+
+@pytest.fixture(scope="module")
+def mirror() -> Any:
+    return serve.get_handle("mirror")
+
+
+def test_c1_two_doors_one_backend(classic: Classic) -> None:
+    serve.create_backend("counter", backends.Counter)
+    serve.create_endpoint("counter", backend="counter", route="/counter")
+    handle = serve.get_handle("counter")
+    assert [classic.get("/counter").json(), ray.get(handle.remote()), classic.get("/counter").json()] == [1, 2, 3]
+
+
+def test_c2_a_route_is_there_when_the_call_returns(classic: Classic) -> None:
+    serve.create_endpoint("routed", backend="hello", route="/routed")
+    assert classic.get("/routed").status_code == 200
+    serve.create_endpoint("headless", backend="hello")
+    assert classic.get("/headless").status_code == 404
+    assert ray.get(serve.get_handle("headless").remote()) == "hello"
+    with pytest.raises(ValueError, match="registered already"):
+        serve.create_endpoint("again", backend="hello", route="/routed")
+
+
+def test_c4_any_status_code(classic: Classic) -> None:
+    serve.create_backend("f", backends.f)
+    serve.create_endpoint("f", backend="f", route="/f")
+    connection = http.client.HTTPConnection(classic.url.removeprefix("http://"), timeout=30)
+    connection.request("GET", "/f")
+    answer = connection.getresponse()
+    assert (answer.status, answer.getheader("content-type")) == (123, "text/plain; charset=utf-8")
+    connection.close()
+    serve.create_backend("teapot", backends.teapot)
+    serve.create_endpoint("teapot", backend="teapot", route="/teapot")
+    brewed = classic.get("/teapot")
+    assert (brewed.status_code, brewed.text) == (418, "short and stout")
+
+
+@pytest.mark.parametrize("path", ["/hello", "/-/routes", "/nowhere"])
+def test_c5_c6_middlewares_are_around_everything(classic: Classic, path: str) -> None:
+    seen = classic.get(path, headers={"origin": "https://example.org"})
+    assert seen.headers["access-control-allow-origin"] == "*"
+    assert "access-control-allow-origin" not in classic.get(path).headers
+
+
+def test_c6_preflights(classic: Classic) -> None:
+    headers = {"origin": "https://example.org", "access-control-request-method": "GET"}
+    answer = classic.send("OPTIONS", "/hello", headers=headers)
+    assert (answer.status_code, answer.text) == (200, "OK")
+    assert answer.headers["access-control-allow-origin"] == "*"
+    assert "GET" in answer.headers["access-control-allow-methods"]
+    assert answer.headers["access-control-max-age"] == "600"
+
+
+def test_c6_start_gives_a_client(classic: Classic) -> None:
+    client = serve.connect()
+    assert "hello" in client.list_backends()
+    assert ray.get(client.get_handle("endpoint1").remote()) == "hello"
+    with pytest.raises(AttributeError, match="list_backends"):
+        _ = client.lsit_backends
+
+
+def test_c8_handles_follow_the_traffic_policy(classic: Classic) -> None:
+    for name in ("b1", "b2", "shadow"):
+        serve.create_backend(name, backends.Named, name)
+    serve.create_endpoint("policy", backend="b1", route="/policy")
+    handle = serve.get_handle("policy")
+    for name in ("b2", "b1"):
+        serve.set_traffic("policy", {name: 1.0})
+        assert (classic.get("/policy").text, ray.get(handle.remote())) == (name, name)
+    serve.set_traffic("policy", {"b1": 0.5, "b2": 0.5})
+    for key in ("user-1", "user-2", "abc"):
+        seen = {ray.get(handle.options(shard_key=key).remote()) for _ in range(10)}
+        seen |= {classic.get("/policy", headers={"X-SERVE-SHARD-KEY": key}).text for _ in range(5)}
+        assert len(seen) == 1
+    serve.shadow_traffic("policy", "shadow", 1.0)
+    assert serve.list_endpoints()["policy"] == {
+        "route": "/policy",
+        "methods": ["GET"],
+        "traffic": {"b1": 0.5, "b2": 0.5},
+        "shadows": {"shadow": 1.0},
+    }
+    assert {ray.get(handle.remote()) for _ in range(40)} == {"b1", "b2"}
+    serve.set_traffic("policy", {"b1": 1.0})
+    assert serve.list_endpoints()["policy"]["shadows"] == {}
+
+
+def test_c9_composition(classic: Classic) -> None:
+    serve.create_backend("composed", backends.Composed)
+    serve.create_endpoint("endpoint2", backend="composed", route="/endpoint2")
+    assert classic.get("/endpoint2").text == "hello"
+
+
+def test_c10_get_wait_and_unknown_endpoints() -> None:
+    reference = serve.get_handle("endpoint1").remote()
+    assert ray.wait([reference])[0] == [reference]
+    with pytest.raises(KeyError):
+        serve.get_handle("nonesuch")
+
+
+def test_c11_headers(classic: Classic, mirror: Any) -> None:
+    given = {"X-Custom-Header": "value"}
+    assert classic.get("/mirror?what=headers", headers=given).text == "value"
+    assert ray.get(mirror.options(http_headers=given).remote(what="headers")) == "value"
+
+
+def test_c12_the_method(classic: Classic, mirror: Any) -> None:
+    assert classic.send("POST", "/mirror?what=method").text == "POST"
+    assert ray.get(mirror.options(http_method="POST").remote(what="method")) == "POST"
+    assert ray.get(mirror.remote(what="method")) == "GET"
+
+
+def test_c13_json(classic: Classic, mirror: Any) -> None:
+    assert classic.get("/mirror?what=json", json={"a": 1}).json() == {"a": 1}
+    assert ray.get(mirror.remote({"a": 1}, what="json")) == {"a": 1}
+    with pytest.raises(RayServeException, match="must be a dictionary"):
+        ray.get(mirror.remote("text", what="json"))
+
+
+def test_c14_form(classic: Classic, mirror: Any) -> None:
+    assert classic.send("POST", "/mirror?what=form", data={"a": "b"}).json() == {"a": "b"}
+    assert ray.get(mirror.remote({"a": "b"}, what="form")) == {"a": "b"}
+
+
+def test_c15_query_parameters(classic: Classic, mirror: Any) -> None:
+    assert classic.get("/mirror", params={"what": "params", "a": "b"}).json() == {"what": "params", "a": "b"}
+    assert ray.get(mirror.remote(what="params", i=333)) == {"what": "params", "i": 333}
+
+
+def test_c16_the_body(classic: Classic, mirror: Any) -> None:
+    assert classic.get("/mirror?what=body", content=b"long string").json() == ["bytes", "long string"]
+    assert ray.get(mirror.remote("long string", what="body")) == ["str", "long string"]
+    assert classic.send("POST", "/mirror?what=length", content=b"x" * 655_360).json() == 655_360
+
+
+@pytest.mark.parametrize("value", [None, 5, ["a", {"b": 1j}], {1, 2}], ids=str)
+def test_c17_python_objects(mirror: Any, value: Any) -> None:
+    assert ray.get(mirror.remote(value, what="data")) == value
+
+
+def test_c19_the_origin(classic: Classic) -> None:
+    assert classic.get("/origin").text == "web"
+    assert ray.get(serve.get_handle("origin").remote(1)) == "python"
+
+
+def test_c20_a_web_request_is_passed_on_as_it_is(classic: Classic) -> None:
+    serve.create_backend("wrapper", backends.Wrapper)
+    serve.create_endpoint("wrapper", backend="wrapper", route="/wrapper", methods=["GET", "POST"])
+    for path in ("/inner", "/wrapper"):
+        seen = classic.send("POST", f"{path}?q=1", content=b"body", headers={"x-a": "b"}).json()
+        assert seen == {
+            "type": "<class 'starlette.requests.Request'>",
+            "method": "POST",
+            "query": {"q": "1"},
+            "header": "b",
+            "body": "body",
+        }
+
+
+def test_c22_c24_c25_methods_besides_call_as_printed(classic: Classic) -> None:
+    first = classic.get("/stateful")
+    assert (first.json(), first.headers["content-type"]) == ({"current": 1}, "application/json")
+    handle = serve.get_handle("endpoint_name")
+    assert ray.get(handle.options(method_name="other_method").remote(5)) is True
+    assert classic.get("/stateful").json() == {"current": 6}
+
+
+def test_c23_the_method_header(classic: Classic) -> None:
+    serve.create_backend("methods", backends.Methods)
+    serve.create_endpoint("methods", backend="methods", route="/methods")
+    assert classic.get("/methods", headers={"X-Serve-Call-Method": "method"}).text == "hello"
+    unknown = classic.get("/methods", headers={"X-SERVE-CALL-METHOD": "nonesuch"})
+    assert unknown.status_code == 500
+    assert "nonesuch" in unknown.text
+
+
+def test_c26_errors_are_the_callers_own(classic: Classic) -> None:
+    serve.create_backend("failing", backends.failing)
+    serve.create_endpoint("failing", backend="failing", route="/failing")
+    answer = classic.get("/failing")
+    assert answer.status_code == 500
+    assert "KeyError" in answer.text
+    with pytest.raises(KeyError):
+        ray.get(serve.get_handle("failing").remote())
+
+
+# -- what is refused
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: serve.create_backend("hello", backends.hello), ValueError, "registered already"),
+        (lambda: serve.create_backend("x", object()), TypeError, "function, a class or an import path"),
+        (lambda: serve.create_backend("x", backends.hello, 1), ValueError, "init_args"),
+        (lambda: serve.create_backend("x", backends.hello, config=[1]), TypeError, "BackendConfig"),
+        (lambda: serve.create_backend("x", backends.hello, config={"num_replica": 1}), ValueError, "num_replica"),
+        (lambda: serve.create_backend("x", backends.hello, config={"num_replicas": 0}), ValueError, "num_replicas"),
+        (lambda: serve.create_backend("x", backends.hello, ray_actor_options=[]), TypeError, "dictionary"),
+        (lambda: serve.create_backend("x", backends.hello, ray_actor_options={"name": "a"}), ValueError, "name"),
+        (lambda: serve.create_backend("x", backends.hello, ray_actor_options={"num_cpus": "1"}), TypeError, "num_cpus"),
+        (lambda: serve.create_backend("x", backends.hello, ray_actor_options={"num_cpus": -1}), ValueError, "num_cpus"),
+        (lambda: serve.create_endpoint("x"), TypeError, "backend must be specified"),
+        (lambda: serve.create_endpoint("x", backend=5), TypeError, "must be a string"),  # type: ignore[arg-type]
+        (lambda: serve.create_endpoint("x", backend="hello", route="x"), TypeError, "starting with"),
+        (lambda: serve.create_endpoint("x", backend="hello", methods="GET"), TypeError, "list"),  # type: ignore[arg-type]
+        (lambda: serve.create_endpoint("x", backend="nonesuch"), ValueError, "not registered"),
+        (lambda: serve.create_endpoint("endpoint1", backend="hello"), ValueError, "set_traffic"),
+        (lambda: serve.set_traffic("endpoint1", {}), ValueError, "sum to 1"),
+        (lambda: serve.set_traffic("endpoint1", {"hello": 0.5}), ValueError, "sum to 1"),
+        (lambda: serve.set_traffic("endpoint1", {"hello": 2, "mirror": -1}), ValueError, "non-negative"),
+        (lambda: serve.set_traffic("endpoint1", {"nonesuch": 1}), ValueError, "not registered"),
+        (lambda: serve.set_traffic("nonesuch", {"hello": 1}), ValueError, "not registered"),
+        (lambda: serve.shadow_traffic("endpoint1", "hello", 2), TypeError, "from 0 to 1"),
+        (lambda: serve.shadow_traffic("endpoint1", "nonesuch", 1), ValueError, "not registered"),
+        (lambda: serve.update_backend_config("hello", 5), TypeError, "dictionary"),  # type: ignore[arg-type]
+        (lambda: serve.update_backend_config("nonesuch", {}), ValueError, "not registered"),
+        (lambda: serve.get_backend_config("nonesuch"), ValueError, "not registered"),
+        (lambda: serve.delete_backend("hello"), ValueError, "used by endpoint"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(call: Callable[[], object], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        call()
+    assert "x" not in serve.list_backends()
+
+
+def test_deleting_and_making_anew(classic: Classic) -> None:
+    serve.create_backend("gone", backends.hello)
+    serve.create_endpoint("gone", backend="gone", route="/gone")
+    serve.delete_endpoint("gone")
+    serve.delete_endpoint("gone")  # an unknown one is no error
+    assert classic.get("/gone").status_code == 404
+    serve.delete_backend("gone")
+    serve.create_backend("gone", backends.Named, "again")
+    serve.create_endpoint("gone", backend="gone", route="/gone")
+    assert classic.get("/gone").text == "again"
+
+
+def test_a_configuration_changes_without_a_restart() -> None:
+    serve.create_backend("kept", backends.pid)
+    serve.create_endpoint("kept", backend="kept")
+    handle = serve.get_handle("kept")
+    before = ray.get(handle.remote())
+    serve.update_backend_config("kept", {"max_concurrent_queries": 3})
+    assert ray.get(handle.remote()) == before
+    assert serve.get_backend_config("kept").max_concurrent_queries == 3
+
+
+def test_a_handle_to_an_endpoint_that_comes_later(classic: Classic) -> None:
+    handle = serve.get_handle("later", missing_ok=True)
+    serve.create_endpoint("later", backend="hello")
+    assert ray.get(handle.remote()) == "hello"
+    assert repr(handle) == "RayServeSyncHandle(endpoint='later')"
