@@ -188,6 +188,17 @@ def test_settings_that_only_the_controller_acts_on_are_sent_to_nobody():
     assert fleet.step().reconfigure == []
 
 
+def test_those_without_calls_go_first_and_of_them_the_youngest():
+    fleet = Fleet(num_replicas=4)
+    oldest, old, young, youngest = fleet.replicas
+    oldest.ongoing = young.ongoing = 1
+    fleet.update("v1", num_replicas=3)
+    assert [replica for replica, _ in fleet.step().stop] == [youngest]
+    fleet.update("v1", num_replicas=1)
+    assert [replica for replica, _ in fleet.step().stop] == [young, old]
+    assert fleet.replicas == [oldest]
+
+
 @given(
     before=st.integers(1, 20),
     after=st.integers(1, 20),

@@ -230,7 +230,10 @@ class Core:
     def replica_reported(self, replica_id: str, report: replica_pb2.ReplicaReport) -> bool:
         """The replica says how it is; whether there may be something to decide."""
         replica = self.observed.replicas.get(replica_id)
-        if replica is None or replica.failed_health_checks == report.failed_health_checks:
+        if replica is None:
+            return False
+        replica.ongoing = report.load.ongoing
+        if replica.failed_health_checks == report.failed_health_checks:
             return False
         replica.failed_health_checks = report.failed_health_checks
         replica.health_message = report.health_message

@@ -75,6 +75,8 @@ class Replica:
     health_message: str = ""
     failure: str = ""
     """Why it could not start, by its own account."""
+    ongoing: int = 0
+    """The calls that it had when it last reported."""
     heard_at: float | None = None
     """When there last was a sign of life; None: not noted yet."""
     used_s: float | None = None

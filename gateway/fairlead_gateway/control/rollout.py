@@ -82,8 +82,9 @@ def _scale(step: Step, goal: DeploymentGoal, progress: Progress, current: list[R
         else:
             step.not_before = progress.backoff.not_before
     elif missing < 0:
-        # Those that do not serve yet go first, then the youngest: they hold the least warm state.
-        first_to_stay = sorted(current, key=lambda replica: replica.phase is not Phase.RUNNING)
+        # Those that do not serve yet go first, then those without calls, which nobody has to wait for, then the
+        # youngest: they hold the least warm state.
+        first_to_stay = sorted(current, key=lambda replica: (replica.phase is not Phase.RUNNING, not replica.ongoing))
         step.stop += [(replica, "scaled down") for replica in first_to_stay[goal.target :]]
 
 
