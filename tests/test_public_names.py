@@ -116,6 +116,7 @@ PORTED: dict[str, set[str]] = {
         "RequestCancelledError",
         "gRPCStatusError",
     },
+    "fairlead.serve.experimental": {"ConsistentHashRouter", "RoundRobinRouter"},
     "fairlead.serve.handle": {
         "DeploymentBroadcastResponse",
         "DeploymentHandle",

@@ -221,6 +221,12 @@ def test_limits_hold() -> None:
     assert [each.result() for each in [*running, queued]] == [None] * 3
 
 
+async def test_a_reserved_replica_takes_the_call() -> None:
+    handle = run(Echo.bind())
+    async with handle.where.choose_replica() as selection:
+        assert (await handle.where.dispatch(selection))[0] == selection.replica_id
+
+
 def test_cancelling_is_recursive() -> None:
     entered, cancelled = threading.Event(), threading.Event()
 

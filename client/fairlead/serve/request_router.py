@@ -142,8 +142,8 @@ class RequestRouter(ABC):
         self.curr_replicas: dict[ReplicaID, RunningReplica] = {}
         """The replicas that can be called."""
 
-    def initialize_state(self, **kwargs: Any) -> None:
-        """Gets ``request_router_kwargs``, once, before anything else."""
+    def initialize_state(self, *_: Any, **kwargs: Any) -> None:
+        """Gets ``request_router_kwargs``, once, before anything else. Overrides name those that they take."""
         if kwargs:
             raise TypeError(f"{type(self).__name__} takes no request_router_kwargs, but was given {sorted(kwargs)}")
 
