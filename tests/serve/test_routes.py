@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import decimal
 import enum
 import json
 import types
@@ -283,6 +284,33 @@ class TestDescription:
         assert set(schemas["Model"]["properties"]) == {"name", "howMany"}
         body = json.loads(interface.http_routes[2].openapi_operation)["requestBody"]
         assert body["content"]["application/json"]["schema"]["required"] == ["upto"]
+
+    def test_what_a_model_takes_and_what_it_is_written_as(self) -> None:
+        class Same(pydantic.BaseModel):
+            x: int
+
+        class Priced(pydantic.BaseModel):
+            price: decimal.Decimal
+
+        class Holder(pydantic.BaseModel):
+            priced: Priced
+            same: Same
+
+        class A:
+            @serve.route("/", methods=["POST"])
+            def method(self, one: Priced, two: Holder) -> list[Holder]: ...
+
+        interface = interface_of(A)
+        assert interface is not None
+        schemas = json.loads(interface.http_routes[0].openapi_schemas)
+        assert set(schemas) == {"Priced", "Holder", "Same", "Priced-Output", "Holder-Output"}
+        assert set(schemas["Priced"]["properties"]["price"]) == {"anyOf", "title"}
+        assert schemas["Priced-Output"]["properties"]["price"]["type"] == "string"
+        references = [each["$ref"].rpartition("/")[2] for each in schemas["Holder-Output"]["properties"].values()]
+        assert references == ["Priced-Output", "Same"]
+        operation = json.loads(interface.http_routes[0].openapi_operation)
+        result = operation["responses"]["200"]["content"]["application/json"]["schema"]
+        assert result["items"] == {"$ref": "#/components/schemas/Holder-Output"}
 
     def test_nothing_declared_is_nothing_described(self) -> None:
         class Plain:

@@ -40,7 +40,7 @@ def operation_of(method: RoutedMethod, plan: Plan, *, with_body: bool, stream: b
         "200": _answer(plan, schemas, stream),
         "default": {"$ref": "#/components/responses/Error"},
     }
-    return operation, schemas.named()
+    return schemas.settled(operation)
 
 
 def _in_body(plan: Plan, with_body: bool) -> list[Parameter]:
