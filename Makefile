@@ -16,10 +16,10 @@ ARGS ?=
 CHECKS := check-lint check-format check-types check-imports check-compiles \
           check-protos-lint check-protos-format check-protos-breaking check-protos-generated
 
-.PHONY: help install run test check protos bench fuzz clients clean $(CHECKS)
+.PHONY: help install run test check protos bench fuzz conformance clients clean $(CHECKS)
 
 help: ## Says what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(STAMP) ## Creates .venv with everything in it; again only when pyproject.toml has changed
 
@@ -62,12 +62,15 @@ check-protos-generated: install
 protos: install ## Generates the committed stubs from protos/
 	@$(PYTHON_BIN) scripts/generate_protos.py
 
-bench: install ## Measures Fairlead against bare servers, in about five minutes
+bench: install ## Measures Fairlead against bare servers, in about seven minutes
 	@$(PYTHON_BIN) -m bench $(ARGS)
 
 fuzz: install ## Tries the HTTP door with very many requests and bytes, for some minutes
 	@$(PYTHON_BIN) -m pytest -q tests/edge/fuzz --hypothesis-profile=fuzz --timeout=3600 --show-capture=no $(ARGS)
 
+conformance: install ## Runs Connect's conformance suite against the HTTP port; needs Go
+	@$(PYTHON_BIN) -m tests.conformance $(ARGS)
+
 clean: ## Removes .venv and everything else that is not committed and was made here
 	rm -rf $(VENV) .environments .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache \
-	  tests/clients/go/stubs tests/clients/go/bin tests/clients/java/target tests/clients/derived tests/clients/node/node_modules tests/clients/connect/node_modules
+	  tests/clients/go/stubs tests/clients/go/bin tests/clients/java/target tests/clients/derived tests/clients/node/node_modules tests/clients/connect/node_modules tests/conformance/bin

@@ -36,9 +36,9 @@ class BuildError(Exception):
 
 def go_client() -> list[str]:
     """The command that runs the Go client, built. Raises ToolchainMissingError, or BuildError."""
-    go = _tool("go")
+    go = tool("go")
     wanted = re.search(r"^go (\S+)$", (GO / "go.mod").read_text(), re.MULTILINE)
-    found = re.search(r"go(\d+\.\d+)", _run([go, "version"], HERE))
+    found = re.search(r"go(\d+\.\d+)", run([go, "version"], HERE))
     if not wanted or not found or _version(found[1]) < _version(wanted[1])[:2]:
         raise ToolchainMissingError(f"Go is {found[1] if found else 'unknown'}; tests/clients/go/go.mod asks for more")
     # A checkout's owner and revision do not matter here, and asking git for them fails in some containers.
@@ -46,9 +46,9 @@ def go_client() -> list[str]:
     with _exclusive(GO):
         if _older(GO / "stubs" / "fairlead", [ROOT / "protos", GO / "buf.gen.yaml", GO / "go.mod"]):
             buf = [str(Path(sys.executable).parent / "buf"), "generate", str(ROOT), "--template", "buf.gen.yaml"]
-            _run([*buf, "--path", str(ROOT / "protos" / "fairlead")], GO, environment)
+            run([*buf, "--path", str(ROOT / "protos" / "fairlead")], GO, environment)
             (GO / "stubs" / "fairlead").touch()
-        _run([go, "build", "-o", "bin/client", "."], GO, environment)
+        run([go, "build", "-o", "bin/client", "."], GO, environment)
     return [str(GO / "bin" / "client")]
 
 
@@ -56,28 +56,28 @@ def go_digits_client() -> list[str]:
     """The command that runs the Go client of the digits example, built. Raises ToolchainMissingError, or BuildError."""
     go_client()
     protos = derived_protos()
-    go = _tool("go")
+    go = tool("go")
     environment = {"GOFLAGS": "-buildvcs=false"}
     with _exclusive(GO):
         if _older(GO / "stubs" / "digits", [protos, GO / "buf.gen.yaml", GO / "go.mod"]):
             buf = [str(Path(sys.executable).parent / "buf"), "generate", str(DERIVED), "--template", "buf.gen.yaml"]
-            _run([*buf, "--path", str(protos / "digits")], GO, environment)
+            run([*buf, "--path", str(protos / "digits")], GO, environment)
             (GO / "stubs" / "digits").touch()
-        _run([go, "build", "-o", "bin/digits", "./digits"], GO, environment)
+        run([go, "build", "-o", "bin/digits", "./digits"], GO, environment)
     return [str(GO / "bin" / "digits")]
 
 
 def java_digits_client() -> list[str]:
     """The command that runs the Java client of the digits example, built. Raises as the others."""
-    java, javac, mvn = _tool("java"), _tool("javac"), _tool("mvn")
-    found = _version(_run([javac, "-version"], HERE))
+    java, javac, mvn = tool("java"), tool("javac"), tool("mvn")
+    found = _version(run([javac, "-version"], HERE))
     if found < (17,):
         raise ToolchainMissingError(f"javac is {'.'.join(map(str, found)) or 'too old to say'}; the client needs 17")
     protos = derived_protos()
     target = JAVA / "target"
     with _exclusive(JAVA):
         if _older(target / "built", [protos, JAVA / "pom.xml", JAVA / "src"]):
-            _run([mvn, "--batch-mode", "--quiet", "--strict-checksums", "compile"], JAVA)
+            run([mvn, "--batch-mode", "--quiet", "--strict-checksums", "compile"], JAVA)
             (target / "built").touch()
     return [java, "-cp", f"{target / 'classes'}{os.pathsep}{target / 'lib'}/*", "fairlead.test.DigitsClient"]
 
@@ -89,7 +89,7 @@ def derived_protos() -> Path:
     with _exclusive(DERIVED):
         (DERIVED / "buf.yaml").write_text("version: v2\nmodules:\n  - path: protos\n  - path: imports\n")
         fairlead = [str(Path(sys.executable).parent / "fairlead"), "build", "--proto", "examples.digits.app:app"]
-        _run([*fairlead, "--output", str(protos), "--imports", str(imports)], ROOT)
+        run([*fairlead, "--output", str(protos), "--imports", str(imports)], ROOT)
     return protos
 
 
@@ -106,18 +106,19 @@ def connect_client() -> list[str]:
 
 def _installed(folder: Path, oldest: int) -> str:
     """Installs what a folder's lock file pins; Node.js itself, of at least so recent a major version."""
-    node, npm = _tool("node"), _tool("npm")
-    found = _run([node, "--version"], HERE).strip()
+    node, npm = tool("node"), tool("npm")
+    found = run([node, "--version"], HERE).strip()
     if _version(found.removeprefix("v")) < (oldest,):
         raise ToolchainMissingError(f"Node.js is {found}; the client needs v{oldest}")
     with _exclusive(folder):
         if _older(folder / "node_modules" / ".package-lock.json", [folder / "package-lock.json"]):
-            _run([npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"], folder)
+            run([npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"], folder)
             (folder / "node_modules" / ".package-lock.json").touch()
     return node
 
 
-def _tool(name: str) -> str:
+def tool(name: str) -> str:
+    """The path of a program. Raises ToolchainMissingError."""
     path = shutil.which(name, path=PATH)
     if path is None:
         raise ToolchainMissingError(f"{name} is not installed")
@@ -147,7 +148,8 @@ def _exclusive(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _run(command: list[str], folder: Path, environment: Mapping[str, str] | None = None) -> str:
+def run(command: list[str], folder: Path, environment: Mapping[str, str] | None = None) -> str:
+    """What a program prints. Raises BuildError if it fails."""
     done = subprocess.run(
         command,
         cwd=folder,
