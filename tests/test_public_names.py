@@ -12,7 +12,7 @@ import sys
 import pytest
 
 PUBLIC: dict[str, set[str]] = {
-    "fairlead": {"__version__", "get", "serve", "wait"},
+    "fairlead": {"ObjectRef", "__version__", "get", "init", "is_initialized", "serve", "shutdown", "wait"},
     "fairlead.serve": {
         "Application",
         "BackendConfig",

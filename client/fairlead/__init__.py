@@ -1,6 +1,6 @@
 """Serves Python classes over gRPC: ``from fairlead import serve``.
 
-``serve``, ``get`` and ``wait`` are loaded when they are first used: the gateway, which needs the wire protocol only,
+``serve``, ``get``, ``wait`` and what scripts for Ray need besides are loaded when they are first used: the gateway, which needs the wire protocol only,
 starts about 50 ms sooner without them.
 """
 
@@ -9,9 +9,11 @@ from typing import Any
 
 from fairlead.version import __version__
 
-__all__ = ["__version__", "get", "serve", "wait"]
+__all__ = ["ObjectRef", "__version__", "get", "init", "is_initialized", "serve", "shutdown", "wait"]
 
-_HOMES = {"get": "fairlead.serve.results", "wait": "fairlead.serve.results"}
+_HOMES = {"get": "fairlead.serve.results", "wait": "fairlead.serve.results"} | dict.fromkeys(
+    ("ObjectRef", "init", "is_initialized", "shutdown"), "fairlead.serve.cluster"
+)
 
 
 def __getattr__(name: str) -> Any:

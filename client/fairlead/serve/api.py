@@ -259,6 +259,18 @@ def shutdown() -> None:
             _forget()
 
 
+def shutdown_own() -> None:
+    """As :func:`shutdown` for an instance that belongs to this process; nothing happens to any other."""
+    instance = _current.instance
+    if instance is not None and instance.owned is not None:
+        shutdown()
+
+
+def is_running() -> bool:
+    """Whether there is an instance that this process would use."""
+    return _found() is not None
+
+
 async def shutdown_async() -> None:
     """As :func:`shutdown`, from a coroutine."""
     await asyncio.to_thread(shutdown)
