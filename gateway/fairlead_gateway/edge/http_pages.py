@@ -71,8 +71,19 @@ def _docs() -> tuple[bytes, bytes]:
     scripts = b" ".join(
         b"'sha256-" + base64.b64encode(hashlib.sha256(script).digest()) + b"'" for script in _SCRIPT.findall(page)
     )
-    policy = b"default-src 'none'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    return page, policy + b"; style-src 'unsafe-inline'; script-src " + scripts
+    policy = b"; ".join(
+        (
+            b"default-src 'none'",
+            b"base-uri 'none'",
+            b"connect-src 'self'",
+            b"form-action 'none'",
+            b"frame-ancestors 'none'",
+            b"img-src data:",
+            b"style-src 'unsafe-inline'",
+            b"script-src " + scripts,
+        )
+    )
+    return page, policy
 
 
 def docs() -> Reply:
