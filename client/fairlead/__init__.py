@@ -1,7 +1,7 @@
 """Serves Python classes over gRPC: ``from fairlead import serve``.
 
-``serve``, ``get``, ``wait`` and what scripts for Ray need besides are loaded when they are first used: the gateway, which needs the wire protocol only,
-starts about 50 ms sooner without them.
+All but the version is loaded when it is first used: the gateway, which needs the wire protocol only, starts about 50 ms
+sooner without it. ``get``, ``wait`` and the rest are what scripts for Ray call on ``ray`` itself.
 """
 
 from importlib import import_module
