@@ -34,6 +34,7 @@ class Policies:
         self._on_answer = on_answer
         self._programs: dict[Key, _Program] = {}
         self._tasks: dict[Key, asyncio.Task[None]] = {}
+        self._endings: set[asyncio.Task[None]] = set()
 
     def __repr__(self) -> str:
         return f"<Policies {list(self._programs)}>"
@@ -48,24 +49,27 @@ class Policies:
     def keep(self, keys: set[Key]) -> None:
         """Ends the processes of all other deployments."""
         for key in self._programs.keys() - keys:
-            self._programs.pop(key).kill()
+            self._end(self._programs.pop(key))
 
     async def close(self) -> None:
         """Ends all of them, and waits for that."""
-        programs = list(self._programs.values())
-        self.keep(set())
-        for program in programs:
-            await program.wait()
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self.keep(set())
+        await asyncio.gather(*self._endings, return_exceptions=True)
+
+    def _end(self, program: _Program) -> None:
+        ending = asyncio.get_running_loop().create_task(program.end())
+        self._endings.add(ending)
+        ending.add_done_callback(self._endings.discard)
 
     async def _ask(self, key: Key, question: AskPolicy) -> None:
         program = self._programs.get(key)
         if program is None or program.settings != question.settings:
             if program is not None:
-                program.kill()
+                self._end(program)
             program = self._programs[key] = _Program(question.settings)
         try:
             async with asyncio.timeout(TIMEOUT_S):
@@ -76,9 +80,8 @@ class Policies:
             why = f"it did not decide within {TIMEOUT_S:g} s"
         except (OSError, ValueError) as error:
             why = f"its process ended: {error}"
-        program.kill()
         if self._programs.get(key) is program:
-            del self._programs[key]
+            self._end(self._programs.pop(key))
         self._on_answer(key, None, why)
 
 
@@ -104,12 +107,9 @@ class _Program:
         answer: dict[str, Any] = json.loads(await process.stdout.readline())
         return answer
 
-    def kill(self) -> None:
+    async def end(self) -> None:
+        """Kills it; returns when it has ended."""
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
-
-    async def wait(self) -> None:
-        """Until it has ended."""
-        if self._process is not None:
-            await self._process.wait()
+            await self._process.communicate()
