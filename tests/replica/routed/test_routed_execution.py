@@ -59,6 +59,11 @@ class Target:
     async def made(self) -> Any:
         return self.count(2)
 
+    @serve.route("/batched")
+    @serve.batch(max_batch_size=2, batch_wait_timeout_s=5)
+    async def batched(self, x: list[int]) -> list[int]:
+        return [sum(x)] * len(x)
+
     @serve.route("/wait")
     async def wait(self) -> None:
         try:
@@ -100,6 +105,11 @@ async def test_results(stage: Stage) -> None:
     (response,) = await get(stage, "response").all()
     assert (response.status, response.body) == (201, b"x")
     assert await body(get(stage, "response", "stream=1")) == b"ab"
+
+
+async def test_requests_share_a_batch(stage: Stage) -> None:
+    first, second = get(stage, "batched", "x=1"), get(stage, "batched", "x=2")
+    assert [await body(first), await body(second)] == [b"3", b"3"]
 
 
 async def test_streams(stage: Stage) -> None:
