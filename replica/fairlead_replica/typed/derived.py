@@ -27,7 +27,7 @@ def derived_conversion(descriptor: MethodDescriptor, target: Any) -> MethodConve
 
 def _service_of(kind: Any) -> Service:
     options = options_of(kind)
-    service = service_of(kind, options.package if options is not None else None)
+    service = service_of(kind) if options is None else service_of(kind, options.package, options.service)
     if service is None:
         raise KeyError(f"{kind.__qualname__} has no methods that a service could be derived from")
     return service

@@ -17,6 +17,7 @@ import pytest
 from google.protobuf import descriptor_pb2
 
 from fairlead import serve
+from fairlead.serve.derived import building
 from fairlead.serve.derived.errors import BreakingChangeError, HintError, LockFileError
 from fairlead.serve.graph import application_spec
 from fairlead.v1 import control_pb2, serving_pb2_grpc
@@ -98,6 +99,8 @@ def test_options_of_the_decorator() -> None:
     assert names(interface_of(again)) == ["a.v1.MineService"]
     with pytest.raises(TypeError, match="for classes and functions, not int"):
         serve.typed(3)
+    with pytest.raises(ValueError, match="a protobuf service is called like 'DigitsService', not 'Digits'"):
+        interface_of(serve.typed(service="Digits")(type("Called", (Shop,), {})))
     with pytest.raises(TypeError, match="pakage"):
         serve.typed(pakage="a.v1")  # type: ignore[call-overload]
 
@@ -207,8 +210,6 @@ SHOP = "class Shop:\n    def find(self, {}) -> None: ...\n"
 
 def locked(module: Any, parameters: str, name: str = "fairlead.lock.json") -> Path:
     """Writes the lock file of a class with those parameters."""
-    from fairlead.serve.derived import building
-
     application = serve.deployment(module(SHOP.format(parameters)).Shop).bind()
     path = Path(sys.modules["derived_locked_module"].__file__ or "").parent / name
     building.write(building.lock_texts(building.derivations(application, path)))
@@ -239,6 +240,26 @@ def test_what_would_break_callers_is_not_deployed(module: Any) -> None:
         "Keep it as it was and add a field with another name\n"
         f"If nobody calls it yet, `fairlead build --proto --allow-breaking` writes {path} anew"
     )
+
+
+def test_a_class_that_is_gone_or_called_otherwise_breaks_its_callers(module: Any) -> None:
+    path = locked(module, "a: int")
+    renamed = module(SHOP.format("a: int").replace("Shop", "Store")).Store
+    with pytest.raises(BreakingChangeError) as raised:
+        interface_of(renamed)
+    said = str(raised.value)
+    assert "service shop.v1.ShopService: it is gone: Shop is not there any more, or has another service." in said
+    assert "If Store took its place, say @serve.typed(package='shop.v1', service='ShopService')" in said
+    kept = serve.typed(package="shop.v1", service="ShopService")(renamed)
+    assert names(interface_of(kept)) == ["shop.v1.ShopService"]
+    with pytest.raises(BreakingChangeError, match=r"service shop.v1.ShopService: it is gone"):
+        interface_of(serve.typed(package="shop.v2")(module(SHOP.format("a: int")).Shop))
+    both = module(SHOP.format("a: int") + SHOP.format("b: int").replace("Shop", "Store"))
+    assert names(interface_of(both.Store)) == ["store.v1.StoreService"]
+    renamed = module(SHOP.format("a: int").replace("Shop", "Store")).Store
+    accepted = building.derivations(serve.deployment(renamed).bind())
+    building.write(building.lock_texts(accepted))
+    assert json.loads(path.read_text())["services"].keys() == {"store.v1.StoreService"}
 
 
 def test_a_damaged_lock_file_stops_the_deploy(module: Any) -> None:

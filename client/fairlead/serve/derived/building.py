@@ -84,6 +84,8 @@ def lock_texts(found: list[Derivation]) -> dict[Path, str]:
             raise FairleadError(f"{each.service.source} is in no file that a lock file could stand beside; use --lock")
         services = locked.setdefault(each.lock_path, lockfile.load(each.lock_path))
         services[each.service.full_name] = each.lock
+        for name in each.gone:
+            services.pop(name, None)
     return {path: lockfile.dump(services) for path, services in locked.items()}
 
 

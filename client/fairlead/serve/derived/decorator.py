@@ -20,6 +20,7 @@ class TypedOptions:
 
     enabled: bool = True
     package: str | None = None
+    service: str | None = None
     lock: str | None = None
 
 
@@ -27,7 +28,12 @@ class TypedOptions:
 def typed(_func_or_class: C) -> C: ...
 @overload
 def typed(
-    _func_or_class: None = None, *, enabled: bool = True, package: str | None = None, lock: str | None = None
+    _func_or_class: None = None,
+    *,
+    enabled: bool = True,
+    package: str | None = None,
+    service: str | None = None,
+    lock: str | None = None,
 ) -> functools.partial[Any]: ...
 def typed(_func_or_class: Any = None, **given: Any) -> Any:
     """Says that the type hints of a class, or function, are its contract: a protobuf service is derived from them.
@@ -35,9 +41,10 @@ def typed(_func_or_class: Any = None, **given: Any) -> Any:
     An application's ingress deployment has one without this, if its hints can be mapped. With it a hint that cannot be
     mapped is an error where the application is bound, and other deployments of the application have theirs as well.
 
-    ``package`` is the protobuf package; without it, after the class: ``digits.v1`` for ``Digits``. ``lock`` is the path
-    of the lock file from the module's folder; without it ``fairlead.lock.json``. ``enabled=False``: no service is
-    derived. Stands below ``@serve.deployment``, or above it. Raises TypeError for what is no class or function.
+    ``package`` is the protobuf package and ``service`` the name; without them, after the class: ``digits.v1`` and
+    ``DigitsService`` for ``Digits``. ``lock`` is the path of the lock file from the module's folder; without it
+    ``fairlead.lock.json``. ``enabled=False``: no service is derived. Stands below ``@serve.deployment``, or above it.
+    Raises TypeError for what is no class or function.
     """
     options = TypedOptions(**given)
     if _func_or_class is None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,8 @@ class Derivation:
     """The lock file, there or not; None: there cannot be one."""
     breaking: tuple[Breaking, ...]
     """What callers with the old contract would not survive."""
+    gone: tuple[str, ...] = ()
+    """Services of the lock file that are not there any more."""
 
     @property
     def file(self) -> descriptor_pb2.FileDescriptorProto:
@@ -67,10 +71,40 @@ def derive(func_or_class: Any, lock_path: Path | None = None) -> Derivation | No
     if not isinstance(func_or_class, type) and not inspect.isroutine(func_or_class):
         return None
     options = options_of(func_or_class) or TypedOptions()
-    service = service_of(func_or_class, options.package)
+    service = service_of(func_or_class, options.package, options.service)
     if service is None:
         return None
     path = lock_path or lockfile.path_of(func_or_class, options.lock)
-    locked = lockfile.load(path).get(service.full_name) if path is not None else None
+    services = lockfile.load(path) if path is not None else {}
+    locked = services.get(service.full_name)
     lock, breaking = advance(locked, service)
-    return Derivation(service, lock, locked, path, tuple(breaking))
+    gone = _gone(services, service, sys.modules.get(func_or_class.__module__))
+    breaking += [_replaced(name, services[name], service) for name in gone]
+    return Derivation(service, lock, locked, path, tuple(breaking), gone)
+
+
+def _gone(services: Mapping[str, LockedService], service: Service, module: Any) -> tuple[str, ...]:
+    """The services of the lock file whose class is not in the module any more, or has another service now.
+
+    A program that runs as ``__main__``, and a module that is being imported, may define them later on: then none is.
+    """
+    if module is None or module.__name__ == "__main__" or getattr(module.__spec__, "_initializing", False):
+        return ()
+    found = []
+    for name, each in services.items():
+        file, _, source = each.source.partition(":")
+        if file == service.module_file and name != service.full_name:
+            attribute: Any = module
+            for part in source.split("."):
+                attribute = getattr(attribute, part, None)
+            if source == service.source or (attribute is None and "<locals>" not in source):
+                found.append(name)
+    return tuple(found)
+
+
+def _replaced(name: str, lost: LockedService, service: Service) -> Breaking:
+    """What breaks where a service is gone."""
+    package, _, own = name.rpartition(".")
+    reason = f"it is gone: {lost.source.partition(':')[2]} is not there any more, or has another service"
+    fix = f"If {service.source} took its place, say @serve.typed(package={package!r}, service={own!r})"
+    return Breaking(f"service {name}", reason, fix)

@@ -63,7 +63,7 @@ class LockedService:
     """All that was given out for one service. The order is the one in which it is printed."""
 
     source: str = ""
-    """The class that it was derived from."""
+    """The file and the class that it was derived from: "app.py:Shop"."""
     methods: dict[str, LockedMethod] = field(default_factory=dict)
     messages: dict[str, LockedMessage] = field(default_factory=dict)
     enums: dict[str, LockedEnum] = field(default_factory=dict)
@@ -100,7 +100,7 @@ class _Advance:
 
     def run(self) -> tuple[LockedService, list[Breaking]]:
         service = self._service
-        new = LockedService(source=service.source, methods=self._methods())
+        new = LockedService(source=f"{service.module_file}:{service.source}", methods=self._methods())
         for name in dict.fromkeys([*self._old.messages, *service.messages]):
             new.messages[name] = self._message(name, service.messages.get(name))
         for name in dict.fromkeys([*self._old.enums, *service.enums]):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from fairlead.serve.batching.decorator import Batched
@@ -32,32 +34,32 @@ _RESERVED = frozenset({"fairlead", "google", "grpc"})
 """First parts of packages that are taken."""
 
 
-def service_of(target: Any, package: str | None = None) -> Service | None:
+def service_of(target: Any, package: str | None = None, name: str | None = None) -> Service | None:
     """The service that a class or function says it is; None if no method of it could be called with a message.
 
-    ``package`` is the protobuf package; None: after the class. Raises HintError for the first hint that cannot be
-    mapped, ValueError for a package that cannot be.
+    ``package`` is the protobuf package, ``name`` the service's in it; None: after the class. Raises HintError for the
+    first hint that cannot be mapped, ValueError for a package or name that cannot be.
     """
     own = names.pascal(target.__name__)
     package = checked_package(package or f"{names.snake(target.__name__)}.v1", target)
     reader = Reader(Namespace())
     methods: list[Method] = []
-    for name, function in callables(target):
-        method = _method(reader, target, name, function)
+    for own_name, function in callables(target):
+        method = _method(reader, target, own_name, function)
         if method is None:
             continue
         if any(each.name == method.name for each in methods):
-            raise HintError(
-                f"{target.__qualname__}.{name}", f"two methods would be called {method.name!r}", "Rename one of them"
-            )
+            problem = f"two methods would be called {method.name!r}"
+            raise HintError(f"{target.__qualname__}.{own_name}", problem, "Rename one of them")
         methods.append(method)
     if not methods:
         return None
     return Service(
         package=package,
-        name=own if own.endswith("Service") else f"{own}Service",
+        name=checked_name(name or (own if own.endswith("Service") else f"{own}Service")),
         doc=inspect.cleandoc(target.__doc__ or "") if "__doc__" in vars(target) or inspect.isroutine(target) else "",
         source=target.__qualname__,
+        module_file=Path(getattr(sys.modules.get(target.__module__), "__file__", None) or "").name,
         methods=tuple(methods),
         messages=reader.namespace.messages,
         enums=reader.namespace.enums,
@@ -75,6 +77,13 @@ def checked_package(package: str, target: Any) -> str:
             "@serve.typed(package='mine.v1')"
         )
     return package
+
+
+def checked_name(name: str) -> str:
+    """The name of a service. Raises ValueError for one that buf lint would refuse."""
+    if not names.is_type_name(name) or not name.endswith("Service"):
+        raise ValueError(f"a protobuf service is called like 'DigitsService', not {name!r}")
+    return name
 
 
 def callables(target: Any) -> Iterator[tuple[str, Any]]:

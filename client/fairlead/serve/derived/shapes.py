@@ -168,6 +168,8 @@ class Service:
     doc: str
     source: str
     """The class that it was derived from."""
+    module_file: str
+    """The name of the file that the class stands in, "app.py"; empty: it stands in none."""
     methods: tuple[Method, ...]
     messages: dict[str, Message]
     enums: dict[str, Enumeration]
