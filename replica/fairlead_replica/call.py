@@ -11,6 +11,7 @@ import contextvars
 import logging
 import sys
 import time
+from abc import ABC, abstractmethod
 from typing import Protocol
 
 from fairlead.serve import tracing
@@ -55,7 +56,7 @@ class Host(Protocol):
         """The call has ended and gives its slot back."""
 
 
-class Call:
+class Call(ABC):
     """A call under way. It is its stream's owner; everything happens on the loop unless it says otherwise."""
 
     __slots__ = (
@@ -155,7 +156,7 @@ class Call:
                 self._early = []
             self._early.append((payload, more, last))
 
-    def on_end(self, stream: Stream, outcome: session_pb2.Outcome | None, payload: bytes | None) -> None:
+    def on_end(self, stream: Stream, outcome: session_pb2.Outcome | None, payload: bytes | None) -> None:  # noqa: B027 - part of CallOwner
         """Not for acceptors."""
 
     def on_writable(self, stream: Stream) -> None:
@@ -196,9 +197,9 @@ class Call:
         else:
             self._whole = (payload, last)
 
+    @abstractmethod
     def _start(self, payload: bytes, last: bool) -> None:
         """Runs the user's method."""
-        raise NotImplementedError
 
     def _enter(self) -> None:
         """Makes the call the one that this context is about, for the user's code and the calls that it makes."""

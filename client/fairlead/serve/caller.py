@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from typing import Protocol
@@ -122,7 +123,7 @@ class Upload(Protocol):
         """The call is over: nothing more is wanted. On the wire loop."""
 
 
-class Call(Waitable):
+class Call(Waitable, ABC):
     """One call, from ``remote()`` to its end. Its kinds say what to make of the answers."""
 
     __slots__ = (
@@ -247,9 +248,9 @@ class Call(Waitable):
         if self._waiters:
             self.wake(self.wire.deliveries)
 
+    @abstractmethod
     def on_message(self, stream: Stream, payload: bytes, more: bool, last: bool) -> None:
         """The link's: a message of the answer, or a piece of one."""
-        raise NotImplementedError
 
     def on_end(self, stream: Stream, outcome: session_pb2.Outcome | None, payload: bytes | None) -> None:
         """The link's: the end of the call."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
+from abc import ABC, abstractmethod
 from collections import deque
 from typing import Any
 
@@ -20,7 +21,7 @@ class End(enum.Enum):
     VALUE = 0
 
 
-class Caller:
+class Caller(ABC):
     """A call that is to be handled in a batch. Belongs to the event loop."""
 
     __slots__ = ("came_at", "context", "row", "target")
@@ -34,13 +35,13 @@ class Caller:
         """When it joined the queue, on the loop's clock."""
 
     @property
+    @abstractmethod
     def gone(self) -> bool:
         """Whether there is nothing more to tell it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def fail(self, error: BaseException) -> None:
         """Ends it with an error. Nothing if it has ended."""
-        raise NotImplementedError
 
 
 class UnaryCaller(Caller):
