@@ -128,6 +128,13 @@ class TestRequest:
             assert (await client.get("/")).headers["x-request-id"] == "made-1"
             assert (await client.get("/", headers={"x-request-id": "x" * 300})).headers["x-request-id"] == "made-2"
 
+    async def test_request_id_is_echoed_where_there_is_no_call_too(self):
+        async with served(applications=[application("app", route_prefix="/app")]) as (client, _, _):
+            for path, status in (("/nowhere", 404), ("/app/%ff", 400)):
+                answer = await client.get(path, headers={"x-request-id": "mine"})
+                assert (answer.status_code, answer.headers["x-request-id"]) == (status, "mine")
+                assert "x-request-id" not in (await client.get(path)).headers
+
     async def test_body_in_many_pieces(self):
         async def pieces():
             for _ in range(100):

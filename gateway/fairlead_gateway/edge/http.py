@@ -122,13 +122,13 @@ class HttpApp:
             try:
                 path = separated(scope["raw_path"])
             except PathError as error:
-                return await send_reply(send, http_status.reply(400, grpc.StatusCode.INVALID_ARGUMENT, str(error)))
+                return await send_reply(send, _malformed(error, noticed))
         own = self._own.find(scope)
         if own is not None:
             return await self._exchange(Matched(*own), _ROOT, noticed, scope, receive, send)
         mount = self._mounts.match(path)
         if mount is None:
-            return await send_reply(send, _not_found(scope))
+            return await send_reply(send, _not_found(scope, noticed))
         targets = self._targets.of(mount.application)
         found = None if targets is None else targets.resolve(scope, mount, self._root_path)
         if found is None:
@@ -147,9 +147,9 @@ class HttpApp:
         try:
             mount = self._mounts.match(separated(scope["raw_path"]))
         except PathError as error:
-            return await refuse(scope, send, http_status.reply(400, grpc.StatusCode.INVALID_ARGUMENT, str(error)))
+            return await refuse(scope, send, _malformed(error, noticed))
         if mount is None:
-            return await refuse(scope, send, _not_found(scope))
+            return await refuse(scope, send, _not_found(scope, noticed))
         exchange = WebSocketExchange(
             self._router,
             self.limits,
@@ -262,5 +262,13 @@ def _unauthenticated() -> Reply:
     return reply
 
 
-def _not_found(scope: Scope) -> Reply:
-    return http_reply.text(404, f"Path '{scope['path']}' not found. Ping http://.../-/routes for available routes.")
+def _not_found(scope: Scope, noticed: dict[str, str]) -> Reply:
+    reply = http_reply.text(404, f"Path '{scope['path']}' not found. Ping http://.../-/routes for available routes.")
+    identify(reply.headers, request_id_of(noticed))
+    return reply
+
+
+def _malformed(error: PathError, noticed: dict[str, str]) -> Reply:
+    reply = http_status.reply(400, grpc.StatusCode.INVALID_ARGUMENT, str(error))
+    identify(reply.headers, request_id_of(noticed))
+    return reply
