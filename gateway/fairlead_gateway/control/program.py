@@ -118,6 +118,7 @@ class ControllerProgram:
 
     async def _fail_with_gateway(self) -> None:
         message = await self._controller.fatal
+        self._surroundings.forget()  # the options are of no use: the next start shall not take them up
         self._report.say(f"failed {message}", last=True)
         self._end(BIND_FAILED)
 
