@@ -9,7 +9,6 @@ from fairlead.paths import BUILTIN, StarlettePath
 from fairlead.serve.routes.declaration import routed_method
 from fairlead.wire.errors import MethodNotFoundError
 
-
 ANY_ROUTE = "__fairlead_any_route__"
 """The attribute of a class whose instances take requests of any route as they are."""
 
