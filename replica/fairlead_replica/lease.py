@@ -45,8 +45,9 @@ class Lease:
     ) -> None:
         """Prepares a lease with the controller at an address.
 
-        ``hello`` says at each registration who this is, ``on_command`` gets what the controller says, ``on_abandoned`` hears when it could not be reached for
-        ``patience_s`` seconds, ``report`` is asked twice a second; all of them on the lease's threads.
+        ``hello`` says at each registration who this is, ``on_command`` gets what the controller says, ``on_abandoned``
+        hears when it could not be reached for ``patience_s`` seconds, ``report`` is asked twice a second; all of them
+        on the lease's threads.
         """
         self._controller = controller
         self._hello = hello
