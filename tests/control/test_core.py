@@ -7,6 +7,7 @@ from fairlead.wire.errors import DeployFailedError, FairleadError, InvalidCallEr
 from fairlead_gateway.control.actions import DrainReplica, KillReplica, ReconfigureReplica, StartReplica
 from fairlead_gateway.control.core import LEASE_GRACE_S, Core
 from fairlead_gateway.control.observed import GatewayView
+from fairlead_gateway.control.silence import LOOK_S
 from fairlead_gateway.control.statuses import instance_status
 from tests.control.application_specs import application, deployment
 
@@ -692,3 +693,24 @@ def test_an_application_that_is_being_deleted_can_be_deployed_again(world):
     assert world.routed() == world.started[1:]
     world.end(old)
     assert world.state == "RUNNING"
+
+
+def test_a_look_between_decisions_finds_the_frozen(world):
+    world.deploy(deployment(num_replicas=2))
+    world.run_all()
+    well = world.started[0]
+    assert world.core.look_due == world.now + LOOK_S
+    assert world.core.due is None
+    found = []
+    for _ in range(12):
+        world.now += LOOK_S
+        world.core.replica_heard(well, world.now)
+        found.append(world.core.look(world.now))
+    assert found.count(True) == 1
+    world.step()
+    assert world.routed() == [well]
+    assert world.core.look_due is not None
+    for replica_id in world.started:
+        world.core.lease_lost(replica_id, world.now)
+    world.step()
+    assert world.core.look_due is None

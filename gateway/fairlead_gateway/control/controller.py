@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import random
 import time
@@ -257,13 +258,23 @@ class Controller:
         while not self._killed:
             self._wake.clear()
             self._decide()
-            recovery = None if self.recovered.is_set() else self._recovery.deadline
-            due = [time for time in (self.core.due, self.gateways.due, recovery) if time is not None]
-            timeout = max(0.0, min(due) - time.monotonic()) if due else None
+            await self._rest()
+
+    async def _rest(self) -> None:
+        """Returns when there may be something to decide; looks after the replicas meanwhile."""
+        recovery = None if self.recovered.is_set() else self._recovery.deadline
+        times = [time for time in (self.core.due, self.gateways.due, recovery) if time is not None]
+        due = min(times, default=math.inf)
+        while True:
+            until = due if self.core.look_due is None else min(due, self.core.look_due)
+            timeout = None if until == math.inf else max(0.0, until - time.monotonic())
             try:
                 await asyncio.wait_for(self._wake.wait(), timeout)
             except TimeoutError:
-                pass
+                now = time.monotonic()
+                if now < due and not self.core.look(now):
+                    continue
+            return
 
     async def shutdown(self, *, forget: bool = True) -> None:
         """Drains and ends all applications, then the gateway workers. Takes as long as the longest drain may.

@@ -52,6 +52,8 @@ class Core:
         """The last one published."""
         self.due: float | None = None
         """When to reconcile next if nothing happens before; None: no need."""
+        self.look_due: float | None = None
+        """When to look at the replicas next; None: no need."""
         self._listener = Listener(processor_time)
         self._planner = Planner(self.observed, self.scaling, randomness)
         self._gateways = gateways
@@ -349,8 +351,19 @@ class Core:
                 )
         if self.scaling:
             self._remember(now + TICK_S)
-        if any(replica.phase is Phase.RUNNING and replica.leased for replica in replicas):
-            self._remember(now + LOOK_S)
+        self._look_again(now)
+
+    def look(self, now: float) -> bool:
+        """Looks at the replicas between decisions; whether that gives reason for one. Costs little."""
+        before = [replica.silent for replica in self.observed.replicas.values()]
+        lost = self._listener.look(self.observed.replicas.values(), now)
+        self._look_again(now)
+        return bool(lost) or before != [replica.silent for replica in self.observed.replicas.values()]
+
+    def _look_again(self, now: float) -> None:
+        replicas = self.observed.replicas.values()
+        listening = any(replica.phase is Phase.RUNNING and replica.leased for replica in replicas)
+        self.look_due = now + LOOK_S if listening else None
 
     def _retire(self, application: str, standing: Standing, now: float) -> None:
         for name in list(standing.retired):
