@@ -714,3 +714,19 @@ def test_a_look_between_decisions_finds_the_frozen(world):
         world.core.lease_lost(replica_id, world.now)
     world.step()
     assert world.core.look_due is None
+
+
+def test_a_look_between_decisions_follows_the_calls(world):
+    world.deploy(scaled())
+    assert world.core.look_due is not None
+    calls(world, 1)
+    world.step()
+    world.run_all()
+    assert not world.core.look(world.now + 0.25)
+    calls(world, 3)
+    world.now += 2.0
+    assert world.core.look(world.now)
+    world.step()
+    assert len(world.started) == 3
+    world.run_all()
+    assert not world.core.look(world.now + 0.25)

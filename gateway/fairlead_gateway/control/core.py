@@ -22,7 +22,7 @@ from fairlead_gateway.control.desired import ApplicationGoal, DeploymentGoal, De
 from fairlead_gateway.control.observed import GatewayView, ObservedState, Phase, Progress, Replica
 from fairlead_gateway.control.planning import Planner
 from fairlead_gateway.control.rollout import kind_of_change
-from fairlead_gateway.control.scaling import TICK_S, Scaling, carried_over
+from fairlead_gateway.control.scaling import Scaling, carried_over
 from fairlead_gateway.control.silence import LOOK_S, Listener, heard
 from fairlead_gateway.control.snapshot import application_routes
 from fairlead_gateway.control.standing import Standing, is_complete, is_settled
@@ -309,6 +309,7 @@ class Core:
                 self._remember(due)
         for standing in self.standings.values():
             self._settle(standing)
+        self._look_again(now)
         return actions
 
     def _plan_application(self, goal: ApplicationGoal, now: float, actions: list[Action]) -> None:
@@ -349,21 +350,21 @@ class Core:
                     f"Replica {replica.replica_id} (process {replica.pid}) gives no sign of life and gets no calls: it "
                     "may be stopped, swapped out or deadlocked"
                 )
-        if self.scaling:
-            self._remember(now + TICK_S)
-        self._look_again(now)
 
     def look(self, now: float) -> bool:
-        """Looks at the replicas between decisions; whether that gives reason for one. Costs little."""
+        """Looks at replicas and calls between decisions; whether that gives reason for one. Costs little."""
         before = [replica.silent for replica in self.observed.replicas.values()]
         lost = self._listener.look(self.observed.replicas.values(), now)
         self._look_again(now)
-        return bool(lost) or before != [replica.silent for replica in self.observed.replicas.values()]
+        changed = before != [replica.silent for replica in self.observed.replicas.values()]
+        return (
+            bool(lost) or changed or any(self._planner.wants(goal, now) for goal in self.desired.applications.values())
+        )
 
     def _look_again(self, now: float) -> None:
         replicas = self.observed.replicas.values()
         listening = any(replica.phase is Phase.RUNNING and replica.leased for replica in replicas)
-        self.look_due = now + LOOK_S if listening else None
+        self.look_due = now + LOOK_S if listening or self.scaling else None
 
     def _retire(self, application: str, standing: Standing, now: float) -> None:
         for name in list(standing.retired):

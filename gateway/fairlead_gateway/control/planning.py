@@ -55,6 +55,19 @@ class Planner:
             filter(None, (step.not_before, _tell_of_slow_starts(replicas, progress, now))), default=None
         )
 
+    def wants(self, goal: ApplicationGoal, now: float) -> bool:
+        """Whether an application's calls give reason to :meth:`advance`, or a policy that is to be asked."""
+        return not goal.deleting and any(
+            self._scaling.wants(deployment, self._running(deployment), now)
+            for deployment in goal.deployments.values()
+            if deployment.spec.settings.HasField("autoscaling")
+            and not self._observed.progress[goal.name, deployment.name].failed
+        )
+
+    def _running(self, deployment: DeploymentGoal) -> int:
+        replicas = self._observed.replicas_of(deployment.application, deployment.name)
+        return sum(replica.phase is Phase.RUNNING for replica in replicas)
+
     def _rescale(
         self, goal: ApplicationGoal, before: DeploymentGoal, progress: Progress, replicas: list[Replica], now: float
     ) -> DeploymentGoal:

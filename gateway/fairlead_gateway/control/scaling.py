@@ -10,8 +10,6 @@ from fairlead_gateway.control.actions import AskPolicy
 from fairlead_gateway.control.autoscaling import Autoscaler
 from fairlead_gateway.control.desired import DeploymentGoal
 
-TICK_S = 0.25
-"""Seconds between decisions."""
 POLICY_PERIOD_S = 0.5
 """Seconds between questions to a policy of the user's."""
 
@@ -69,6 +67,13 @@ class Scaling:
         scaler.window.note(now, self.calls(key))
         target = scaler.decide(now, running)
         return goal if goal.scaled == target else replace(goal, scaled=target)
+
+    def wants(self, goal: DeploymentGoal, running: int, now: float) -> bool:
+        """Whether there would be another number of replicas now, or the user's policy is to be asked."""
+        scaler = self._scalers.get((goal.application, goal.name))
+        if scaler is None or self.decide(goal, running, now) is not goal:
+            return True
+        return scaler.has_policy and (scaler.asked_at is None or now - scaler.asked_at >= POLICY_PERIOD_S)
 
     def question(
         self, goal: DeploymentGoal, environment: control_pb2.CodeEnvironment, running: list[str], now: float
