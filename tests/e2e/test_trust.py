@@ -21,6 +21,7 @@ import httpx
 import pytest
 
 from fairlead import serve
+from fairlead.serve import api
 from fairlead.serve.handle import DeploymentHandle
 from fairlead.v1 import (
     control_pb2,
@@ -156,22 +157,66 @@ def test_http_passes_bytes_and_decodes_none(media_type: str, ports: Ports, paylo
     assert (answer.status_code, answer.text) == (200, f"{len(payload)} bytes")
 
 
-def test_deploying_is_not_on_the_port(channel: grpc.Channel, payload: bytes) -> None:
-    """Nor is anything else of the controller's and the replicas'."""
-    control = control_pb2_grpc.ControlServiceStub(channel)
-    spec = control_pb2.ApplicationSpec(
-        name="evil", deployments=[control_pb2.DeploymentSpec(name="Evil", pickled_code=payload)]
-    )
-    replicas = replica_pb2_grpc.ReplicaServiceStub(channel)
-    calls = [
-        Unary(control.Deploy.future(control_pb2.DeployRequest(application=spec))),
-        Unary(control.Shutdown.future(control_pb2.ShutdownRequest())),
-        Unary(control.GetStatus.future(control_pb2.GetStatusRequest())),
-        control.Watch(iter([control_pb2.WatchRequest()])),
-        replicas.Register(iter([replica_pb2.RegisterRequest()])),
-    ]
-    for call in calls:
-        assert failure(call)[0] is grpc.StatusCode.UNIMPLEMENTED
+CONTROL_CALLS = {
+    "Deploy": lambda evil: control_pb2.DeployRequest(application=evil),
+    "Delete": lambda evil: control_pb2.DeleteRequest(application="guarded"),
+    "GetStatus": lambda evil: control_pb2.GetStatusRequest(),
+    "WatchStatus": lambda evil: control_pb2.WatchStatusRequest(),
+    "Shutdown": lambda evil: control_pb2.ShutdownRequest(),
+    "Scale": lambda evil: control_pb2.ScaleRequest(application="guarded", deployment="Guarded", num_replicas=2),
+    "GetConfig": lambda evil: control_pb2.GetConfigRequest(specs=True),
+    "SetTraffic": lambda evil: control_pb2.SetTrafficRequest(application="guarded"),
+}
+
+
+class TestWhoProvesNothing:
+    """Neither deploys nor asks, and nothing that is sent for it is unpickled: see ``canary``."""
+
+    @pytest.fixture
+    def evil(self, payload: bytes) -> Iterator[control_pb2.ApplicationSpec]:
+        """An application whose code leaves a file; nothing becomes of it."""
+        before = api.instance_status().applications
+        yield control_pb2.ApplicationSpec(
+            name="evil", deployments=[control_pb2.DeploymentSpec(name="Evil", pickled_code=payload)]
+        )
+        names = [(each.name, each.generation) for each in api.instance_status().applications]
+        assert names == [(each.name, each.generation) for each in before]
+
+    def test_all_but_watch_is_asked_for(self) -> None:
+        methods = control_pb2.DESCRIPTOR.services_by_name["ControlService"].methods_by_name
+        assert set(methods) - set(CONTROL_CALLS) == {"Watch"}
+
+    @pytest.mark.parametrize("rpc", CONTROL_CALLS)
+    def test_on_the_grpc_port(self, rpc: str, channel: grpc.Channel, evil: control_pb2.ApplicationSpec) -> None:
+        request = CONTROL_CALLS[rpc](evil)
+        method = getattr(control_pb2_grpc.ControlServiceStub(channel), rpc)
+        call = method(request, timeout=30) if rpc == "WatchStatus" else Unary(method.future(request, timeout=30))
+        code, message, info = failure(call)
+        assert (code, info.reason) == (grpc.StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED")
+        assert "TLS with a token or a client certificate" in message
+
+    def test_what_gateways_and_replicas_ask_is_on_no_port(
+        self, channel: grpc.Channel, evil: control_pb2.ApplicationSpec
+    ) -> None:
+        for call in (
+            control_pb2_grpc.ControlServiceStub(channel).Watch(iter([control_pb2.WatchRequest()])),
+            replica_pb2_grpc.ReplicaServiceStub(channel).Register(iter([replica_pb2.RegisterRequest()])),
+        ):
+            assert failure(call)[0] is grpc.StatusCode.UNIMPLEMENTED
+
+    @pytest.mark.parametrize("rpc", CONTROL_CALLS)
+    @pytest.mark.parametrize("kind", ["proto", "grpc-web+proto", "connect+proto"])
+    def test_on_the_http_port(self, rpc: str, kind: str, ports: Ports, evil: control_pb2.ApplicationSpec) -> None:
+        """By no protocol of browsers: it is a request like others, for the application that has the path."""
+        message = CONTROL_CALLS[rpc](evil).SerializeToString()
+        content = message if kind == "proto" else b"\0" + len(message).to_bytes(4, "big") + message
+        answer = httpx.post(
+            f"{ports.http}/fairlead.v1.ControlService/{rpc}",
+            content=content,
+            headers={"content-type": f"application/{kind}"},
+            trust_env=False,
+        )
+        assert (answer.status_code, answer.text) == (200, f"{len(content)} bytes")
 
 
 class TestWhatErrorsTell:
@@ -387,11 +432,13 @@ class TestTheOwnersSocket:
         assert pickle.loads(answer.payload.data) == 1j
 
 
-def test_other_machines_are_let_in_only_on_demand(state_directory: Path) -> None:
+def test_other_machines_are_let_in_only_on_demand(state_directory: Path, tmp_path: Path) -> None:
+    """And who is let in on demand has proved nothing: the rest of what a port refuses is refused there, too."""
     program = """
-import json, grpc
+import json, sys, grpc
 from fairlead import serve
 from fairlead.serve import api
+from tests.e2e.test_trust import Canary, Path, control_pb2, control_pb2_grpc, pickle
 told = []
 for options in ({"http_options": {"host": "0.0.0.0", "port": 0}, "grpc_options": {"port": 0}},
                 {"http_options": {"port": 0}, "grpc_options": {"host": "0.0.0.0", "port": 0}}):
@@ -402,13 +449,26 @@ for options in ({"http_options": {"host": "0.0.0.0", "port": 0}, "grpc_options":
     finally:
         serve.shutdown()
 serve.start(http_options={"host": "0.0.0.0", "port": 0}, grpc_options={"host": "0.0.0.0", "port": 0}, insecure=True)
-told.append(api.instance_status().gateways[0].http_address.split(":")[0])
+(gateway,) = api.instance_status().gateways
+told.append(gateway.http_address.split(":")[0])
+evil = control_pb2.ApplicationSpec(name="evil", deployments=[
+    control_pb2.DeploymentSpec(name="Evil", pickled_code=pickle.dumps(Canary(Path(sys.argv[1]))))])
+with grpc.insecure_channel("127.0.0.1:" + gateway.grpc_address.rpartition(":")[2]) as channel:
+    try:
+        control_pb2_grpc.ControlServiceStub(channel).Deploy(control_pb2.DeployRequest(application=evil), timeout=30)
+    except grpc.RpcError as error:
+        told.append(error.code().name)
+told.append([each.name for each in api.instance_status().applications])
 print(json.dumps(told))
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    command = [sys.executable, "-c", program, str(tmp_path / "canary")]
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
-    http, grpc_port, allowed = json.loads(done.stdout)
+    http, grpc_port, allowed, refusal, deployed = json.loads(done.stdout)
     for message in (http, grpc_port):
         assert "refusing to listen on 0.0.0.0:0" in message
         assert "--insecure" in message
     assert allowed == "0.0.0.0"
+    assert (refusal, deployed) == ("UNAUTHENTICATED", [])
+    assert not (tmp_path / "canary").exists(), "something was unpickled"
