@@ -118,6 +118,12 @@ def running() -> Iterator[Typed]:
         assert typed.processes() == []
 
 
+@pytest.fixture(scope="module")
+def counter(running: Typed) -> None:
+    """An application that is there."""
+    running.well("deploy", running.file(COUNTER))
+
+
 COUNTER = {"name": "counter", "route_prefix": "/counter", "import_path": "tests.cli.standing_app:app"}
 
 
@@ -209,9 +215,7 @@ def test_a_watch_tells_of_changes(running: Typed) -> None:
         (["status", "--address", "unix:/no/controller.sock"], "the controller at unix:/no/controller.sock"),
     ],
 )
-def test_unknown_names_are_one_line(running: Typed, arguments: list[str], said: str) -> None:
-    if "counter" not in running.value("status", "--json")["applications"]:
-        running.well("deploy", running.file(COUNTER))
+def test_unknown_names_are_one_line(running: Typed, counter: None, arguments: list[str], said: str) -> None:
     assert said in running.refusal(*arguments)
 
 
