@@ -100,13 +100,14 @@ def test_only_what_changed_restarts(program: Program) -> None:
     assert (left, right) == ("one", "one")
     program.write("left.py", PART.format(name="Left", said="two"))
     program.until(lambda: program.answer()[0][0] == "two")
+    program.until(lambda: program.said().count("is running after") == 2)  # all that will restart has restarted
     (_, new_pid), rest = program.answer()
     assert new_pid != left_pid
     assert rest == [right, right_pid]
 
     program.write("right.py", "this is no Python")
     program.until(lambda: "What ran before goes on" in program.said())
-    assert program.answer()[1] == ["one", right_pid]
+    assert program.answer()[1] == ["one", right_pid], program.said()
     program.write("right.py", PART.format(name="Right", said="three"))
     program.until(lambda: program.answer()[1][0] == "three")
     assert program.answer()[0] == ["two", new_pid]

@@ -29,6 +29,8 @@ class Redeployment:
     """The application's name."""
     route_prefix: str = "/"
     """Where it is mounted over HTTP."""
+    sys_path: list[str] = field(default_factory=lambda: list(sys.path))
+    """Where modules are looked for: as here. A deployment restarts when its environment is another one."""
 
     def command(self) -> list[str]:
         """The command line of the process that does it."""
@@ -36,6 +38,7 @@ class Redeployment:
 
     def deploy(self) -> None:
         """Imports and deploys. Raises what either raises."""
+        sys.path[:] = self.sys_path
         target = load_application(self.import_path, self.app_dir, self.arguments)
         api.run(target, name=self.name, route_prefix=self.route_prefix)
 
