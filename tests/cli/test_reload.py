@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -89,10 +90,11 @@ class Program:
 
 @pytest.fixture
 def program(tmp_path: Path) -> Iterator[Program]:
-    made = Program(tmp_path, f"/tmp/fl-reload-{os.getpid()}")
-    yield made
-    made.process.send_signal(signal.SIGTERM)
-    assert made.process.wait(PATIENCE_S) == 0, made.said()
+    with tempfile.TemporaryDirectory(prefix="fl-", dir="/tmp") as state:
+        made = Program(tmp_path, state)
+        yield made
+        made.process.send_signal(signal.SIGTERM)
+        assert made.process.wait(PATIENCE_S) == 0, made.said()
 
 
 def test_only_what_changed_restarts(program: Program) -> None:
