@@ -162,7 +162,6 @@ class RequestContext:
         )
 
 
-
 class _RequestContext(RequestContext):
     """Ray Serve's private name and constructor: for tests that set a context themselves."""
 
