@@ -121,14 +121,24 @@ async def test_what_fails_is_power_of_two_choices(routed: Deployment, join: Join
     assert routed.queued == 0
 
 
+async def ask_until_answered(made: Chooser, replica: FakeReplica) -> Any:
+    """Its answer for the session "a": on a busy machine one question may come to nothing."""
+    answers: list[Any] = [None]
+    while answers[-1] is None:
+        before = len(answers)
+        made.ask(session_pb2.CallHeader(session_id="a"), [replica.replica], 1, answers.append)
+        await until(lambda before=before: len(answers) > before)  # type: ignore[misc]
+        await asyncio.sleep(0)
+    return answers[-1]
+
+
 async def test_a_router_that_waits_is_given_up(join: Join) -> None:
     replica = join("a")
     made = Chooser(settings(), [], "app", "Echo", timeout_s=0.02)
     answers: list[Any] = []
     assert made.ask(session_pb2.CallHeader(session_id="wait"), [replica.replica], 1, answers.append) is not None
     await until(lambda: answers == [None])
-    made.ask(session_pb2.CallHeader(session_id="a"), [replica.replica], 1, answers.append)
-    await until(lambda: answers == [None, [["app#Echo#a"]]])
+    assert await ask_until_answered(made, replica) == [["app#Echo#a"]]
     made.close()
 
 
@@ -144,8 +154,7 @@ async def test_a_router_that_blocks_holds_up_nobody_and_may_come_back(join: Join
     assert answers == [None] * 3
     stop.set()
     await until(lambda: "stuck" not in repr(made))
-    made.ask(session_pb2.CallHeader(session_id="a"), [replica.replica], 1, answers.append)
-    await until(lambda: answers[3:] == [[["app#Echo#a"]]])
+    assert await ask_until_answered(made, replica) == [["app#Echo#a"]]
     made.close()
 
 
