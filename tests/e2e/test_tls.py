@@ -21,7 +21,7 @@ import psutil
 import pytest
 
 from fairlead import serve
-from fairlead.serve import api
+from fairlead.serve import api, connection
 from fairlead.v1 import control_pb2, control_pb2_grpc, serving_pb2
 from tests.certificates import PASSWORD, make_certificates
 from tests.e2e.peers import body, failure, start
@@ -117,6 +117,33 @@ class TestTokenOverTls:
 
     def test_handles_work_with_the_default_serialization(self, address: str, run: Run, pki: Path) -> None:
         assert run(ADDRESS=address, TOKEN=TOKEN, TLS_CA=str(pki / "ca.pem")) == WORKS
+
+    @pytest.mark.parametrize("used", [False, True])
+    def test_in_forked_children(self, used: bool, address: str, run: Run, pki: Path) -> None:
+        """A handle made before works; one that was used says what it takes, and hangs nobody."""
+        program = f"""
+            import json, os, signal
+            from fairlead import serve
+            handle = serve.get_deployment_handle("Guarded", "guarded")
+            if {used}:
+                handle.echo.remote(0).result(timeout_s=30)
+            reader, writer = os.pipe()
+            if not (child := os.fork()):
+                signal.alarm(50)
+                try:
+                    told = sorted(handle.echo.remote({{1, 2}}).result(timeout_s=30))
+                except Exception as error:
+                    told = [type(error).__name__, str(error)]
+                os.write(writer, json.dumps(told).encode())
+                os._exit(0)
+            os.close(writer)
+            told = [os.read(reader, 1 << 16).decode(), handle.echo.remote("parent").result(timeout_s=30)]
+            os.waitpid(child, 0)
+            print(json.dumps(told))
+        """
+        told, parent = run(program, ADDRESS=address, TOKEN=TOKEN, TLS_CA=str(pki / "ca.pem"))
+        assert parent == "parent"
+        assert json.loads(told) == (["FairleadError", connection.FORKED] if used else [1, 2])
 
     @pytest.mark.parametrize("token", ["wrong", TOKEN[:-1], f"{TOKEN}x"])
     def test_with_a_wrong_token(self, token: str, address: str, run: Run, pki: Path) -> None:

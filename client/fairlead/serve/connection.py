@@ -23,6 +23,7 @@ from fairlead.wire.dial import dial
 from fairlead.wire.errors import ConnectionLostError, FairleadError
 from fairlead.wire.grpc_link import SERVING_SESSION
 from fairlead.wire.link import Link
+from fairlead.wire.local import SCHEME
 from fairlead.wire.trust import Trust
 
 logger = logging.getLogger(__name__)
@@ -35,6 +36,11 @@ LONGEST_BACKOFF_S = 1.0
 NOT_CONNECTED = (
     "this process is not connected to a Fairlead instance: call serve.run(...) or serve.start() first, "
     "or set FAIRLEAD_ADDRESS and call serve.start()"
+)
+
+FORKED = (
+    "this process was forked from one that had called Fairlead over TCP, which gRPC does not survive: make the first "
+    "call in each process after the fork; handles may be made before"
 )
 
 Connector = Callable[[str], Awaitable[Link]]
@@ -52,6 +58,8 @@ class Connection:
         """Where else it can go while the address cannot be reached: the other gateway workers."""
         self.trust = Trust.UNTRUSTED
         self.credentials = NONE
+        self.grpc_is_lost = False
+        """Whether this process was forked from one that used gRPC: nothing can be called over it any more."""
         self.loop: asyncio.AbstractEventLoop
         self.deliveries: Deliveries
         self._ident = 0  # the thread of the wire loop; 0: there is no loop yet
@@ -159,6 +167,9 @@ class Connection:
             return link
         if not self.address:
             call.finish(FairleadError(NOT_CONNECTED))
+            return None
+        if self.grpc_is_lost and not self.address.startswith(SCHEME):
+            call.finish(FairleadError(FORKED))
             return None
         self._waiting.append(call)
         if self._connecting is None:
@@ -278,6 +289,8 @@ def _forget() -> None:
         _current = Connection(parents._connector)
         _current.address, _current.trust, _current.alternates = parents.address, parents.trust, parents.alternates
         _current.credentials = parents.credentials
+        over_grpc = parents._connector is None and not parents.address.startswith(SCHEME)
+        _current.grpc_is_lost = parents.grpc_is_lost or (over_grpc and parents._ident != 0)
 
 
 def use(connection: Connection | None) -> Connection | None:
