@@ -37,6 +37,7 @@ from fairlead.serve.handle import (
 )
 from tests.e2e import handles_app
 from tests.e2e.handles_app import BLOCK, Crowd, Downstream, Exists, Ingress, Kit, Narrow, OutOfTune, function
+from tests.e2e.printed import without_progress
 from tests.e2e.stage import Stage, wait_until
 
 SERIALIZATIONS = ("cloudpickle", "pickle", "msgpack", "orjson")
@@ -657,7 +658,7 @@ class TestWhereHandlesAreUsed:
             "assert handle.exists.remote().result() == 1\n"
         )
         done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=60, check=False)
-        assert (done.stderr.decode(), done.returncode) == ("", 0)
+        assert (without_progress(done.stderr.decode()), done.returncode) == ("", 0)
 
 
 class TestStreams:
