@@ -5,6 +5,7 @@ import contextlib
 import json
 import ssl
 
+import grpc
 import httpx
 import pytest
 
@@ -123,6 +124,16 @@ class TestRequest:
             await client.get("/", headers={"x-request-timeout-seconds": value})
         assert router.calls[0].header.timeout_us == expected
 
+    @pytest.mark.parametrize("value", ["", "5", "S", "5s", "-5S", "123456789S", "1.5S"])
+    async def test_a_malformed_grpc_timeout_is_refused(self, value):
+        async with served() as (client, router, _):
+            answer = await client.get("/", headers={"grpc-timeout": value, "x-request-id": "mine"})
+            assert (answer.status_code, answer.json()["code"]) == (400, grpc.StatusCode.INVALID_ARGUMENT.value[0])
+            assert "grpc-timeout" in answer.json()["message"]
+            assert answer.headers["x-request-id"] == "mine"
+            assert (await client.get("/", headers={"grpc-timeout": "5S"})).status_code == 200
+        assert [call.header.timeout_us for call in router.calls] == [5_000_000]
+
     async def test_request_id_is_made_and_echoed_also_in_place_of_an_unusable_one(self):
         async with served() as (client, _, _):
             assert (await client.get("/")).headers["x-request-id"] == "made-1"
@@ -155,7 +166,7 @@ class TestRequest:
             for content in (bytes(1001), pieces()):
                 answer = await client.post("/", content=content)
                 assert answer.status_code == 413
-                assert answer.json()["status"] == "RESOURCE_EXHAUSTED"
+                assert answer.json()["code"] == grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
             assert (await client.post("/", content=bytes(1000))).status_code == 200
         assert len(router.calls) == 1
 
@@ -293,7 +304,6 @@ class TestErrors:
         assert answer.status_code == 503
         assert answer.json() == {
             "code": 14,
-            "status": "UNAVAILABLE",
             "message": "failed to deploy",
             "details": [
                 {

@@ -104,6 +104,15 @@ async def test_messages_both_ways() -> None:
         assert await closing(socket) == (4001, "enough")
 
 
+async def test_a_malformed_timeout_is_refused() -> None:
+    async with served(accept) as (url, router):
+        with pytest.raises(InvalidStatus) as refused:
+            async with connect(url, additional_headers={"grpc-timeout": "soon"}):
+                pass
+        assert refused.value.response.status_code == 400
+        assert not router.calls
+
+
 async def test_over_tls(pki: Path) -> None:
     listener = TcpListener(tls=tls(pki), token="t0k")
     context = ssl.create_default_context(cafile=str(pki / "ca.pem"))

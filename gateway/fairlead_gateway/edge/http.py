@@ -12,7 +12,7 @@ import grpc
 
 from fairlead.paths import PathError
 from fairlead.paths.target import separated
-from fairlead.wire.errors import MessageTooLargeError
+from fairlead.wire.errors import InvalidCallError, MessageTooLargeError
 from fairlead.wire.trust import Trust
 from fairlead_gateway.edge import http_reply, http_status
 from fairlead_gateway.edge.access import Access
@@ -30,6 +30,7 @@ from fairlead_gateway.edge.http_request import (
     Receive,
     Scope,
     call_header,
+    check_timeout,
     encode,
     notice,
     read_body,
@@ -118,11 +119,13 @@ class HttpApp:
         spoken = self._web.spoken(scope)
         if spoken is not None:
             return await self._web.serve(spoken, noticed, scope, receive, send)
-        if b"%" in scope["raw_path"]:
-            try:
+        try:
+            if b"%" in scope["raw_path"]:
                 path = separated(scope["raw_path"])
-            except PathError as error:
-                return await send_reply(send, _malformed(error, noticed))
+            if noticed:
+                check_timeout(noticed)
+        except (PathError, InvalidCallError) as error:
+            return await send_reply(send, _malformed(error, noticed))
         own = self._own.find(scope)
         if own is not None:
             return await self._exchange(Matched(*own), _ROOT, noticed, scope, receive, send)
@@ -146,7 +149,8 @@ class HttpApp:
             return await refuse(scope, send, _unauthenticated())
         try:
             mount = self._mounts.match(separated(scope["raw_path"]))
-        except PathError as error:
+            check_timeout(noticed)
+        except (PathError, InvalidCallError) as error:
             return await refuse(scope, send, _malformed(error, noticed))
         if mount is None:
             return await refuse(scope, send, _not_found(scope, noticed))
@@ -268,7 +272,7 @@ def _not_found(scope: Scope, noticed: dict[str, str]) -> Reply:
     return reply
 
 
-def _malformed(error: PathError, noticed: dict[str, str]) -> Reply:
+def _malformed(error: Exception, noticed: dict[str, str]) -> Reply:
     reply = http_status.reply(400, grpc.StatusCode.INVALID_ARGUMENT, str(error))
     identify(reply.headers, request_id_of(noticed))
     return reply

@@ -102,4 +102,4 @@ def _status_as_json(status: status_pb2.Status, reason: str, metadata: dict[str, 
                 "metadata": metadata,
             }
         )
-    return {"code": code.value[0], "status": code.name, "message": status.message, "details": details}
+    return {"code": code.value[0], "message": status.message, "details": details}

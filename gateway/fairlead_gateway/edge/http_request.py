@@ -10,7 +10,7 @@ from urllib.parse import quote
 from fairlead.serve import tracing
 from fairlead.v1 import http_pb2, session_pb2
 from fairlead.wire.errors import FairleadError, InvalidCallError, MessageTooLargeError
-from fairlead_gateway.edge.http_headers import request_timeout_s
+from fairlead_gateway.edge.http_headers import grpc_timeout_s, request_timeout_s
 from fairlead_gateway.edge.http_limits import HttpLimits
 from fairlead_gateway.edge.http_mounts import Mount
 from fairlead_gateway.edge.serving import checked_request_id
@@ -59,13 +59,16 @@ def notice(fields: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
 
 
 def timeout_of(noticed: dict[str, str], limits: HttpLimits) -> float | None:
-    """The seconds that a request may take; None: no limit. What is malformed counts as not given."""
-    seconds = noticed.get(TIMEOUT)
+    """The seconds that a request may take; None: no limit. :func:`check_timeout` has let it through."""
     default, longest = limits.request_timeout_s, limits.max_request_timeout_s
-    try:
-        return request_timeout_s(seconds, noticed.get(GRPC_TIMEOUT), default, longest)
-    except InvalidCallError:
-        return request_timeout_s(seconds, None, default, longest)
+    return request_timeout_s(noticed.get(TIMEOUT), noticed.get(GRPC_TIMEOUT), default, longest)
+
+
+def check_timeout(noticed: dict[str, str]) -> None:
+    """Raises InvalidCallError for a malformed ``grpc-timeout``. Ray Serve's own field may say anything."""
+    given = noticed.get(GRPC_TIMEOUT)
+    if given is not None:
+        grpc_timeout_s(given)
 
 
 def call_header(mount: Mount, noticed: dict[str, str], timeout_s: float | None) -> session_pb2.CallHeader:
