@@ -137,6 +137,7 @@ class Replica:
             replica_id=self._options.replica_id,
             rank=ReplicaRank(rank=assigned.rank, local_rank=assigned.rank),  # there is one machine
             world_size=max(1, settings.num_replicas),
+            code_version=assigned.code_version,
         )
         set_replica_context(context)
         self._set_up_logs()

@@ -48,7 +48,8 @@ class Model:
     async def info(self):
         context = get_replica_context()
         return (context.app_name, context.deployment, context.replica_id, context.servable_object is self, os.getcwd(),
-                os.environ.get("COLOUR"), self.config, get_request_context().request_id)
+                os.environ.get("COLOUR"), self.config, get_request_context().request_id,
+                context.code_version, context.rank.rank, context.world_size)
     def sicken(self):
         self.healthy = False
     async def spin(self, seconds):
@@ -129,6 +130,8 @@ async def setup() -> AsyncIterator[Setup]:
 
 async def test_serves_what_it_was_assigned_and_drains_on_command(setup: Setup) -> None:
     setup.assignment.deployment.settings.user_config = b'{"k": 1}'
+    setup.assignment.deployment.settings.num_replicas = 3
+    setup.assignment.code_version, setup.assignment.rank = "v1", 2
     setup.assignment.deployment.init_arguments = cloudpickle.dumps((("hi",), {}))
     async with serving(setup.controller, setup.address):
         process = await setup.start()
@@ -138,7 +141,7 @@ async def test_serves_what_it_was_assigned_and_drains_on_command(setup: Setup) -
         caller = await setup.caller()
         assert await caller.call("greet", "you") == "hi you"
         info = await caller.call("info")
-        assert info == ("app", "Model", "app#Model#abc", True, str(setup.directory), "blue", {"k": 1}, "r-1")
+        assert info == ("app", "Model", "app#Model#abc", True, str(setup.directory), "blue", {"k": 1}, "r-1", "v1", 2, 3)
         report = (await setup.controller.hear("report")).report
         assert report.failed_health_checks == 0
 

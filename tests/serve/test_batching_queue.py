@@ -150,6 +150,29 @@ def test_a_size_function_that_always_fails():
     assert (decision.batches, len(decision.failed), decision.wake_at, len(queue)) == ([], 2, None, 0)
 
 
+@pytest.mark.parametrize(
+    ("lie", "kind", "says"),
+    [
+        ("three", TypeError, "must return a number; it returned str"),
+        (None, TypeError, "must return a number; it returned NoneType"),
+        ([1, 2], TypeError, "must return a number; it returned list"),
+        (-1, ValueError, "not negative"),
+        (float("nan"), RuntimeError, "max_batch_size"),
+        (float("inf"), RuntimeError, "max_batch_size"),
+    ],
+)
+def test_a_size_function_that_lies_is_told_to_its_caller_alone(lie, kind, says):
+    queue = queue_of(10, measure=lambda items: lie if any(item.size == 7 for item in items) else 5 * len(items))
+    first, bad, second = many = items(1, 7, 1)
+    put(queue, many)
+    decision = queue.decide(0)
+    assert decision.batches == [[first, second]]
+    [(failed, error)] = decision.failed
+    assert failed is bad
+    assert type(error) is kind
+    assert says in str(error)
+
+
 def test_a_size_that_is_not_a_number_alone_fails_only_its_own():
     def measure(items):
         if len(items) > 1:

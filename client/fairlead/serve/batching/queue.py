@@ -116,9 +116,19 @@ class BatchQueue(Generic[T]):
         assert self._measure is not None
         try:
             size = self._measure(items)
+            if _is_negative(size):
+                return ValueError(f"batch_size_fn reports a size of {size}; a size is not negative")
             if not size <= limit:
                 return RuntimeError(f"batch_size_fn reports a size of {size}, larger than max_batch_size ({limit})")
             self._full = bool(size >= limit)
         except BaseException as error:  # the user's function: it fails its items and nothing else
             return error
         return None
+
+
+def _is_negative(size: Any) -> bool:
+    """Whether a size is less than nothing. Raises TypeError for what is no number, an array of several among it."""
+    try:
+        return bool(size < 0)
+    except Exception as error:
+        raise TypeError(f"batch_size_fn must return a number; it returned {type(size).__name__}") from error
