@@ -54,6 +54,9 @@ def _parser() -> argparse.ArgumentParser:
     http.add_argument(
         "--http-limit", type=limit, action="append", default=[], metavar="NAME=VALUE", help="a field of HttpLimits"
     )
+    http.add_argument(
+        "--http-metadata-header", action="append", default=[], metavar="NAME", help="a field that becomes metadata"
+    )
     http.add_argument("--http-root-path", default="", help="the prefix that a proxy has removed from paths")
     rpc = parser.add_argument_group("gRPC")
     rpc.add_argument("--grpc-request-timeout", type=float, metavar="SECONDS", help="without it no limit")
@@ -99,6 +102,7 @@ def parse(argv: list[str] | None, environment: Mapping[str, str]) -> WorkerConfi
             **{
                 "keep_alive_timeout_s": options.http_keep_alive_timeout,
                 "request_timeout_s": options.http_request_timeout,
+                "metadata_headers": tuple(options.http_metadata_header),
                 **dict(options.http_limit),
             }
         ),

@@ -22,7 +22,7 @@ def test_users_and_workers_have_the_same_defaults() -> None:
     assert limits_of(HTTPOptions()) == HttpLimits()
     options, limits = HTTPOptions(), HttpLimits()
     shared = {one.name for one in dataclasses.fields(HTTPOptions)} & {one.name for one in dataclasses.fields(limits)}
-    assert len(shared) == 10
+    assert len(shared) == 11
     assert {name: getattr(options, name) for name in shared} == {name: getattr(limits, name) for name in shared}
 
 
@@ -38,6 +38,7 @@ def test_what_users_set_reaches_workers() -> None:
         "body_timeout_s": 5.5,
         "write_timeout_s": 6.5,
         "max_websocket_message_bytes": 12,
+        "metadata_headers": ("x.tenant", "-region"),
     }
     limits = limits_of(HTTPOptions(**given))
     assert {name: getattr(limits, name) for name in given} == given

@@ -171,10 +171,14 @@ def test_http_options():
     assert HTTPOptions.of({"port": 0, "location": "headonly"}).location is ProxyLocation.HeadOnly
     assert HTTPOptions.of(None) == HTTPOptions()
     assert HTTPOptions(host=None).host is None
+    assert HTTPOptions(metadata_headers=["Tenant", "a.b"]).metadata_headers == ("tenant", "a.b")
+    for name in ("", "a b", "grpc-timeout", "grüße", "a\n"):
+        with pytest.raises(ValueError, match="cannot be the name of metadata"):
+            HTTPOptions(metadata_headers=[name])
     for bad in ({"port": 65536}, {"request_timeout_s": 0}, {"ssl_keyfile": "x"}, {"root_path": "x"}):
         with pytest.raises(ValueError):
             HTTPOptions.of(bad)
-    for bad in ({"colour": 1}, 3, {"port": "80"}):
+    for bad in ({"colour": 1}, 3, {"port": "80"}, {"metadata_headers": "tenant"}, {"metadata_headers": [1]}):
         with pytest.raises(TypeError):
             HTTPOptions.of(bad)
     with pytest.raises(AttributeError):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import enum
 import inspect
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Self
@@ -105,6 +106,8 @@ class HTTPOptions(Settings):
     """Seconds after which a client that does not read what it is sent is given up."""
     max_websocket_message_bytes: int = 16 * 1024 * 1024
     """The largest message of a WebSocket's client; a larger one closes it with 1009."""
+    metadata_headers: Sequence[str] = ()
+    """Further header fields of requests that methods of typed services get as metadata, under the same names."""
 
     def __post_init__(self) -> None:
         if self.host is not None:
@@ -123,6 +126,7 @@ class HTTPOptions(Settings):
         for name in ("head_timeout_s", "body_timeout_s", "write_timeout_s"):
             check_number(name, getattr(self, name), above=0)
         object.__setattr__(self, "middlewares", _checked_middlewares(self.middlewares))
+        object.__setattr__(self, "metadata_headers", _checked_fields(self.metadata_headers))
 
     def limits(self) -> dict[str, float]:
         """Those that are not what they are by default, by name: what clients may send, and how long they may take."""
@@ -133,6 +137,7 @@ class HTTPOptions(Settings):
         }
 
 
+_METADATA_KEY = re.compile(r"[0-9a-z_.-]+")
 _LIMITS = frozenset(
     {
         "max_request_timeout_s",
@@ -152,6 +157,16 @@ def _checked_middlewares(middlewares: Any) -> tuple[Any, ...]:
     for one in found:
         if not callable(getattr(one, "cls", None)) or not isinstance(getattr(one, "kwargs", None), Mapping):
             raise TypeError(f"middlewares must be starlette.middleware.Middleware objects, not {one!r}")
+    return found
+
+
+def _checked_fields(names: Any) -> tuple[str, ...]:
+    if isinstance(names, str) or not all(isinstance(name, str) for name in names or ()):
+        raise TypeError(f"metadata_headers must be a list of names, not {names!r}")
+    found = tuple(name.lower() for name in names or ())
+    for name in found:
+        if _METADATA_KEY.fullmatch(name) is None or name.startswith("grpc-"):
+            raise ValueError(f"metadata_headers: {name!r} cannot be the name of metadata")
     return found
 
 

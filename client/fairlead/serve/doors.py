@@ -86,6 +86,8 @@ class Doors:
                 options += ["--http-request-timeout", str(http.request_timeout_s)]
             for name, value in http.limits().items():
                 options += ["--http-limit", f"{name}={value}"]
+            for name in http.metadata_headers:
+                options.append(f"--http-metadata-header={name}")
         if grpc := self.grpc:
             if grpc.request_timeout_s is not None:
                 options += ["--grpc-request-timeout", str(grpc.request_timeout_s)]

@@ -18,6 +18,7 @@ from fairlead_gateway.edge import http_reply, http_status
 from fairlead_gateway.edge.access import Access
 from fairlead_gateway.edge.answers import Answer
 from fairlead_gateway.edge.exchange import Exchange
+from fairlead_gateway.edge.http_headers import DEFAULT_RULES
 from fairlead_gateway.edge.http_limits import HttpLimits as HttpLimits
 from fairlead_gateway.edge.http_meter import REQUEST_ID, ROUTE
 from fairlead_gateway.edge.http_mounts import Mount, Mounts
@@ -82,9 +83,12 @@ class HttpApp:
         methods = methods or RpcMethods(router.table)
         secret = not self._access.open
         self._web = WebDoor(router, methods, self.limits, taken=self._takes, secret=secret)
-        self._own = OwnTargets(methods, secret=secret)
+        rules = DEFAULT_RULES.with_names(*self.limits.metadata_headers)
+        if secret:
+            rules = rules.without_names(AUTHORIZATION)
+        self._own = OwnTargets(methods, rules)
         self._mounts = Mounts()
-        self._targets = HttpTargets((*SOURCES, typed_routes(methods, secret=secret)))
+        self._targets = HttpTargets((*SOURCES, typed_routes(methods, rules)))
         self._pages = Pages(self._mounts, self._targets)
         self._builtins: dict[str, Callable[[], Reply]] = {
             "/-/healthz": self._healthz,

@@ -38,6 +38,8 @@ class HttpLimits:
     """The largest message of a WebSocket's client; a larger one closes it with 1009."""
     websocket_farewell_s: float = 20.0
     """Seconds that the handler of a WebSocket may take to end when its client has left."""
+    metadata_headers: tuple[str, ...] = ()
+    """Header fields that become metadata of typed services' calls beyond those that always do, in lower case."""
 
     def __post_init__(self) -> None:
         longest = self.max_request_timeout_s
@@ -48,6 +50,6 @@ class HttpLimits:
 def limit(text: str) -> tuple[str, Any]:
     """A field of :class:`HttpLimits` and its value, from ``name=value``. Raises ValueError for what is none."""
     name, _, value = text.partition("=")
-    if name not in {one.name for one in fields(HttpLimits)}:
+    if name not in {one.name for one in fields(HttpLimits)} - {"metadata_headers"}:
         raise ValueError(f"there is no limit {name!r}")
     return name, int(value) if "bytes" in name or name == "max_pipelined" else float(value)

@@ -104,6 +104,15 @@ class TestBinding:
                 found = getattr(request, name)
                 assert (list(found) if isinstance(value, list) else found) == value
 
+    async def test_further_fields_that_are_metadata_by_option(self):
+        limits = HttpLimits(metadata_headers=("tenant", "connection"))
+        async with served(limits=limits) as (client, router):
+            fields = {"Tenant": "t", "region": "r", "x-own": "v"}
+            assert (await client.get("/v1/shelves/1/books/2", headers=fields)).status_code == 200
+        found = {entry.key: entry.value for entry in router.calls[0].header.metadata}
+        assert (found["tenant"], found["x-own"]) == (b"t", b"v")
+        assert not found.keys() & {"region", "connection"}
+
     async def test_header_of_the_call(self):
         async with served(application(route_prefix="/lib")) as (client, router):
             answer = await client.get(

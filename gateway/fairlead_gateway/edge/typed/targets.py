@@ -143,13 +143,14 @@ def _bad_request(refused: JsonRefused) -> session_pb2.Outcome:
     return http_status.with_details(grpc.StatusCode.INVALID_ARGUMENT, str(refused), detail)
 
 
-def typed_routes(methods: RpcMethods, *, secret: bool = False) -> Callable[[Deployment], Iterator[Route[HttpTarget]]]:
+def typed_routes(
+    methods: RpcMethods, rules: HeaderRules = DEFAULT_RULES
+) -> Callable[[Deployment], Iterator[Route[HttpTarget]]]:
     """What reads the routes of a deployment's typed services: see ``http_targets.SOURCES``.
 
-    ``secret``: whether the port asks for a token in ``authorization``, so that it is not for the methods. Raises
-    ValueError for an annotation that cannot be served.
+    ``rules``: which fields of a request are metadata of its call. Raises ValueError for an annotation that cannot be
+    served.
     """
-    rules = DEFAULT_RULES.without_names("authorization") if secret else DEFAULT_RULES
 
     def read(deployment: Deployment) -> Iterator[Route[HttpTarget]]:
         for method in methods.of_application(deployment.application):
@@ -168,9 +169,8 @@ def _routes(method: RpcMethod, rules: HeaderRules) -> Iterator[Route[HttpTarget]
 class OwnTargets:
     """The paths of ServingService, which every HTTP door has, whatever is deployed. Immutable."""
 
-    def __init__(self, methods: RpcMethods, *, secret: bool = False) -> None:
-        """``secret``: as for :func:`typed_routes`."""
-        rules = DEFAULT_RULES.without_names("authorization") if secret else DEFAULT_RULES
+    def __init__(self, methods: RpcMethods, rules: HeaderRules = DEFAULT_RULES) -> None:
+        """``rules``: as for :func:`typed_routes`."""
         self.routes = tuple(route for method in methods.own for route in _routes(method, rules))
         self._router = PathRouter(self.routes)
         self._starts = tuple({_start(route) for route in self.routes})
