@@ -7,6 +7,7 @@ import traceback
 from types import TracebackType
 
 from fairlead.wire import errors
+from fairlead.wire.outcomes import RemoteTraceback
 
 _NOT_THEIRS = (
     os.path.dirname(os.path.abspath(__file__)) + os.sep,
@@ -27,9 +28,21 @@ def user_frames(error: BaseException) -> TracebackType | None:
 def user_traceback(error: BaseException) -> str:
     """The error and its causes as text, trimmed to what is the user's. Never raises: the error may be anything."""
     try:
-        return "".join(traceback.format_exception(type(error), error, user_frames(error)))
+        trace = user_frames(error)
+        # Behind the user's line a remote error is only raised again; its own traceback is its cause.
+        limit = _up_to_the_user(trace) if isinstance(error.__cause__, RemoteTraceback) else None
+        return "".join(traceback.format_exception(type(error), error, trace, limit=limit))
     except Exception as failure:
         return f"{type(error).__qualname__}, whose traceback cannot be formatted: {type(failure).__name__}\n"
+
+
+def _up_to_the_user(trace: TracebackType | None) -> int | None:
+    """How many frames there are up to the last of the user's; None: there is none."""
+    last = None
+    for number, (frame, _) in enumerate(traceback.walk_tb(trace), start=1):
+        if not frame.f_code.co_filename.startswith(_NOT_THEIRS):
+            last = number
+    return last
 
 
 def one_line(error: BaseException) -> str:

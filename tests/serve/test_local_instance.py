@@ -123,6 +123,20 @@ def test_errors_point_at_the_users_lines() -> None:
     assert "in fail" in str(caught.value.__cause__)
 
 
+def test_so_do_errors_that_come_through_several_deployments() -> None:
+    @serve.deployment
+    class Failing:
+        def __call__(self, value: Any) -> Any:
+            raise LookupError("at the very end")
+
+    with pytest.raises(LookupError) as caught:
+        run(Front.bind(Failing.bind())).remote(1).result()
+    cause = str(caught.value.__cause__)
+    assert 'raise LookupError("at the very end")' in cause
+    assert "return await self.back.remote(value)" in cause
+    assert {line.split('"')[1] for line in cause.splitlines() if line.startswith('  File "')} == {__file__}
+
+
 def test_what_a_constructor_raises_is_raised_here() -> None:
     class Unlucky(Exception):
         pass
