@@ -63,6 +63,26 @@ def test_others_keep_to_calls_by_name(target: Any) -> None:
     assert names(interface_of(target)) == []
 
 
+def test_modules_of_pydantic_that_nobody_has_imported_yet_are_not_needed() -> None:
+    """pydantic imports its own modules when they are asked for: in a program of its own none has been."""
+    program = """
+import sys, typing
+import annotated_types, pydantic
+from fairlead import serve
+from fairlead.serve.graph import application_spec
+assert "pydantic.fields" not in sys.modules
+
+@serve.deployment
+class Shop:
+    def find(self, number: typing.Annotated[int, annotated_types.Gt(0)], many: list[int]) -> int:
+        return number
+
+print(*application_spec(Shop.bind()).deployments[-1].interface.derived_services)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("shop.v1.ShopService\n", "")
+
+
 def test_other_deployments_have_one_only_if_they_say_so() -> None:
     @serve.typed
     class Said:

@@ -16,11 +16,12 @@ def constraint_of(hint: Any) -> Convert | None:
     It raises FieldError. Constraints are pydantic's ``Field`` and those of ``annotated_types``.
     """
     pydantic = sys.modules.get("pydantic")
-    if pydantic is None or not _is_constrained(hint, pydantic.fields.FieldInfo):
+    fields = sys.modules.get("pydantic.fields")  # pydantic imports its modules when they are asked for
+    if pydantic is None or not _is_constrained(hint, fields.FieldInfo if fields is not None else ()):
         return None
     try:
         adapter = pydantic.TypeAdapter(hint)
-    except pydantic.errors.PydanticUserError:  # it holds what pydantic does not know, an array for example
+    except pydantic.PydanticUserError:  # it holds what pydantic does not know, an array for example
         return None
 
     def check(value: Any) -> Any:
@@ -34,7 +35,7 @@ def constraint_of(hint: Any) -> Convert | None:
     return check
 
 
-def _is_constrained(hint: Any, field_info: type) -> bool:
+def _is_constrained(hint: Any, field_info: type | tuple[()]) -> bool:
     if typing.get_origin(hint) is typing.Annotated:
         for each in hint.__metadata__:
             if isinstance(each, field_info) or type(each).__module__.startswith("annotated_types"):
