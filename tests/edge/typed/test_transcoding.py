@@ -194,6 +194,12 @@ class TestBinding:
         [violation] = detail["fieldViolations"]
         assert violation == {"field": "book.author.born", "description": "must be an integer"}
 
+    async def test_problems_of_the_query_are_told_by_parameter(self):
+        async with served() as (client, _):
+            answers = [await client.get(f"/v1/books:search?{query}") for query in ("queri=x", "exact=1", "anyValue=x")]
+        found = [answer.json()["details"][0]["fieldViolations"] for answer in answers]
+        assert [violation["field"] for [violation] in found] == ["queri", "exact", "anyValue"]
+
     @pytest.mark.parametrize(
         "content_type", ["text/plain", "application/x-www-form-urlencoded", "application/json; charset=latin-1"]
     )

@@ -20,7 +20,7 @@ def document(body: bytes | bytearray | memoryview | str) -> Any:
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        raise JsonRefused(f"the body is not valid JSON (line {error.lineno}, column {error.colno})") from error
+        raise JsonRefused(f"the text is not valid JSON (line {error.lineno}, column {error.colno})") from error
     colons = text.count(b":")
     if colons > 1 and (b"\\u003" in text or _colons(value) != colons):
         _refuse_duplicates(text)

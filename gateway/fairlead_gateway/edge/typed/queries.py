@@ -66,23 +66,31 @@ class QueryBinder:
             found = self._parameters.find(name)
             if found is None:
                 if name not in self._ignored:
-                    raise _refused(name, "is unknown")
+                    raise ParameterRefused(name, "is unknown")
                 continue
             parameter, key = found
             if self._all_bound or any(parameter.path[: len(bound)] == bound for bound in self._bound):
                 if name in self._ignored:
                     continue
-                raise _refused(name, "is bound by the path or the body, and cannot be given in the query")
+                raise ParameterRefused(name, "is bound by the path or the body, and cannot be given in the query")
             if not parameter.fields[-1].is_repeated:
                 if parameter.path in given:
-                    raise _refused(name, "is given twice")
+                    raise ParameterRefused(name, "is given twice")
                 given.add(parameter.path)
             try:
                 parameter.put(tree, parameter.value(text), key)
             except JsonRefused as refused:
-                raise _refused(name, refused.problem) from refused
+                raise ParameterRefused(name, refused.problem) from refused
 
 
-def _refused(name: str, problem: str) -> JsonRefused:
-    shown = name if len(name) <= _LONGEST_NAME else name[:_LONGEST_NAME] + "…"
-    return JsonRefused(f"query parameter {shown!r}: {problem}")
+class ParameterRefused(JsonRefused):
+    """A parameter of the query does not fit. ``path`` is its name, as it was given."""
+
+    def __init__(self, name: str, problem: str) -> None:
+        self._name = name if len(name) <= _LONGEST_NAME else name[:_LONGEST_NAME] + "…"
+        super().__init__(f"query parameter {self._name!r}: {problem}")
+
+    @property
+    def path(self) -> str:
+        """See JsonRefused."""
+        return self._name
