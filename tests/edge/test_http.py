@@ -269,6 +269,7 @@ class TestResponse:
             async with served(lambda call, message=message: call.end(None, message)) as (client, _, _):
                 answer = await client.get("/")
                 assert (answer.status_code, answer.text) == (500, "Internal Server Error")
+                assert answer.headers["content-type"] == "text/plain; charset=utf-8"
 
 
 async def open_raw(address):

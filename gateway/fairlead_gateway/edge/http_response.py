@@ -162,7 +162,8 @@ def _parse(message: bytes) -> tuple[http_pb2.HttpResponse, int]:
     if 100 <= status <= 999 and status != _SWITCHING:
         return response, status
     logger.error("a replica answered a HTTP request with status %s", response.status)
-    return _HttpResponse(body=b"Internal Server Error"), 500
+    content_type = http_pb2.HttpHeader(name=b"content-type", value=http_reply.TEXT)
+    return _HttpResponse(headers=[content_type], body=b"Internal Server Error"), 500
 
 
 def identify(headers: list[tuple[bytes, bytes]], request_id: str) -> None:
