@@ -28,7 +28,7 @@ from fairlead_replica.typed.services import TypedServices
 logger = logging.getLogger(__name__)
 
 LAST_MOMENT_S = 1.0
-"""How much of the time to drain is kept for interrupting what still runs and for ``__del__``."""
+"""How much of the time to drain, at most half of it, is kept for interrupting what still runs and for ``__del__``."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,11 +53,12 @@ class Hosted:
         if self.stats is not None:
             self.stats.cancel()
         until = time.monotonic() + timeout_s
+        last_moment_s = min(LAST_MOMENT_S, max(0.0, timeout_s) / 2)
         runtime.drain()
-        try:
-            await asyncio.wait_for(runtime.wait_idle(), max(0.0, timeout_s - LAST_MOMENT_S))
-        except TimeoutError:
-            logger.warning("%d calls did not end in time and are cancelled", runtime.statistics().ongoing)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(runtime.wait_idle(), timeout_s - last_moment_s)
+        if ongoing := runtime.statistics().ongoing:
+            logger.warning("%d calls did not end in time and are cancelled", ongoing)
             runtime.cancel_all()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(runtime.wait_idle(), LAST_MOMENT_S / 2)
