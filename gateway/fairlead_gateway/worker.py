@@ -117,18 +117,18 @@ class Worker:
         about = control_pb2.WatchRequest(gateway_id=config.gateway_id, pid=os.getpid())
         background: list[asyncio.Task[object]] = []
         try:
-            if config.grpc is not None:
-                about.grpc_address = await self._grpc.listen(config.grpc)
-            if self._http is not None:
-                about.http_address = await self._http.start()
-            about.trusted_address = await self._grpc.listen_owner(config.socket)
-            about.session_address = await self._sessions.listen_owner(str(Path(config.socket).with_suffix(".wire")))
-            self._session_address = about.session_address
-            watch = Watch(config.controller, self.router.table, self._upstreams, about, self.stop, config.patience_s)
+            watch = Watch(
+                config.controller,
+                self.router.table,
+                self._upstreams,
+                about,
+                self.stop,
+                config.patience_s,
+                lambda: self._open_doors(about),
+            )
             background.append(asyncio.create_task(watch.run()))
             if config.owner_pid is not None:
                 background.append(asyncio.create_task(self._end_with(config.owner_pid)))
-            logger.debug("ready: gRPC %s, HTTP %s", about.grpc_address or "off", about.http_address or "off")
             background.append(asyncio.create_task(self._ending.wait()))
             done, _ = await asyncio.wait(background, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
@@ -139,6 +139,17 @@ class Worker:
                 task.cancel()
             await asyncio.gather(*background, return_exceptions=True)
             await self._upstreams.close()
+
+    async def _open_doors(self, about: control_pb2.WatchRequest) -> None:
+        config = self.config
+        if config.grpc is not None:
+            about.grpc_address = await self._grpc.listen(config.grpc)
+        if self._http is not None:
+            about.http_address = await self._http.start()
+        about.trusted_address = await self._grpc.listen_owner(config.socket)
+        about.session_address = await self._sessions.listen_owner(str(Path(config.socket).with_suffix(".wire")))
+        self._session_address = about.session_address
+        logger.debug("ready: gRPC %s, HTTP %s", about.grpc_address or "off", about.http_address or "off")
 
     async def _end_with(self, pid: int) -> None:
         await process_ended(pid)

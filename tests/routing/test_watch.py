@@ -64,8 +64,13 @@ class Stage:
         self.table = RouteTable(clock)
         self.upstreams = Upstreams(self.connect)
         about = control_pb2.WatchRequest(gateway_id="gateway-0", pid=7, trusted_address="unix:/trusted")
-        self.watch = Watch(address, self.table, self.upstreams, about, self.drained.set)
+        self.doors = 0
+        self.watch = Watch(address, self.table, self.upstreams, about, self.drained.set, open_doors=self.open_doors)
         self.running = asyncio.create_task(self.watch.run())
+
+    async def open_doors(self) -> None:
+        assert self.table.populated
+        self.doors += 1
 
     async def connect(self, address: str, on_load: Callable[[session_pb2.Load], None]) -> Link:
         if self.held is not None:
@@ -105,6 +110,16 @@ async def stage(directory: Path, clock: FakeClock, tidy: None) -> AsyncIterator[
     made = Stage(f"unix:{directory}/c", clock)
     yield made
     await made.close()
+
+
+async def test_the_doors_open_once_when_there_is_something_to_route(stage: Stage):
+    controller = await stage.controller()
+    assert (await controller.hear()).applied_version == 0
+    assert stage.doors == 0
+    for version in (1, 2):
+        controller.snapshots.put_nowait(snapshot(application(routes()), version=version))
+        assert (await controller.hear()).applied_version == version
+        assert stage.doors == 1
 
 
 async def within_patience(waiting: Awaitable[object]) -> None:

@@ -102,7 +102,8 @@ class GatewaySupervisor:
         worker = self._workers.get(view.gateway_id)
         if worker is not None:
             worker.view = view
-            worker.served = worker.connected = True
+            worker.connected = True
+            worker.served |= view.applied_version > 0  # its doors open with the first snapshot
             worker.http = _bound(worker.http, view.http_address)
             worker.grpc = _bound(worker.grpc, view.grpc_address)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
 import grpc
@@ -46,9 +46,12 @@ class Watch:
         about: control_pb2.WatchRequest,
         on_drain: Callable[[], None],
         patience_s: float = 600.0,
+        open_doors: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         """``about``: what the worker says of itself.
 
+        ``open_doors``: called once, when the first snapshot is in force and before it is acknowledged: a worker without
+        routes must not answer for others that have them. What it raises ends :meth:`run`.
         ``on_drain``: called when the controller wants it to end, or there was none for ``patience_s`` seconds.
         """
         self._controller = controller
@@ -57,6 +60,7 @@ class Watch:
         self._about = about
         self._on_drain = on_drain
         self._patience_s = patience_s
+        self._open_doors = open_doors
         self._reports = LoadReports(table)
         self._writing = asyncio.Lock()
 
@@ -114,6 +118,9 @@ class Watch:
 
     async def _apply(self, snapshot: control_pb2.WatchResponse) -> None:
         await self._upstreams.apply(self._table.apply(snapshot))
+        if self._open_doors is not None:
+            await self._open_doors()
+            self._open_doors = None
         self._about.applied_version = snapshot.version
         if snapshot.drain:
             self._on_drain()
