@@ -1,5 +1,7 @@
 import os
 import stat
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -21,10 +23,11 @@ def test_state_directory_is_tightened(tmp_path, monkeypatch):
     assert stat.S_IMODE(environment.state_directory().stat().st_mode) == 0o700
 
 
-def test_state_directory_defaults(tmp_path, monkeypatch):
+def test_state_directory_defaults(monkeypatch):
     monkeypatch.delenv("FAIRLEAD_STATE_DIR", raising=False)
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    assert environment.state_directory() == tmp_path / "fairlead"
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:  # short, as paths of sockets have to be
+        monkeypatch.setenv("XDG_RUNTIME_DIR", name)
+        assert environment.state_directory() == Path(name) / "fairlead"
 
 
 def test_a_link_in_its_place_is_refused(tmp_path, monkeypatch):

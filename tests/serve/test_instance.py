@@ -142,7 +142,7 @@ AGAIN = """
 def killed():
     status = api.instance_status()
     ports = [int(status.gateways[0].http_address.rpartition(":")[2])]
-    controller = api._current.instance.owned._controller
+    controller = api._current.instance.owned._controller.popen
     controller.kill()
     controller.wait()
     return ports[0]

@@ -7,6 +7,7 @@ that declares nothing has none: its requests go to its request handler, and cost
 from __future__ import annotations
 
 import logging
+import string
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -167,11 +168,17 @@ def _allow(methods: tuple[str, ...]) -> tuple[bytes, bytes]:
     return b"allow", ", ".join(methods).encode()
 
 
+def _escaped(target: bytes) -> bytes:
+    """A target as a header may say it: what is not printable ASCII is percent-encoded, all else as it came."""
+    return quote(target, safe=string.punctuation).encode()
+
+
 def _redirect(scope: Scope, root_path: str, raw_path: bytes) -> Reply:
     """307 to the same path with the other ending. Absolute where the client names its host, as Starlette's."""
     target = quote(root_path).encode() + raw_path
     if scope["query_string"]:
         target += b"?" + scope["query_string"]
+    target = _escaped(target)
     host = next((value for name, value in scope["headers"] if name == b"host"), b"")
     location = scope["scheme"].encode() + b"://" + host + target if host else b"/" + target.lstrip(b"/")
     return Reply(307, [(b"location", location), (b"content-length", b"0")], b"")
