@@ -22,6 +22,7 @@ _FRAMES = FRAMES_TAG[0]
 _PAYLOAD_TAG = b"\x1a"
 _PAYLOAD = _PAYLOAD_TAG[0]
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_LOOKED_AT = 4
 _Packet = serving_pb2.SessionResponse
 
 
@@ -98,12 +99,25 @@ def decode_packet(packet: bytes | memoryview) -> tuple[Sequence[Received], sessi
     Nothing of what it gives refers to the packet's memory.
     """
     try:
-        if len(packet) >= LARGE_PAYLOAD:
+        if len(packet) >= LARGE_PAYLOAD and _begins_large(packet):
             return _decode_large(memoryview(packet))
         message = _Packet.FromString(bytes(packet))
     except (DecodeError, IndexError, ValueError) as error:
         raise ProtocolViolationError(f"a packet of {len(packet)} bytes is not a valid message: {error}") from error
     return message.frames, message.load if message.HasField("load") else None
+
+
+def _begins_large(packet: bytes | memoryview) -> bool:
+    """Whether there is a large frame among the first ones: many small ones are the protobuf library's business."""
+    position, end = 0, len(packet)
+    for _ in range(_LOOKED_AT):
+        if position >= end or packet[position] != _FRAMES:
+            return False
+        size, body = _read_varint(packet, position + 1)
+        if size >= LARGE_PAYLOAD:
+            return True
+        position = body + size
+    return False
 
 
 def _decode_large(packet: memoryview) -> tuple[Sequence[Received], session_pb2.Load | None]:
@@ -155,7 +169,7 @@ def _decode_frame(encoded: memoryview) -> Received:
     return ReceivedFrame(session_pb2.Frame.FromString(b"".join(rest)), payload)
 
 
-def _read_varint(data: memoryview, position: int) -> tuple[int, int]:
+def _read_varint(data: bytes | memoryview, position: int) -> tuple[int, int]:
     """A number and where it ends. Raises IndexError, or DecodeError for one of more than ten bytes."""
     value = shift = 0
     while True:

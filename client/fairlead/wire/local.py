@@ -226,6 +226,9 @@ class _Pump(asyncio.BufferedProtocol):
                 parts = link.take_parts()
                 if not parts:
                     break
+                if len(parts) == 1:
+                    transport.write(_LENGTH.pack(len(parts[0])) + parts[0])
+                    continue
                 self._leaving.extend(_coalesce(parts))
             while self._leaving and not self._paused:
                 transport.write(self._leaving.popleft())

@@ -201,8 +201,14 @@ class Session:
         """Sends a message, or with ``more`` a piece of one. False: it waits for credit, and so must the next."""
         if stream.closed or stream.cancelled or stream.sent_last:
             return True
-        if stream.pending is None and stream.send_credit > 0 and len(payload) <= MAX_PIECE:
-            self._send_piece(stream, payload, more, last)
+        size = len(payload)
+        if stream.pending is None and stream.send_credit > 0 and size <= MAX_PIECE:
+            stream.send_credit -= size + FRAME_COST
+            stream.sent_last = last
+            if size < LARGE_PAYLOAD:
+                self._put(_Frame(call_id=stream.call_id, kind=_DATA, payload=payload, more=more, last=last))
+            else:
+                self._put_large(_Frame(call_id=stream.call_id, kind=_DATA, more=more, last=last), payload)
             return True
         self._send_pieces(stream, payload, more, last)
         return stream.pending is None
@@ -219,13 +225,16 @@ class Session:
         pending = stream.pending
         if pending is None:
             pending = stream.pending = deque()
-        view = memoryview(payload)
-        end = len(view) - 1
-        for start in range(0, end + 1 or 1, MAX_PIECE):
-            piece = view[start : start + MAX_PIECE]
-            whole = start + MAX_PIECE > end
-            pending.append((piece, more or not whole, last and whole))
-        self._flush(stream)
+        size = len(payload)
+        if size <= MAX_PIECE:
+            pending.append((payload, more, last))
+        else:
+            view = memoryview(payload)
+            for start in range(0, size, MAX_PIECE):
+                whole = start + MAX_PIECE >= size
+                pending.append((view[start : start + MAX_PIECE], more or not whole, last and whole))
+        if stream.send_credit > 0:
+            self._flush(stream)
 
     def _flush(self, stream: Stream) -> bool:
         """Sends what waits, as far as credit goes. Whether all of it went."""
@@ -323,6 +332,8 @@ class Session:
             frames = list(outbox)
             outbox.clear()
             self.outbox_bytes = 0
+            if not self.outbox_large:
+                return (b"".join(frames),) if frames else ()  # type: ignore[arg-type]  # all of them bytes
         else:
             frames = []
             size = 0
@@ -332,7 +343,7 @@ class Session:
                 size += data.size if isinstance(data, LargeFrame) else len(data)
             self.outbox_bytes -= size
         if not self.outbox_large:
-            return frames  # type: ignore[return-value]  # all of them bytes
+            return (b"".join(frames),)  # type: ignore[arg-type]
         self.outbox_large = bool(outbox)
         return flat(frames)
 
