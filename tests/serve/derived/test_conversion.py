@@ -5,6 +5,7 @@ import dataclasses
 import datetime
 import decimal
 import enum
+import itertools
 import keyword
 import uuid
 from collections.abc import AsyncIterator
@@ -99,6 +100,9 @@ def plural(inner: Typed) -> st.SearchStrategy[Typed]:
 NAMES = st.from_regex(r"[a-z][a-z]{0,4}(_[a-z]{1,3})?", fullmatch=True).filter(lambda name: not keyword.iskeyword(name))
 
 
+_NUMBERS = itertools.count()
+
+
 @st.composite
 def records(draw: st.DrawFn, inner: st.SearchStrategy[Typed]) -> Typed:
     fields = draw(
@@ -109,7 +113,7 @@ def records(draw: st.DrawFn, inner: st.SearchStrategy[Typed]) -> Typed:
         )
     )
     hints = {name: hint for name, (hint, _) in fields.items()}
-    name = f"Record{draw(st.integers(0, 10**9))}"
+    name = f"Record{next(_NUMBERS)}"  # each its own: two types of one name are refused
     made = dataclasses.make_dataclass(name, list(hints.items()))
     return made, st.fixed_dictionaries({key: values for key, (_, values) in fields.items()}).map(
         lambda all: made(**all)

@@ -77,6 +77,7 @@ def _add(derivation: Any, func_or_class: Any, interface: control_pb2.DeploymentI
             derivation.lock_path,
         )
     typed = interface.typed_services.add(name=service.full_name)
+    typed.json.always_print_primitive_fields = True  # a result of 0 is {"result": 0}, as its hint says, and not {}
     for method in service.methods:
         if method.name != method.python_name:
             typed.methods[method.name] = method.python_name
