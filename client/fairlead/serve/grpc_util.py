@@ -6,6 +6,7 @@ Named and shaped as Ray Serve's ``RayServegRPCContext`` and, where that has noth
 from __future__ import annotations
 
 import time
+from abc import abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping, Sequence
 from typing import Any, NoReturn, TypeAlias, TypeVar
 
@@ -211,17 +212,17 @@ class gRPCInputStream(AsyncIterator[T]):
     """
 
     @property
+    @abstractmethod
     def is_exhausted(self) -> bool:
         """Whether the end was reached: every message has been taken."""
-        raise NotImplementedError
 
+    @abstractmethod
     def is_cancelled(self) -> bool:
         """Whether the caller gave the call up, or :meth:`cancel` was called."""
-        raise NotImplementedError
 
+    @abstractmethod
     def cancel(self) -> None:
         """Takes no more messages: the iterator ends after those that are here. From any thread."""
-        raise NotImplementedError
 
 
 def checked_metadata(metadata: Any) -> Metadata:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fairlead.lifetime import process_ended, recorded_processes, runs_with, write_processes
+from fairlead_gateway.control import allocation
 from fairlead_gateway.control.launcher import Ending, Process, Program
 from fairlead_gateway.control.log_files import LogFiles
 
@@ -49,7 +50,7 @@ class DetachedLauncher:
                 stdout=output,
                 stderr=output,
                 cwd=program.working_directory,
-                env={**os.environ, "PYTHONUNBUFFERED": "1", **program.variables},
+                env=allocation.environment_of(program.variables),
                 start_new_session=True,
             )
         finally:

@@ -46,7 +46,7 @@ class LocalLauncher:
                 stdout=writer,
                 stderr=writer,
                 cwd=program.working_directory,
-                env={**allocation.VARIABLES, **os.environ, "PYTHONUNBUFFERED": "1", **program.variables},
+                env=allocation.environment_of(program.variables),
                 start_new_session=True,
             )
         except BaseException:
