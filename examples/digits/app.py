@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from fairlead import serve
@@ -83,8 +84,11 @@ class Digits:
 
     async def __call__(self, request: Request) -> Answer:
         """Over HTTP: ``{"image": [[...], ...]}``, rows of pixels from 0 (white) to anything (black)."""
-        body = await request.json()
-        return await self.classify(body["image"])
+        try:
+            pixels = prepare((await request.json())["image"])
+        except (ValueError, TypeError, KeyError) as error:
+            raise HTTPException(400, f'send {{"image": [[...], ...]}} in JSON: {error}') from error
+        return await self._model.predict.remote(pixels)
 
     async def classify(self, image: Image) -> Answer:
         """One image, as rows of pixels."""

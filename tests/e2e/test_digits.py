@@ -112,10 +112,11 @@ def test_buf_curl_by_reflection(digits: Running) -> None:
     assert answer["payload"]["contentType"] == "application/json"
 
 
-def test_a_bad_image_is_an_error_without_a_traceback(digits: Running) -> None:
+@pytest.mark.parametrize("body", ['{"image": [[1]]}', '{"image": "x"}', "{}", "{bad", "[]"])
+def test_a_bad_image_is_the_callers_error_and_has_no_traceback(digits: Running, body: str) -> None:
     url = digits.commands()[0].split()[2]
-    answer = digits.type(f"curl -s -w '%{{http_code}}' {url} -d '{{\"image\": [[1]]}}'")
-    assert answer.endswith("500")
+    answer = digits.type(f"curl -s -w '%{{http_code}}' {url} -d '{body}'")
+    assert answer.endswith("400")
     assert "Traceback" not in answer
 
 
