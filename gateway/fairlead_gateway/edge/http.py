@@ -135,7 +135,7 @@ class HttpApp:
             return await self._exchange(Matched(*own), _ROOT, noticed, scope, receive, send)
         mount = self._mounts.match(path)
         if mount is None:
-            return await send_reply(send, _not_found(scope, noticed))
+            return await send_reply(send, self._own.refusal(scope) or _not_found(scope, noticed))
         targets = self._targets.of(mount.application)
         found = None if targets is None else targets.resolve(scope, mount, self._root_path)
         if found is None:

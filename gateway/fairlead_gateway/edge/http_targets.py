@@ -107,11 +107,8 @@ class ApplicationTargets:
         match result:
             case Found():
                 return Matched(result.route.target, result.params, result.route.pattern.source)
-            case MethodNotAllowed():
-                message = f"{scope['method']} is not allowed here; what is: {', '.join(result.allow)}"
-                return http_status.reply(405, _Code.UNIMPLEMENTED, message, _allow(result.allow))
-            case OptionsAnswer():
-                return Reply(204, [_allow(result.allow)], b"")
+            case MethodNotAllowed() | OptionsAnswer():
+                return by_methods(result, scope)
             case Redirect() if not self.rest:
                 return _redirect(scope, root_path, scope["raw_path"][: -len(below) or None] + result.raw_path)
             case NotFound() | Redirect():
@@ -154,6 +151,14 @@ class _Declared:
 
     ingress: str
     interfaces: dict[str, control_pb2.DeploymentInterface]
+
+
+def by_methods(result: MethodNotAllowed | OptionsAnswer, scope: Scope) -> Reply:
+    """The reply for a path that is there, and has other methods: which ones."""
+    if isinstance(result, OptionsAnswer):
+        return Reply(204, [_allow(result.allow)], b"")
+    message = f"{scope['method']} is not allowed here; what is: {', '.join(result.allow)}"
+    return http_status.reply(405, _Code.UNIMPLEMENTED, message, _allow(result.allow))
 
 
 def _below(raw_path: bytes, mount: Mount) -> bytes:

@@ -591,6 +591,16 @@ class TestServingService:
         assert (answer.status_code, answer.json()["code"]) == (404, 5)
         assert serving_pb2.DESCRIPTOR
 
+    async def test_a_wrong_method_is_told_where_no_application_has_the_path(self):
+        async with served(application(route_prefix="/lib")) as (client, router):
+            refused = await client.get(f"{self.PATH}:call")
+            asked = await client.options(f"{self.PATH}:stream")
+            unknown = await client.get(f"{self.PATH}:nonesuch")
+        assert (refused.status_code, refused.json()["code"]) == (405, 12)
+        assert (asked.status_code, unknown.status_code) == (204, 404)
+        assert {answer.headers["allow"] for answer in (refused, asked)} == {"OPTIONS, POST"}
+        assert router.calls == []
+
 
 async def test_an_application_with_a_rule_that_cannot_be_served_keeps_the_others(caplog):
     bad = compiled(

@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 from google.rpc import error_details_pb2
 
-from fairlead.paths import Found, PathRouter, Route, Template
+from fairlead.paths import Found, MethodNotAllowed, OptionsAnswer, PathRouter, Route, Template
 from fairlead.paths.rules import HttpBinding, bindings_of
 from fairlead.v1 import session_pb2
 from fairlead.wire.errors import FairleadError
@@ -18,7 +18,9 @@ from fairlead.wire.trust import Trust
 from fairlead_gateway.edge import http_status
 from fairlead_gateway.edge.exchange import Exchange, HttpTarget
 from fairlead_gateway.edge.http_headers import DEFAULT_RULES, HeaderRules, to_metadata
+from fairlead_gateway.edge.http_reply import Reply
 from fairlead_gateway.edge.http_request import Scope, read_ids
+from fairlead_gateway.edge.http_targets import by_methods
 from fairlead_gateway.edge.protojson import JsonRefused
 from fairlead_gateway.edge.typed import openapi
 from fairlead_gateway.edge.typed.bodies import JSON_TYPES, messages, refused_type
@@ -184,6 +186,14 @@ class OwnTargets:
             return None
         found = self._router.match(scope["method"], scope["raw_path"])
         return (found.route.target, found.params) if isinstance(found, Found) else None
+
+    def refusal(self, scope: Scope) -> Reply | None:
+        """The reply to a request whose path is one of these and whose method is not; None: the path is none of these.
+
+        For requests that no application takes: one that has the path may have a use for other methods.
+        """
+        found = self._router.match(scope["method"], scope["raw_path"])
+        return by_methods(found, scope) if isinstance(found, MethodNotAllowed | OptionsAnswer) else None
 
 
 def _start(route: Route[HttpTarget]) -> str:
