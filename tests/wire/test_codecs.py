@@ -121,6 +121,34 @@ def test_what_a_codec_cannot_encode_raises(codec):
         codec.dumps(object())
 
 
+@pytest.mark.parametrize("codec", [MSGPACK, ORJSON], ids=lambda codec: codec.name)
+@given(value=jsonable, rest=st.binary(min_size=1, max_size=20).filter(lambda rest: rest.strip(b" \t\r\n")))
+@settings(max_examples=100, deadline=None, derandomize=True)
+def test_bytes_after_a_value_are_an_error(codec, value, rest):
+    data = codec.dumps([value])
+    with pytest.raises(ValueError, match="bytes follow the value" if codec is MSGPACK else None):
+        codec.loads(data + rest)
+    with pytest.raises(InvalidArgumentsError, match=f"not valid {codec.name}"):
+        load_arguments(codec, dump_arguments(codec, (value,), {}) + rest)
+
+
+@given(value=jsonable, data=st.data())
+@settings(max_examples=100, deadline=None, derandomize=True)
+def test_a_msgpack_value_that_was_cut_off_is_an_error(value, data):
+    whole = MSGPACK.dumps([value])
+    with pytest.raises(ValueError, match="unexpected end of file"):
+        MSGPACK.loads(whole[: data.draw(st.integers(0, len(whole) - 1))])
+
+
+def test_msgpack_may_be_longer_than_it_has_to_be():
+    one_in_eight_bytes, half_in_four, short_text_in_many = (
+        b"\xd3" + bytes(7) + b"\x01",
+        b"\xca\x3f\x00\x00\x00",
+        b"\xda\x00\x01a",
+    )
+    assert MSGPACK.loads(b"\xdc\x00\x03" + one_in_eight_bytes + half_in_four + short_text_in_many) == [1, 0.5, "a"]
+
+
 @pytest.mark.parametrize("codec", CODECS, ids=lambda codec: codec.name)
 @given(payload=st.binary(min_size=1, max_size=40))
 @settings(max_examples=100, deadline=None, derandomize=True)

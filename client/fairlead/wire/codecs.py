@@ -77,6 +77,22 @@ def _pickle_dumps(value: Any) -> bytes:
     return pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
 
 
+_END = bytes.fromhex("c4 10") + b"end of the value"
+
+
+def _msgpack_loads(data: bytes) -> Any:
+    # The library stops after the first value. As the first of a pair, a value has to end where the second begins.
+    try:
+        value, end = ormsgpack.unpackb(b"".join((b"\x92", data, _END)))
+    except ValueError as error:
+        ormsgpack.unpackb(data)  # raises what is wrong with the value, if it is the value
+        raise ValueError(f"bytes follow the value ({error})") from error
+    if end != _END[2:]:
+        ormsgpack.unpackb(data)  # one that was cut off continues into what was appended
+        raise ValueError("bytes follow the value")
+    return value
+
+
 CLOUDPICKLE = Codec(
     name="cloudpickle",
     serialization=session_pb2.SERIALIZATION_CLOUDPICKLE,
@@ -99,7 +115,7 @@ MSGPACK = Codec(
     media_type="application/msgpack",
     runs_code=False,
     dumps=ormsgpack.packb,
-    loads=ormsgpack.unpackb,
+    loads=_msgpack_loads,
 )
 ORJSON = Codec(
     name="orjson",
