@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from fairlead.serve.context import RequestContext, current_request_context, set_request_context
+from fairlead.serve.multiplexing.loads import Load
 from fairlead.serve.multiplexing.measures import ModelMeasures
 from fairlead.serve.multiplexing.models import Decision, Entry, Models, State
 from fairlead.serve.multiplexing.registry import Registry
@@ -32,14 +33,21 @@ class ModelCache:
     """
 
     def __init__(
-        self, load: Callable[[str], Awaitable[Any]], capacity: int | None, registry: Registry, name: str
+        self,
+        load: Callable[[str], Awaitable[Any]],
+        capacity: int | None,
+        registry: Registry,
+        name: str,
+        timeout_s: float | None = None,
     ) -> None:
+        """``timeout_s`` limits a load, with the unloading that makes room for it; None: nothing does."""
         self._load = load
         self._models = Models(capacity)
         self._registry = registry
         self._name = name
+        self._timeout_s = timeout_s
         self._measures = ModelMeasures(name)
-        self._loads: dict[Entry, asyncio.Task[None]] = {}
+        self._loads: dict[Entry, Load] = {}
         self._unloads: dict[str, asyncio.Task[None]] = {}
         self._turns: deque[object] = deque()
         self._change: asyncio.Future[None] | None = None
@@ -65,7 +73,8 @@ class ModelCache:
         return self._models.ids(State.LOADING)
 
     async def get(self, model_id: str) -> Any:
-        """The model, loaded if need be. Raises what the loader raises, to all that wait for that load.
+        """The model, loaded if need be. Raises what the loader raises, to all that wait for that load, TimeoutError
+        for a load that takes too long, and FairleadError for a model whose loader did not end after that.
 
         Cancelling a caller cancels the load when nobody else waits for it.
         """
@@ -75,7 +84,7 @@ class ModelCache:
         entry.users += 1
         try:
             if entry.state is not State.LOADED:
-                await self._joined(entry)
+                await self._loads[entry].joined()
         except BaseException:
             self._let_go(entry)
             raise
@@ -97,6 +106,10 @@ class ModelCache:
                     if decision is Decision.LOAD:
                         self._start(entry, victim)
                     return entry
+                if decision is Decision.STUCK:
+                    raise FairleadError(
+                        f"model {model_id!r} cannot be loaded: its last load was cancelled and has not ended yet"
+                    )
                 if decision is Decision.WAIT and turn is None:
                     turn = object()
                     turns.append(turn)
@@ -129,24 +142,23 @@ class ModelCache:
         if entry.users:
             return
         if entry.state is State.LOADING and entry in self._loads:
-            entry.state = State.ABANDONED
-            self._loads[entry].cancel()
-            self._registry.changed()
+            self._abandon(entry)
         else:
             self._wake()
 
     # -- loading
 
-    async def _joined(self, entry: Entry) -> None:
-        task = self._loads[entry]
-        try:
-            await asyncio.shield(task)
-        except asyncio.CancelledError:
-            if not task.cancelled():
-                raise  # it is the caller that was cancelled
-            if (current := asyncio.current_task()) is not None and current.cancelling():
-                raise
-            raise FairleadError(f"loading model {entry.model_id!r} was cancelled") from None
+    def _abandon(self, entry: Entry) -> None:
+        """Nobody waits for a load any more."""
+        entry.state = State.ABANDONED
+        self._loads[entry].task.cancel()
+        self._registry.changed()
+
+    def _give_up(self, entry: Entry) -> None:
+        """A load did not end when it was cancelled."""
+        logger.error("model %r of %s: its load was cancelled and does not end", entry.model_id, self._name)
+        self._models.give_up(entry)
+        self._wake()
 
     def _start(self, entry: Entry, victim: Entry | None) -> None:
         before = [self._unloads[entry.model_id]] if entry.model_id in self._unloads else []
@@ -154,9 +166,10 @@ class ModelCache:
             before.append(self._unload(victim))
         # The caller's variables, but a request of its own: the load goes on when that caller is gone.
         context = contextvars.copy_context()
-        task = asyncio.get_running_loop().create_task(self._run(entry, before), context=context)
-        self._loads[entry] = task
-        task.add_done_callback(lambda task: self._ended(entry, task))
+        load = Load(entry.model_id, self._run(entry, before), context, self._timeout_s)
+        load.limit(lambda: self._abandon(entry), lambda: self._give_up(entry))
+        load.task.add_done_callback(lambda _: self._ended(entry))
+        self._loads[entry] = load
         self._registry.changed()
 
     async def _run(self, entry: Entry, before: list[asyncio.Task[None]]) -> None:
@@ -176,19 +189,17 @@ class ModelCache:
             if own is not None:
                 own.cancel_children()
                 own.finish()
-        if entry.state is State.ABANDONED:  # the loader took no notice of its cancellation
+        if entry.state is not State.LOADING:  # the loader took no notice of its cancellation
             entry.model = model
             await self._unloaded(entry)
-            return
+            raise asyncio.CancelledError
         took = max(loop.time() - began, 1e-6)
         self.load_time_s = took if not self.load_time_s else self.load_time_s + _WEIGHT * (took - self.load_time_s)
         self._models.loaded(entry, model)
         self._measures.loaded(took, len(self.loaded_ids()))
 
-    def _ended(self, entry: Entry, task: asyncio.Task[None]) -> None:
+    def _ended(self, entry: Entry) -> None:
         del self._loads[entry]
-        if not task.cancelled():
-            task.exception()  # whoever waited has heard; nobody may be left
         if entry.state is not State.LOADED:
             self._models.forget(entry)
         self._wake()
@@ -223,18 +234,17 @@ class ModelCache:
         """Cancels loads, unloads all models, and refuses further ones. For the end, when no request runs."""
         self._closed = True
         self._wake()
-        for entry, load in list(self._loads.items()):
-            entry.state = State.ABANDONED
-            load.cancel()
-        if self._loads:
-            await asyncio.wait(list(self._loads.values()))
+        for entry in list(self._loads):
+            if entry.state is not State.STUCK:  # for these nobody waits, at the end either
+                self._abandon(entry)
         for entry in list(self._models.entries.values()):
-            self._models.forget(entry)
             if entry.state is State.LOADED:
+                self._models.forget(entry)
                 self._unload(entry)
         self._registry.changed()
-        if self._unloads:
-            await asyncio.wait(list(self._unloads.values()))
+        loads = [load.task for entry, load in self._loads.items() if entry.state is not State.STUCK]
+        if left := [*loads, *self._unloads.values()]:
+            await asyncio.wait(left)
 
 
 async def _ended_all(tasks: list[asyncio.Task[None]]) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import inspect
 from collections.abc import Awaitable, Callable
@@ -33,7 +32,8 @@ def multiplexed(func: Any = None, max_num_models_per_replica: int = 3, load_time
     ``max_num_models_per_replica`` models (-1: any number) of each decorated method, the most recently asked for. A
     model that a running request got is not evicted; if all are in use, a request for another one waits. Loads of
     different models run at once, and a model is loaded once however many requests ask for it. A load that takes longer
-    than ``load_timeout_s`` seconds is cancelled, and fails with TimeoutError; None: callers' deadlines are the limit.
+    than ``load_timeout_s`` seconds, unloading for it included, fails with TimeoutError and is cancelled. One that goes
+    on as long again loses its place; until it ends, its model is refused. None: callers' deadlines are the limit.
 
     An evicted model's ``__del__``, or its ``close`` if it has none, is awaited before the next one loads. Raises
     TypeError and ValueError for what cannot be decorated and numbers that cannot be; calls raise them for model ids.
@@ -107,19 +107,7 @@ def _decorate(func: Any, *, capacity: int | None, timeout_s: float | None) -> An
 def _new_cache(
     load: Callable[[str], Awaitable[Any]], capacity: int | None, func: Any, timeout_s: float | None
 ) -> ModelCache:
-    if timeout_s is not None:
-        load = functools.partial(_load_in_time, load, timeout_s)
-    return ModelCache(load, capacity, _registry_here(), func.__qualname__)
-
-
-async def _load_in_time(load: Callable[[str], Awaitable[Any]], timeout_s: float, model_id: str) -> Any:
-    try:
-        async with asyncio.timeout(timeout_s) as limit:
-            return await load(model_id)
-    except TimeoutError as error:
-        if not limit.expired():  # the loader's own
-            raise
-        raise TimeoutError(f"loading model {model_id!r} took more than {timeout_s:g} s") from error
+    return ModelCache(load, capacity, _registry_here(), func.__qualname__, timeout_s)
 
 
 def _registry_here() -> Registry:

@@ -19,6 +19,8 @@ class State(enum.Enum):
     LOADED = "loaded"
     ABANDONED = "abandoned"
     """Nobody waits for it any more; it keeps its place until its loader has really ended."""
+    STUCK = "stuck"
+    """Its loader was cancelled long ago and goes on. It has no place any more, and is not loaded again meanwhile."""
 
 
 class Entry:
@@ -50,6 +52,8 @@ class Decision(enum.Enum):
     """All models are in use, or others were first: ask again when something has changed."""
     LEAVING = "leaving"
     """Its last load was given up and has not ended yet: ask again when something has changed."""
+    STUCK = "stuck"
+    """Its last load was given up long ago and has not ended yet: it cannot be had."""
 
 
 class Models:
@@ -58,6 +62,8 @@ class Models:
     def __init__(self, capacity: int | None) -> None:
         self.capacity = capacity
         self.entries: OrderedDict[str, Entry] = OrderedDict()
+        self.stuck: dict[str, Entry] = {}
+        """Entries whose loaders do not end, beside the places."""
 
     def __repr__(self) -> str:
         return f"<Models {list(self.entries.values())} of {self.capacity}>"
@@ -73,6 +79,8 @@ class Models:
                 return Decision.LEAVING, None, None
             self.entries.move_to_end(model_id)
             return (Decision.HIT if entry.state is State.LOADED else Decision.JOIN), entry, None
+        if model_id in self.stuck:
+            return Decision.STUCK, None, None
         if not may_take:
             return Decision.WAIT, None, None
         victim = None
@@ -97,8 +105,15 @@ class Models:
 
     def forget(self, entry: Entry) -> None:
         """The loader failed or was cancelled, or the model is unloaded: its place is free."""
-        if self.entries.get(entry.model_id) is entry:
-            del self.entries[entry.model_id]
+        for entries in (self.entries, self.stuck):
+            if entries.get(entry.model_id) is entry:
+                del entries[entry.model_id]
+
+    def give_up(self, entry: Entry) -> None:
+        """An abandoned loader does not end: its place is free, and its model cannot be had until it does."""
+        self.forget(entry)
+        entry.state = State.STUCK
+        self.stuck[entry.model_id] = entry
 
     def ids(self, state: State) -> list[str]:
         """The models in a state."""
