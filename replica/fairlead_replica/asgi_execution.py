@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError
 from fairlead.serve.context import RequestContext
 from fairlead.v1 import http_pb2
 from fairlead.wire.errors import DeadlineExceededError, InvalidArgumentsError
-from fairlead.wire.session import Stream
+from fairlead.wire.stream import Stream
 from fairlead_replica.asgi import play
 from fairlead_replica.call import Call
 from fairlead_replica.http import Body

@@ -25,7 +25,7 @@ from fairlead.wire.errors import (
     RequestCancelledError,
 )
 from fairlead.wire.messages import MessageAssembler
-from fairlead.wire.session import Stream, cost
+from fairlead.wire.stream import Stream, cost
 from fairlead_replica import http
 from fairlead_replica.callable import UserCallable
 from fairlead_replica.measures import ReplicaMeasures

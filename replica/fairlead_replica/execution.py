@@ -12,7 +12,7 @@ from fairlead.serve.context import RequestContext
 from fairlead.v1 import session_pb2
 from fairlead.wire.codecs import Codec, codec_of, load_arguments
 from fairlead.wire.errors import DeadlineExceededError, InvalidCallError
-from fairlead.wire.session import Stream
+from fairlead.wire.stream import Stream
 from fairlead_replica import asgi, http
 from fairlead_replica.call import Call, Host
 from fairlead_replica.callable import Method, MethodKind

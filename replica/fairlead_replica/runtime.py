@@ -16,7 +16,7 @@ from fairlead.wire.errors import ReplicaBusyError, ReplicaDrainingError
 from fairlead.wire.link import Link
 from fairlead.wire.messages import MAX_MESSAGE
 from fairlead.wire.outcomes import outcome_of
-from fairlead.wire.session import Stream
+from fairlead.wire.stream import Stream
 from fairlead_replica.asgi_execution import AsgiExecution
 from fairlead_replica.call import Call
 from fairlead_replica.callable import UserCallable

@@ -11,7 +11,7 @@ from typing import Any
 from fairlead.wire.codecs import Codec
 from fairlead.wire.errors import InvalidArgumentsError
 from fairlead.wire.messages import MAX_MESSAGE, MessageReader
-from fairlead.wire.session import Stream
+from fairlead.wire.stream import Stream
 from fairlead_replica.pool import Mailbox
 
 _FULL_ITEMS = 64

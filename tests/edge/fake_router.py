@@ -13,7 +13,7 @@ from fairlead.v1 import control_pb2, session_pb2
 from fairlead.wire.codecs import codec_of
 from fairlead.wire.errors import DeadlineExceededError, FairleadError, RequestCancelledError
 from fairlead.wire.outcomes import outcome_of
-from fairlead.wire.session import INITIAL_CREDIT, cost
+from fairlead.wire.stream import INITIAL_CREDIT, cost
 from fairlead.wire.trust import Trust, check_serialization
 from fairlead_gateway.routing.call import Downstream
 from fairlead_gateway.routing.table import RouteTable

@@ -6,7 +6,7 @@ import pytest
 
 from fairlead.wire.errors import InvalidCallError
 from fairlead.wire.outcomes import outcome_of
-from fairlead.wire.session import cost
+from fairlead.wire.stream import cost
 from fairlead_gateway.edge.answers import Answer
 
 

@@ -21,7 +21,7 @@ from fairlead.wire.errors import (
     RequestCancelledError,
     UserExceptionError,
 )
-from fairlead.wire.session import INITIAL_CREDIT
+from fairlead.wire.stream import INITIAL_CREDIT
 from fairlead_gateway.edge.binding import TcpListener
 from fairlead_gateway.edge.http import HttpLimits
 from fairlead_gateway.edge.http_door import HttpDoor

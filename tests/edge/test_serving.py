@@ -14,7 +14,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 from fairlead.v1 import serving_pb2, serving_pb2_grpc, session_pb2
 from fairlead.wire.errors import BackPressureError, DeploymentUnavailableError
-from fairlead.wire.session import INITIAL_CREDIT
+from fairlead.wire.stream import INITIAL_CREDIT
 from fairlead.wire.trust import Trust
 from fairlead_gateway.edge.binding import TcpListener
 from fairlead_gateway.edge.grpc_door import GrpcDoor, GrpcLimits

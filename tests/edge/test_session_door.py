@@ -16,12 +16,13 @@ import pytest
 
 from fairlead.v1 import session_pb2
 from fairlead.wire.errors import ConnectionLostError, GatewayDrainingError
+from fairlead.wire.frames import MAX_PIECE
 from fairlead.wire.grpc_link import SERVING_SESSION, connect
 from fairlead.wire.link import Link
 from fairlead.wire.memory import link_pair
 from fairlead.wire.messages import MessageReader, MessageWriter
 from fairlead.wire.outcomes import error_info, error_of
-from fairlead.wire.session import FRAME_COST, INITIAL_CREDIT, MAX_PIECE, Stream
+from fairlead.wire.stream import FRAME_COST, INITIAL_CREDIT, Stream
 from fairlead.wire.trust import Trust
 from fairlead_gateway.edge import session_door
 from fairlead_gateway.edge.session_door import SessionDoor

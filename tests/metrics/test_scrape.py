@@ -13,7 +13,7 @@ from fairlead.wire.errors import ConnectionLostError
 from fairlead.wire.link import Link
 from fairlead.wire.memory import link_pair
 from fairlead.wire.outcomes import outcome_of
-from fairlead.wire.session import Stream
+from fairlead.wire.stream import Stream
 from fairlead_gateway.metrics import scrape as scrape_module
 from fairlead_gateway.metrics.scrape import Scrape
 from fairlead_gateway.routing.table import RouteTable

@@ -12,7 +12,7 @@ from fairlead.wire.link import Link
 from fairlead.wire.memory import link_pair
 from fairlead.wire.messages import MessageReader
 from fairlead.wire.outcomes import error_of
-from fairlead.wire.session import Stream
+from fairlead.wire.stream import Stream
 from fairlead_replica.callable import UserCallable
 from fairlead_replica.runtime import Runtime
 

@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from fairlead.wire.codecs import MSGPACK, dump_arguments
+from fairlead.wire.frames import MAX_PIECE
 from fairlead.wire.messages import MessageWriter
-from fairlead.wire.session import FRAME_COST, INITIAL_CREDIT, MAX_PIECE
+from fairlead.wire.stream import FRAME_COST, INITIAL_CREDIT
 from tests.replica.calling import Stage
 
 

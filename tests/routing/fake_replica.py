@@ -11,7 +11,7 @@ from fairlead.wire.errors import ConnectionLostError, ReplicaBusyError, ReplicaD
 from fairlead.wire.link import Link
 from fairlead.wire.memory import link_pair
 from fairlead.wire.outcomes import error_info, outcome_of
-from fairlead.wire.session import Stream, cost
+from fairlead.wire.stream import Stream, cost
 from fairlead.wire.trust import Trust
 from fairlead_gateway.routing.call import Call
 from fairlead_gateway.routing.deployment import Deployment

@@ -9,9 +9,9 @@ import pytest
 
 from fairlead.v1 import serving_pb2, session_pb2
 from fairlead.wire.errors import ReplicaDrainingError
+from fairlead.wire.frames import MAX_PIECE
 from fairlead.wire.messages import MessageAssembler
 from fairlead.wire.outcomes import error_info
-from fairlead.wire.session import MAX_PIECE
 from fairlead.wire.trust import Trust
 from fairlead_gateway.routing import broadcast as broadcast_module
 from fairlead_gateway.routing.deployment import Deployment

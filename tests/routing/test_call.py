@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from fairlead.wire.errors import InternalError
+from fairlead.wire.frames import MAX_PIECE
 from fairlead.wire.outcomes import outcome_of
-from fairlead.wire.session import INITIAL_CREDIT, MAX_PIECE, cost
+from fairlead.wire.stream import INITIAL_CREDIT, cost
 from fairlead.wire.trust import Trust
 from fairlead_gateway.routing.deployment import Deployment
 from tests.routing.fake_replica import FakeReplica, admit, call_of, routes, settle

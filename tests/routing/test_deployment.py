@@ -18,7 +18,7 @@ from fairlead.wire.errors import (
 )
 from fairlead.wire.frames import MAX_FRAME_PAYLOAD
 from fairlead.wire.outcomes import error_of
-from fairlead.wire.session import cost
+from fairlead.wire.stream import cost
 from fairlead_gateway.routing import call as call_module
 from fairlead_gateway.routing import deployment as deployment_module
 from fairlead_gateway.routing.deployment import Deployment

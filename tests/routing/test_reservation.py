@@ -11,7 +11,7 @@ import pytest
 from fairlead.v1 import session_pb2
 from fairlead.wire.errors import DeploymentUnavailableError, ReplicaBusyError, ReplicaDrainingError
 from fairlead.wire.memory import link_pair
-from fairlead.wire.session import Stream
+from fairlead.wire.stream import Stream
 from fairlead.wire.trust import Trust
 from fairlead_gateway.edge.session_door import _SessionCall
 from fairlead_gateway.routing.deployment import Deployment

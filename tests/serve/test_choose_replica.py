@@ -27,7 +27,7 @@ from fairlead.wire.codecs import codec_of, load_arguments
 from fairlead.wire.errors import GatewayDrainingError
 from fairlead.wire.link import Link
 from fairlead.wire.memory import link_pair
-from fairlead.wire.session import Stream
+from fairlead.wire.stream import Stream
 from fairlead.wire.trust import Trust
 from fairlead_gateway.edge.session_door import _SessionCall
 from fairlead_gateway.routing.deployment import Deployment

@@ -9,7 +9,7 @@ from typing import Any
 from fairlead.v1 import session_pb2
 from fairlead.wire.link import Link
 from fairlead.wire.messages import MessageReader, MessageWriter
-from fairlead.wire.session import Stream
+from fairlead.wire.stream import Stream
 
 PATIENCE = 10.0
 """Seconds after which a test gives up waiting."""

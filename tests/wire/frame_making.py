@@ -6,7 +6,8 @@ from typing import Any
 
 from fairlead.v1 import session_pb2
 from fairlead.wire.large_frames import Received, decode_packet
-from fairlead.wire.session import Event, Session, Stream
+from fairlead.wire.session import Event, Session
+from fairlead.wire.stream import Stream
 
 HEADER = session_pb2.CallHeader(application="app", method="echo")
 
@@ -58,8 +59,8 @@ def accepted(session: Session, call_id: int = 1, **fields: Any) -> Stream:
     """A call that the acceptor has taken in."""
     event = session.receive(opening(call_id, **fields))
     assert event is not None
-    assert event.stream is not None
-    return event.stream
+    assert event[1] is not None
+    return event[1]
 
 
 class SilentOwner:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fairlead.v1 import serving_pb2, session_pb2
 from fairlead.wire.errors import ProtocolViolationError
-from fairlead.wire.frames import MAX_PIECE, encode_frame, encode_load
+from fairlead.wire.frames import MAX_PIECE, encode_data, encode_end, encode_frame, encode_load, encode_open, varint
 from fairlead.wire.large_frames import decode_packet
 from tests.wire.frame_making import as_frame, frame, opening, outcome
 
@@ -30,6 +32,41 @@ def test_an_encoded_frame_is_a_packet(each: session_pb2.Frame):
     frames, load = decode_packet(packet)
     assert list(map(as_frame, frames)) == [each]
     assert load is None
+
+
+CALL_IDS = st.one_of(st.integers(1, 300), st.integers(1, 2**64 - 1))
+PAYLOADS = st.one_of(st.binary(max_size=300), st.sampled_from([bytes(n) for n in (0, 111, 127, 128, 16_383, 16_384)]))
+HEADERS = st.builds(
+    session_pb2.CallHeader,
+    application=st.text(max_size=20),
+    method=st.text(max_size=200),
+    timeout_us=st.integers(0, 2**63 - 1),
+    stream=st.booleans(),
+)
+
+
+@given(CALL_IDS, HEADERS, PAYLOADS, st.booleans(), st.booleans())
+def test_an_open_is_what_the_protobuf_library_writes(call_id, header, payload, more, last):
+    expected = frame("OPEN", call_id, header=header, payload=payload, more=more, last=last)
+    assert encode_open(call_id, header, payload, more, last) == encode_frame(expected)
+
+
+@given(CALL_IDS, PAYLOADS, st.booleans(), st.booleans())
+def test_data_are_what_the_protobuf_library_writes(call_id, payload, more, last):
+    expected = encode_frame(frame("DATA", call_id, payload=payload, more=more, last=last))
+    assert encode_data(call_id, payload, more, last) == expected
+
+
+@given(CALL_IDS, PAYLOADS)
+def test_an_end_is_what_the_protobuf_library_writes(call_id, payload):
+    expected = encode_frame(frame("END", call_id, payload=payload, has_payload=True))
+    assert encode_end(call_id, payload) == expected
+
+
+@pytest.mark.parametrize("bits", range(64))
+def test_varints_are_what_the_protobuf_library_writes(bits: int):
+    for value in (2**bits - 1, 2**bits):
+        assert session_pb2.Frame(call_id=value).SerializeToString() == (b"\x08" + varint(value) if value else b"")
 
 
 def test_joined_frames_and_a_load_report_are_a_packet():

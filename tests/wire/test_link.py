@@ -11,8 +11,9 @@ import pytest
 from fairlead.v1 import session_pb2
 from fairlead.wire import link as link_module
 from fairlead.wire.errors import ConnectionLostError, GatewayDrainingError, ProtocolViolationError, TooManyCallsError
+from fairlead.wire.frames import MAX_PIECE
 from fairlead.wire.outcomes import error_of, outcome_of
-from fairlead.wire.session import INITIAL_CREDIT, MAX_PIECE
+from fairlead.wire.stream import INITIAL_CREDIT
 from tests.wire.calls import PATIENCE, BrokenCaller, Caller, until
 from tests.wire.conftest import Transport
 

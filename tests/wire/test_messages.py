@@ -9,7 +9,7 @@ import pytest
 from fairlead.wire.errors import ConnectionLostError, MessageTooLargeError
 from fairlead.wire.frames import MAX_PIECE
 from fairlead.wire.messages import WITHHELD, MessageAssembler, MessageReader, MessageWriter
-from fairlead.wire.session import INITIAL_CREDIT, Stream, cost
+from fairlead.wire.stream import INITIAL_CREDIT, Stream, cost
 from tests.wire.calls import PATIENCE
 from tests.wire.frame_making import OWNER
 

@@ -8,7 +8,8 @@ from fairlead.v1 import session_pb2
 from fairlead.wire.errors import GatewayDrainingError, InvalidCallError, ProtocolViolationError
 from fairlead.wire.frames import MAX_FRAME_PAYLOAD, MAX_PACKET, MAX_PIECE
 from fairlead.wire.large_frames import decode_packet
-from fairlead.wire.session import FRAME_COST, INITIAL_CREDIT, MAX_CREDIT, EventKind, Session, cost
+from fairlead.wire.session import MAX_CREDIT, EventKind, Session
+from fairlead.wire.stream import FRAME_COST, INITIAL_CREDIT, cost
 from tests.wire.frame_making import HEADER, OWNER, accepted, frame, kinds, opening, outcome, received, sent
 
 
@@ -37,11 +38,11 @@ def test_calls_are_numbered_from_one_and_open_with_header_and_first_message(open
 
 def test_open_tells_the_acceptor(acceptor):
     (event,) = received(acceptor, opening(1, b"abc", last=True))
-    assert event.kind is EventKind.OPENED
-    assert event.stream.call_id == 1
-    assert event.stream.received_last
-    assert event.stream.receive_credit == INITIAL_CREDIT - 3 - FRAME_COST
-    assert acceptor.streams == {1: event.stream}
+    assert event[0] is EventKind.OPENED
+    assert event[1].call_id == 1
+    assert event[1].received_last
+    assert event[1].receive_credit == INITIAL_CREDIT - 3 - FRAME_COST
+    assert acceptor.streams == {1: event[1]}
 
 
 def test_a_large_first_message_is_split_and_goes_on_with_credit(opener):
@@ -52,7 +53,7 @@ def test_a_large_first_message_is_split_and_goes_on_with_credit(opener):
     assert all(each.more and not each.last for each in frames)
     assert stream.send_credit <= 0
     (event,) = received(opener, frame("CREDIT", credit=INITIAL_CREDIT + 2 * FRAME_COST))
-    assert event.kind is EventKind.WRITABLE
+    assert event[0] is EventKind.WRITABLE
     frames += sent(opener)
     assert b"".join(each.payload for each in frames) == payload
     assert [each.more for each in frames] == [True] * (len(frames) - 1) + [False]
@@ -104,7 +105,7 @@ def test_the_acceptor_must_not_open(opener):
 def test_messages_arrive_with_more_and_last(acceptor):
     accepted(acceptor)
     events = received(acceptor, frame("DATA", payload=b"a", more=True), frame("DATA", payload=b"b", last=True))
-    assert [event.kind for event in events] == [EventKind.MESSAGE, EventKind.MESSAGE]
+    assert [event[0] for event in events] == [EventKind.MESSAGE, EventKind.MESSAGE]
     with pytest.raises(ProtocolViolationError, match="after its last message"):
         acceptor.receive(frame("DATA"))
 
@@ -137,11 +138,11 @@ def test_nothing_is_sent_after_the_last_message(opener):
 
 def test_both_ends_may_send_at_once(opener, acceptor):
     stream = opener.open(HEADER, b"q", OWNER, last=False)
-    other = received(acceptor, *sent(opener))[0].stream
+    other = received(acceptor, *sent(opener))[0][1]
     opener.send(stream, b"up")
     acceptor.send(other, b"down")
-    assert received(acceptor, *sent(opener))[0].kind is EventKind.MESSAGE
-    assert received(opener, *sent(acceptor))[0].kind is EventKind.MESSAGE
+    assert received(acceptor, *sent(opener))[0][0] is EventKind.MESSAGE
+    assert received(opener, *sent(acceptor))[0][0] is EventKind.MESSAGE
 
 
 # -- credit
@@ -157,7 +158,7 @@ def test_a_sender_without_credit_waits_and_the_next_is_writable(acceptor):
     assert kinds(sent(acceptor)) == ["DATA", "DATA"]
     assert received(acceptor, frame("CREDIT", credit=-stream.send_credit)) == []  # zero is not positive
     (event,) = received(acceptor, frame("CREDIT", credit=1))
-    assert event.kind is EventKind.WRITABLE
+    assert event[0] is EventKind.WRITABLE
     assert [each.payload for each in sent(acceptor)] == [b"late"]
 
 
@@ -217,11 +218,11 @@ def test_the_most_credit_is_no_violation(acceptor):
 @pytest.mark.parametrize("payload", [None, b"", b"result"])
 def test_end_with_and_without_a_message(opener, acceptor, payload):
     stream = opener.open(HEADER, b"", OWNER)
-    other = received(acceptor, *sent(opener))[0].stream
+    other = received(acceptor, *sent(opener))[0][1]
     acceptor.end(other, payload=payload)
     frames = sent(acceptor)
     assert frames == [frame("END", has_payload=payload is not None, payload=payload or b"")]
-    assert received(opener, *frames)[0].kind is EventKind.ENDED
+    assert received(opener, *frames)[0][0] is EventKind.ENDED
     assert stream.closed
     assert other.closed
     assert opener.streams == acceptor.streams == {}
@@ -285,7 +286,7 @@ def test_an_end_finishes_a_call_whatever_the_opener_still_had_to_send(opener):
     stream = opener.open(HEADER, bytes(8 * MAX_PIECE), OWNER)
     sent(opener)
     (event,) = received(opener, frame("END"))
-    assert event.kind is EventKind.ENDED
+    assert event[0] is EventKind.ENDED
     assert stream.pending is None
     assert opener.send(stream, b"more") is True
     opener.cancel(stream)
@@ -313,10 +314,10 @@ def test_an_end_with_too_much_payload_is_a_violation(opener):
 def test_fields_that_do_not_count_for_a_kind_are_ignored(opener, acceptor):
     opener.open(HEADER, b"", OWNER)
     strange = frame("END", more=True, last=True, credit=7, header=HEADER, payload=b"not announced")
-    assert received(opener, strange)[0].kind is EventKind.ENDED
+    assert received(opener, strange)[0][0] is EventKind.ENDED
     accepted(acceptor)
     strange = frame("CANCEL", more=True, last=True, credit=0, payload=bytes(MAX_FRAME_PAYLOAD + 1), outcome=outcome())
-    assert received(acceptor, strange)[0].kind is EventKind.CANCELLED
+    assert received(acceptor, strange)[0][0] is EventKind.CANCELLED
 
 
 # -- frames that crossed others
@@ -353,21 +354,21 @@ def test_an_unknown_kind_is_a_violation(acceptor, kind):
 
 def test_a_cancelled_call_still_ends_with_the_acceptors_end(opener, acceptor):
     stream = opener.open(HEADER, b"", OWNER, last=False)
-    other = received(acceptor, *sent(opener))[0].stream
+    other = received(acceptor, *sent(opener))[0][1]
     opener.cancel(stream)
     opener.cancel(stream)
     opener.send(stream, b"dropped")
     frames = sent(opener)
     assert frames == [frame("CANCEL")]
     (event,) = received(acceptor, *frames)
-    assert event.kind is EventKind.CANCELLED
+    assert event[0] is EventKind.CANCELLED
     assert other.cancelled
     assert not other.closed
     acceptor.send(other, b"nobody wants it")
     acceptor.end(other, outcome(1))
     frames = sent(acceptor)
     assert kinds(frames) == ["END"]
-    assert received(opener, *frames)[0].kind is EventKind.ENDED
+    assert received(opener, *frames)[0][0] is EventKind.ENDED
     assert opener.streams == acceptor.streams == {}
 
 
@@ -380,7 +381,7 @@ def test_messages_for_a_cancelled_call_are_dropped_but_counted(opener):
 
 def test_a_cancelled_call_drops_what_waits_on_both_sides(opener, acceptor):
     stream = opener.open(HEADER, bytes(8 * MAX_PIECE), OWNER)
-    other = received(acceptor, *sent(opener))[0].stream
+    other = received(acceptor, *sent(opener))[0][1]
     acceptor.send(other, bytes(8 * MAX_PIECE))
     opener.cancel(stream)
     received(acceptor, *sent(opener))
@@ -442,8 +443,8 @@ def test_an_acceptor_that_says_goodbye_takes_no_further_calls(opener, acceptor):
     frames = sent(acceptor)
     assert frames == [frame("GOODBYE", 1)]
     (event,) = received(opener, *frames)
-    assert event.kind is EventKind.GOODBYE
-    assert event.stream is None
+    assert event[0] is EventKind.GOODBYE
+    assert event[1] is None
     assert opener.drop_refused() == [crossing]
     assert crossing.never_started
     assert crossing.closed
@@ -452,7 +453,7 @@ def test_an_acceptor_that_says_goodbye_takes_no_further_calls(opener, acceptor):
     with pytest.raises(GatewayDrainingError):
         opener.open(HEADER, b"", OWNER)
     acceptor.end(acceptor.streams[1], payload=b"done")
-    assert received(opener, *sent(acceptor))[0].kind is EventKind.ENDED
+    assert received(opener, *sent(acceptor))[0][0] is EventKind.ENDED
 
 
 def test_an_opener_that_says_goodbye_opens_no_further_calls(opener, acceptor):

@@ -16,7 +16,8 @@ from fairlead.wire.errors import GatewayDrainingError, ProtocolViolationError
 from fairlead.wire.frames import MAX_FRAME_PAYLOAD, MAX_PIECE
 from fairlead.wire.large_frames import decode_packet
 from fairlead.wire.messages import WITHHELD, MessageAssembler
-from fairlead.wire.session import FRAME_COST, INITIAL_CREDIT, EventKind, Session, Stream, cost
+from fairlead.wire.session import EventKind, Session
+from fairlead.wire.stream import FRAME_COST, INITIAL_CREDIT, Stream, cost
 from tests.wire.frame_making import HEADER, OWNER, accepted, outcome, sent
 
 ONE_FRAME = MAX_PIECE + FRAME_COST
@@ -92,14 +93,14 @@ class TwoSessions(RuleBasedStateMachine):
         frame = self.to_acceptor.popleft()
         event = self.acceptor.receive(frame)
         if event is not None:
-            self.heard_by_acceptor(event.kind, event.stream, frame)
+            self.heard_by_acceptor(event[0], event[1], frame)
         self.pump()
 
     def deliver_down(self) -> None:
         frame = self.to_opener.popleft()
         event = self.opener.receive(frame)
         if event is not None:
-            self.heard_by_opener(event.kind, event.stream, frame)
+            self.heard_by_opener(event[0], event[1], frame)
         self.pump()
 
     def heard_by_acceptor(self, kind: EventKind, stream: Stream | None, frame: session_pb2.Frame) -> None:

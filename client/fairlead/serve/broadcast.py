@@ -16,7 +16,7 @@ from fairlead.wire.codecs import codec_of_media_type
 from fairlead.wire.errors import FairleadError, MessageTooLargeError, ReplicaUnavailableError
 from fairlead.wire.messages import MessageAssembler
 from fairlead.wire.outcomes import error_of
-from fairlead.wire.session import Stream, cost
+from fairlead.wire.stream import Stream, cost
 from fairlead.wire.trust import Trust, check_serialization
 
 

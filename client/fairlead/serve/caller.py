@@ -29,7 +29,7 @@ from fairlead.wire.errors import (
 from fairlead.wire.link import Link
 from fairlead.wire.messages import WITHHELD, MessageAssembler
 from fairlead.wire.outcomes import error_of
-from fairlead.wire.session import Stream
+from fairlead.wire.stream import Stream
 from fairlead.wire.trust import Trust, check_serialization
 
 MAX_SENDS = 4

@@ -12,7 +12,7 @@ from fairlead.serve.caller import Call, CallTemplate, Wire
 from fairlead.serve.context import RequestContext
 from fairlead.v1 import session_pb2
 from fairlead.wire.errors import InternalError
-from fairlead.wire.session import Stream
+from fairlead.wire.stream import Stream
 
 
 class ReserveCall(Call):

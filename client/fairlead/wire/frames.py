@@ -20,11 +20,24 @@ MAX_PACKET = 512 * 1024
 
 FRAMES_TAG = b"\x0a"
 _LOAD_TAG = b"\x12"
-_SHORT_PREFIX = [FRAMES_TAG + bytes((n,)) for n in range(128)]
+_ONE_BYTE = [bytes((n,)) for n in range(128)]
+_ENDS = {
+    (False, False): b"",
+    (False, True): b"\x28\x01",
+    (True, False): b"\x20\x01",
+    (True, True): b"\x20\x01\x28\x01",
+}
+"""The fields ``more`` and ``last``, encoded."""
 
 
 def varint(value: int) -> bytes:
     """A number as protobuf writes it."""
+    if value < 0x80:
+        return _ONE_BYTE[value]
+    if value < 0x4000:
+        return bytes((value & 0x7F | 0x80, value >> 7))
+    if value < 0x200000:
+        return bytes((value & 0x7F | 0x80, value >> 7 & 0x7F | 0x80, value >> 14))
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)
@@ -36,10 +49,43 @@ def varint(value: int) -> bytes:
 def encode_frame(frame: session_pb2.Frame) -> bytes:
     """A frame as a packet of its own, to be joined with others."""
     body = frame.SerializeToString()
-    size = len(body)
-    if size < 128:
-        return _SHORT_PREFIX[size] + body
-    return b"".join((FRAMES_TAG, varint(size), body))
+    return b"\x0a%b%b" % (varint(len(body)), body)
+
+
+# The frames that every call has, without the protobuf library's objects: it takes twice as long for the same bytes.
+
+
+def encode_open(call_id: int, header: session_pb2.CallHeader, payload: bytes, more: bool, last: bool) -> bytes:
+    """An OPEN frame as :func:`encode_frame` encodes it."""
+    head = header.SerializeToString()
+    ends = _ENDS[more, last]
+    if payload:
+        body = b"\x08%b\x10\x01\x1a%b%b%b\x3a%b%b" % (
+            *(varint(call_id), varint(len(payload)), payload, ends),
+            *(varint(len(head)), head),
+        )
+    else:
+        body = b"\x08%b\x10\x01%b\x3a%b%b" % (varint(call_id), ends, varint(len(head)), head)
+    return b"\x0a%b%b" % (varint(len(body)), body)
+
+
+def encode_data(call_id: int, payload: bytes, more: bool, last: bool) -> bytes:
+    """A DATA frame as :func:`encode_frame` encodes it."""
+    ends = _ENDS[more, last]
+    if payload:
+        body = b"\x08%b\x10\x02\x1a%b%b%b" % (varint(call_id), varint(len(payload)), payload, ends)
+    else:
+        body = b"\x08%b\x10\x02%b" % (varint(call_id), ends)
+    return b"\x0a%b%b" % (varint(len(body)), body)
+
+
+def encode_end(call_id: int, payload: bytes) -> bytes:
+    """An END frame with a payload, as :func:`encode_frame` encodes it."""
+    if payload:
+        body = b"\x08%b\x10\x03\x1a%b%b\x30\x01" % (varint(call_id), varint(len(payload)), payload)
+    else:
+        body = b"\x08%b\x10\x03\x30\x01" % varint(call_id)
+    return b"\x0a%b%b" % (varint(len(body)), body)
 
 
 def encode_load(load: session_pb2.Load) -> bytes:

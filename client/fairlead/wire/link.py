@@ -24,7 +24,8 @@ from fairlead.wire.errors import (
 from fairlead.wire.frames import encode_load
 from fairlead.wire.large_frames import Received, decode_packet
 from fairlead.wire.outcomes import error_of, outcome_of
-from fairlead.wire.session import CallOwner, EventKind, Session, Stream
+from fairlead.wire.session import EventKind, Session
+from fairlead.wire.stream import CallOwner, Stream
 
 logger = logging.getLogger(__name__)
 
@@ -40,8 +41,17 @@ STALLED_AFTER = 60.0
 FAREWELL = 1.0
 """Seconds that an opener gives its last packet to go out before it closes the connection."""
 
+ENOUGH_CALLS = 16
+"""Calls opened or ended that are written at once. What is less waits for the end of the loop's turn, so that one packet
+carries it; if more waited, the peer could not work on the first of them meanwhile, on another core."""
+
+ENOUGH_FRAMES = 64
+"""Frames that are written at once."""
+
 SMALL_PACKET = 32 * 1024
 """Bytes up to which a packet may be kept in memory by the header of one of its calls."""
+
+_OPENED, _ENDED, _MESSAGE = EventKind.OPENED, EventKind.ENDED, EventKind.MESSAGE
 
 
 class Link:
@@ -73,7 +83,8 @@ class Link:
         self.on_goodbye: Callable[[], None] | None = None
         """Called when the peer says that it takes no further calls."""
         self.on_outbox: Callable[[], None] | None = None
-        """For transports that :meth:`take` packets when told: called when there is one to write, and at the end."""
+        """For transports that :meth:`take` packets when told: called when there is one to write, again when there is
+        :attr:`enough` for one, and at the end."""
         self.on_close: Callable[[], Awaitable[None]] | None = None
         """For transports: ends what is under the link."""
         self._acceptor = acceptor
@@ -84,6 +95,8 @@ class Link:
         self._relief: asyncio.Future[None] | None = None
         self._idle: asyncio.Future[None] | None = None
         self._closing = False
+        self._told = False
+        """Whether the transport knows of the outbox, and has not taken from it since."""
         self._keep_headers = True
         self._lost: FairleadError | None = None
         self._writes = 0
@@ -107,19 +120,24 @@ class Link:
             raise TooManyCallsError(f"the session carries {session.max_calls} calls already")
         stream = session.open(header, payload, owner, more, last)
         stream.link = self
-        self._wake()
+        if not self._told or session.outbox_calls >= ENOUGH_CALLS:
+            self._wake()
         return stream
 
     def send(self, stream: Stream, payload: bytes, *, more: bool = False, last: bool = False) -> bool:
         """Sends a message, or with ``more`` a piece of one. False: wait for ``on_writable`` before the next."""
-        sent = self.session.send(stream, payload, more, last)
-        self._wake()
+        session = self.session
+        sent = session.send(stream, payload, more, last)
+        if not self._told or len(session.outbox) >= ENOUGH_FRAMES:
+            self._wake()
         return sent
 
     def end(self, stream: Stream, outcome: session_pb2.Outcome | None = None, payload: bytes | None = None) -> None:
         """Ends a call that was accepted. Harmless for one that has ended, or was lost."""
-        self.session.end(stream, outcome, payload)
-        self._wake()
+        session = self.session
+        session.end(stream, outcome, payload)
+        if not self._told or session.outbox_calls >= ENOUGH_CALLS:
+            self._wake()
         if self._idle is not None:
             self._check_idle()
 
@@ -187,7 +205,7 @@ class Link:
             self.lose(error)
             session.outbox.append(farewell)
             session.outbox_bytes = len(farewell) if isinstance(farewell, bytes) else farewell.size
-            self._wake()
+            self._wake(force=True)
 
     def lose(self, error: FairleadError) -> None:
         """The transport is gone: every call ends, openers' with ``error``. A second time: no effect."""
@@ -227,11 +245,19 @@ class Link:
         if not force and not self.session.outbox:
             return
         if self.on_outbox is not None:
+            self._told = True
             self.on_outbox()
             return
         writer, self._writer = self._writer, None
         if writer is not None and not writer.done():
+            self._told = True
             writer.set_result(None)
+
+    @property
+    def enough(self) -> bool:
+        """Whether so much waits to be written that it is not to wait for more."""
+        session = self.session
+        return session.outbox_calls >= ENOUGH_CALLS or len(session.outbox) >= ENOUGH_FRAMES
 
     async def packet(self) -> bytes:
         """Waits for the next packet to write; empty: there will be none."""
@@ -249,6 +275,7 @@ class Link:
     def take_parts(self) -> Sequence[bytes | memoryview]:
         """The same in parts, to be written one after the other: large payloads are not copied. Empty: none now."""
         session = self.session
+        self._told = False
         if not session.outbox:
             return ()
         self._writes += 1
@@ -314,12 +341,13 @@ class Link:
             for frame in frames:
                 event = receive(frame)
                 if event is not None:
-                    self._dispatch(event.kind, event.stream, frame)
+                    self._dispatch(*event, frame)
         except ProtocolViolationError as violation:
             logger.warning("%s: the peer broke the session protocol: %s", self.name, violation)
             self.fail(violation)
             return
-        self._wake()  # credit may have set something free
+        if not self._told:
+            self._wake()  # credit may have set something free
         if self._idle is not None:
             self._check_idle()
         if self.on_packet is not None:
@@ -329,15 +357,14 @@ class Link:
         try:
             if stream is None:
                 self._peer_goodbye()
-            elif kind is EventKind.OPENED:
+            elif kind is _OPENED:
                 self._accept(stream, frame)
-            elif kind is EventKind.ENDED:
-                stream.let_go().on_end(
-                    stream,
-                    frame.outcome if frame.HasField("outcome") else None,
-                    frame.payload if frame.has_payload else None,
-                )
-            elif kind is EventKind.MESSAGE:
+            elif kind is _ENDED:
+                if frame.has_payload:
+                    stream.let_go().on_end(stream, None, frame.payload)
+                else:
+                    stream.let_go().on_end(stream, frame.outcome if frame.HasField("outcome") else None, None)
+            elif kind is _MESSAGE:
                 stream.owner.on_message(stream, frame.payload, frame.more, frame.last)
             elif kind is EventKind.WRITABLE:
                 stream.owner.on_writable(stream)

@@ -40,12 +40,6 @@ BUFFER = 1024 * 1024
 READ_AT_ONCE = 256 * 1024
 """Bytes that are read from a connection at once."""
 
-ENOUGH_CALLS = 16
-"""Calls opened or ended that are written at once. What is less waits for the end of the loop's turn, so that one packet
-carries it; if more waited, the peer could not work on the first of them meanwhile, on another core."""
-ENOUGH_FRAMES = 64
-"""Frames that are written at once."""
-
 _LENGTH = struct.Struct(">I")
 _PREFIX = _LENGTH.size
 
@@ -208,10 +202,8 @@ class _Pump(asyncio.BufferedProtocol):
         if not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._flush_scheduled)
-        elif self.link is not None:
-            session = self.link.session
-            if session.outbox_calls >= ENOUGH_CALLS or len(session.outbox) >= ENOUGH_FRAMES:
-                self._flush()
+        elif self.link is not None and self.link.enough:
+            self._flush()
 
     def _flush_scheduled(self) -> None:
         self._scheduled = False

@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 
 from fairlead.wire.errors import MessageTooLargeError
-from fairlead.wire.session import INITIAL_CREDIT, Stream, cost
+from fairlead.wire.stream import INITIAL_CREDIT, Stream, cost
 
 MAX_MESSAGE = 1024 * 1024 * 1024
 """The default limit of one message, in bytes."""

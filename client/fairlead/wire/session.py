@@ -9,18 +9,21 @@ from __future__ import annotations
 import enum
 from collections import deque
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import TypeAlias
 
 from fairlead.v1 import session_pb2
 from fairlead.wire.errors import GatewayDrainingError, InvalidCallError, ProtocolViolationError
-from fairlead.wire.frames import MAX_FRAME_PAYLOAD, MAX_PACKET, MAX_PIECE, encode_frame
+from fairlead.wire.frames import (
+    MAX_FRAME_PAYLOAD,
+    MAX_PACKET,
+    MAX_PIECE,
+    encode_data,
+    encode_end,
+    encode_frame,
+    encode_open,
+)
 from fairlead.wire.large_frames import LARGE_PAYLOAD, Encoded, LargeFrame, Received, encode_large_frame, flat
-
-INITIAL_CREDIT = 256 * 1024
-"""Bytes of DATA that each end of a call may send before the other returns credit."""
-
-FRAME_COST = 256
-"""What a frame costs beyond its payload, so that many small messages are bounded too."""
+from fairlead.wire.stream import FRAME_COST, INITIAL_CREDIT, CallOwner, Stream
 
 MAX_CREDIT = 2**31 - 1
 MAX_CALLS = 100_000
@@ -37,72 +40,6 @@ _GOODBYE = session_pb2.FRAME_KIND_GOODBYE
 _Frame = session_pb2.Frame
 
 
-def cost(payload: bytes | memoryview) -> int:
-    """The credit that a frame with this payload costs."""
-    return len(payload) + FRAME_COST
-
-
-class CallOwner(Protocol):
-    """Whoever uses a call hears of it through these. They are called on the link's loop and neither block nor raise."""
-
-    def on_message(self, stream: Stream, payload: bytes, more: bool, last: bool) -> None:
-        """A message, or with ``more`` (now or the time before) a piece of one. After ``last`` none follows."""
-
-    def on_end(self, stream: Stream, outcome: session_pb2.Outcome | None, payload: bytes | None) -> None:
-        """The call is over, exactly once, opener only. ``outcome`` None: success; ``payload``: the last message."""
-
-    def on_cancel(self, stream: Stream) -> None:
-        """The opener gave up, or the session was lost; acceptor only. The acceptor still ends the call."""
-
-    def on_writable(self, stream: Stream) -> None:
-        """All that was handed over has gone out; there is credit for more."""
-
-
-class Stream:
-    """One call on one session. Its fields are the session's; users read ``call_id``, ``owner`` and ``link``."""
-
-    __slots__ = (
-        "call_id",
-        "cancelled",
-        "closed",
-        "end_waiting",
-        "link",
-        "never_started",
-        "owner",
-        "pending",
-        "receive_credit",
-        "received_last",
-        "send_credit",
-        "sent_last",
-        "ungranted",
-    )
-
-    def __init__(self, call_id: int, owner: CallOwner | None, send_credit: int, receive_credit: int) -> None:
-        self.call_id = call_id
-        self.owner: CallOwner = owner  # type: ignore[assignment]  # the acceptor sets it before anything else arrives
-        self.link: Any = None
-        self.send_credit = send_credit
-        self.receive_credit = receive_credit
-        self.ungranted = 0
-        self.pending: deque[tuple[bytes | memoryview, bool, bool]] | None = None
-        self.end_waiting: tuple[bytes | memoryview | None] | None = None
-        self.sent_last = False
-        self.received_last = False
-        self.cancelled = False
-        self.closed = False
-        self.never_started = False
-
-    def let_go(self) -> CallOwner:
-        """Gives the owner up, and returns it: it holds the stream too, and the two would keep each other alive."""
-        owner = self.owner
-        self.owner = None  # type: ignore[assignment]  # nothing comes for it any more
-        return owner
-
-    def __repr__(self) -> str:
-        state = "closed" if self.closed else "cancelled" if self.cancelled else "open"
-        return f"<Stream {self.call_id} {state} send_credit={self.send_credit} receive_credit={self.receive_credit}>"
-
-
 class EventKind(enum.IntEnum):
     """What a received frame meant."""
 
@@ -114,12 +51,8 @@ class EventKind(enum.IntEnum):
     GOODBYE = 6
 
 
-class Event(NamedTuple):
-    """Something that a received frame meant."""
-
-    kind: EventKind
-    stream: Stream | None
-
+Event: TypeAlias = tuple[EventKind, Stream | None]
+"""What a received frame meant, and for which call."""
 
 _OPENED, _MESSAGE, _ENDED, _CANCELLED, _WRITABLE = (EventKind(n) for n in range(1, 6))
 
@@ -167,8 +100,7 @@ class Session:
         rest: memoryview | None = None
         data: Encoded
         if size < LARGE_PAYLOAD:
-            frame = _Frame(call_id=call_id, kind=_OPEN, payload=payload, more=more, last=last, header=header)
-            data = encode_frame(frame)
+            data = encode_open(call_id, header, payload, more, last)
             encoded = len(data)
         elif size <= MAX_PIECE:
             frame = _Frame(call_id=call_id, kind=_OPEN, more=more, last=last, header=header)
@@ -206,7 +138,7 @@ class Session:
             stream.send_credit -= size + FRAME_COST
             stream.sent_last = last
             if size < LARGE_PAYLOAD:
-                self._put(_Frame(call_id=stream.call_id, kind=_DATA, payload=payload, more=more, last=last))
+                self._put(encode_data(stream.call_id, payload, more, last))
             else:
                 self._put_large(_Frame(call_id=stream.call_id, kind=_DATA, more=more, last=last), payload)
             return True
@@ -217,7 +149,7 @@ class Session:
         stream.send_credit -= len(payload) + FRAME_COST
         stream.sent_last = last
         if len(payload) < LARGE_PAYLOAD:
-            self._put(_Frame(call_id=stream.call_id, kind=_DATA, payload=bytes(payload), more=more, last=last))
+            self._put(encode_data(stream.call_id, bytes(payload), more, last))
         else:
             self._put_large(_Frame(call_id=stream.call_id, kind=_DATA, more=more, last=last), payload)
 
@@ -278,9 +210,9 @@ class Session:
         self.outbox_calls += 1
         del self.streams[stream.call_id]
         if payload is None:
-            self._put(_Frame(call_id=stream.call_id, kind=_END, outcome=outcome))
+            self._put(encode_frame(_Frame(call_id=stream.call_id, kind=_END, outcome=outcome)))
         elif len(payload) < LARGE_PAYLOAD:
-            self._put(_Frame(call_id=stream.call_id, kind=_END, payload=bytes(payload), has_payload=True))
+            self._put(encode_end(stream.call_id, bytes(payload)))
         else:
             self._put_large(_Frame(call_id=stream.call_id, kind=_END, has_payload=True), payload)
 
@@ -290,14 +222,14 @@ class Session:
             return
         stream.cancelled = True
         stream.pending = None
-        self._put(_Frame(call_id=stream.call_id, kind=_CANCEL))
+        self._put(encode_frame(_Frame(call_id=stream.call_id, kind=_CANCEL)))
 
     def consumed(self, stream: Stream, amount: int) -> None:
         """Returns credit to the peer for DATA that has been taken: the sum of its frames' costs."""
         stream.ungranted += amount
         if stream.ungranted >= _GRANT_AT and not stream.closed and not stream.received_last:
             stream.receive_credit += stream.ungranted
-            self._put(_Frame(call_id=stream.call_id, kind=_CREDIT, credit=stream.ungranted))
+            self._put(encode_frame(_Frame(call_id=stream.call_id, kind=_CREDIT, credit=stream.ungranted)))
             stream.ungranted = 0
 
     def goodbye(self, outcome: session_pb2.Outcome | None = None) -> None:
@@ -306,10 +238,9 @@ class Session:
             return
         self.refusing_above = self.highest
         self.ended = outcome
-        self._put(_Frame(call_id=self.highest, kind=_GOODBYE, outcome=outcome))
+        self._put(encode_frame(_Frame(call_id=self.highest, kind=_GOODBYE, outcome=outcome)))
 
-    def _put(self, frame: session_pb2.Frame) -> None:
-        data = encode_frame(frame)
+    def _put(self, data: bytes) -> None:
         self.outbox.append(data)
         self.outbox_bytes += len(data)
 
@@ -386,44 +317,41 @@ class Session:
             raise ProtocolViolationError(f"OPEN for call {call_id} without a header")
         if self.refusing_above is not None:
             return None  # it crossed our GOODBYE, which tells the opener that it did not start
-        size = len(frame.payload)
-        stream = Stream(call_id, None, INITIAL_CREDIT, INITIAL_CREDIT - FRAME_COST - size)
-        self._check_piece(frame, size)
+        stream = Stream(call_id, None, INITIAL_CREDIT, INITIAL_CREDIT - self._cost(frame))
         stream.received_last = frame.last
         self.streams[call_id] = stream
-        return Event(_OPENED, stream)
+        return _OPENED, stream
 
     def _data(self, frame: Received, stream: Stream) -> Event | None:
         if stream.received_last:
             raise ProtocolViolationError(f"DATA for call {stream.call_id} after its last message")
         if stream.receive_credit <= 0:
             raise ProtocolViolationError(f"DATA for call {stream.call_id} beyond its credit")
-        size = len(frame.payload)
-        self._check_piece(frame, size)
-        stream.receive_credit -= size + FRAME_COST
+        stream.receive_credit -= self._cost(frame)
         stream.received_last = frame.last
-        return None if stream.cancelled or stream.end_waiting is not None else Event(_MESSAGE, stream)
+        return None if stream.cancelled or stream.end_waiting is not None else (_MESSAGE, stream)
 
     def _end(self, frame: Received, stream: Stream) -> Event:
         if not self.opener:
             raise ProtocolViolationError("END from the opener of a session")
-        if len(frame.payload) > MAX_FRAME_PAYLOAD:
-            raise ProtocolViolationError(
-                f"END for call {stream.call_id} with {len(frame.payload)} bytes, over the limit"
-            )
-        if frame.has_payload and frame.HasField("outcome"):
-            raise ProtocolViolationError(f"END for call {stream.call_id} with both an outcome and a payload")
+        if frame.has_payload:
+            if len(frame.payload) > MAX_FRAME_PAYLOAD:
+                raise ProtocolViolationError(
+                    f"END for call {stream.call_id} with {len(frame.payload)} bytes, over the limit"
+                )
+            if frame.HasField("outcome"):
+                raise ProtocolViolationError(f"END for call {stream.call_id} with both an outcome and a payload")
         stream.closed = True
         stream.pending = None
         del self.streams[stream.call_id]
-        return Event(_ENDED, stream)
+        return _ENDED, stream
 
     def _credit(self, frame: Received, stream: Stream) -> Event | None:
         if not 0 < frame.credit <= MAX_CREDIT or stream.send_credit + frame.credit > MAX_CREDIT:
             raise ProtocolViolationError(f"CREDIT of {frame.credit} for call {stream.call_id}")
         stream.send_credit += frame.credit
         if stream.pending is not None and self._flush(stream) and not stream.closed:
-            return Event(_WRITABLE, stream)
+            return _WRITABLE, stream
         return None
 
     def _cancel(self, stream: Stream) -> Event | None:
@@ -436,7 +364,7 @@ class Session:
         if stream.end_waiting is not None:  # its owner is done with it
             self._finish(stream, None, None)
             return None
-        return Event(_CANCELLED, stream)
+        return _CANCELLED, stream
 
     def _goodbye(self, frame: Received, call_id: int) -> Event:
         if frame.HasField("outcome"):
@@ -447,14 +375,16 @@ class Session:
             raise ProtocolViolationError("a second GOODBYE")
         if self.peer_refuses_above is None:
             self.peer_refuses_above = call_id
-        return Event(EventKind.GOODBYE, None)
+        return EventKind.GOODBYE, None
 
     @staticmethod
-    def _check_piece(frame: Received, size: int) -> None:
+    def _cost(frame: Received) -> int:
+        size = len(frame.payload)
         if size > MAX_FRAME_PAYLOAD:
             raise ProtocolViolationError(f"a frame with {size} bytes of payload; the limit is {MAX_FRAME_PAYLOAD}")
         if frame.more and frame.last:
             raise ProtocolViolationError("a frame with both more and last")
+        return size + FRAME_COST
 
     # -- the end of things
 

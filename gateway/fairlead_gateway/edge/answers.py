@@ -12,7 +12,7 @@ from collections import deque
 from fairlead.v1 import session_pb2
 from fairlead.wire.errors import MessageTooLargeError, ResultNotSerializableError
 from fairlead.wire.outcomes import outcome_of
-from fairlead.wire.session import cost
+from fairlead.wire.stream import cost
 from fairlead_gateway.routing.router import StartedCall
 
 

@@ -15,7 +15,7 @@ from fairlead.wire.grpc_link import session_handler
 from fairlead.wire.link import Acceptor, Link
 from fairlead.wire.local import LocalListener, listen_local
 from fairlead.wire.outcomes import outcome_of
-from fairlead.wire.session import Stream, cost
+from fairlead.wire.stream import Stream, cost
 from fairlead.wire.trust import Trust
 from fairlead_gateway.edge.binding import BindError
 from fairlead_gateway.edge.serving import bound_deadline

@@ -15,7 +15,7 @@ from fairlead.wire.errors import FairleadError
 from fairlead.wire.grpc_link import SERVING_SESSION
 from fairlead.wire.link import Link
 from fairlead.wire.messages import MessageAssembler
-from fairlead.wire.session import Stream
+from fairlead.wire.stream import Stream
 from fairlead_gateway.routing.table import RouteTable
 
 logger = logging.getLogger(__name__)

@@ -18,7 +18,7 @@ from fairlead.wire.errors import (
 )
 from fairlead.wire.messages import MessageAssembler
 from fairlead.wire.outcomes import error_info, outcome_of
-from fairlead.wire.session import Stream
+from fairlead.wire.stream import Stream
 from fairlead.wire.trust import Trust
 from fairlead_gateway.routing.call import Downstream
 from fairlead_gateway.routing.deployment import Deployment

@@ -13,7 +13,7 @@ from typing import Protocol
 from fairlead.v1 import session_pb2
 from fairlead.wire.errors import DeadlineExceededError, FairleadError, RequestCancelledError
 from fairlead.wire.outcomes import outcome_of, without_secrets
-from fairlead.wire.session import Stream, cost
+from fairlead.wire.stream import Stream, cost
 from fairlead.wire.trust import Trust
 from fairlead_gateway.routing.choice import Choice
 from fairlead_gateway.routing.model_wish import ModelWish

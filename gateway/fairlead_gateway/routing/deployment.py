@@ -19,7 +19,7 @@ from fairlead.wire.errors import (
     TooManyCallsError,
 )
 from fairlead.wire.outcomes import error_info, outcome_of
-from fairlead.wire.session import Stream
+from fairlead.wire.stream import Stream
 from fairlead_gateway.routing.budget import RetryBudget
 from fairlead_gateway.routing.call import Call
 from fairlead_gateway.routing.model_wish import ModelWish

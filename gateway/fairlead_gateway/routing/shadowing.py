@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 from fairlead.v1 import session_pb2
-from fairlead.wire.session import cost
+from fairlead.wire.stream import cost
 from fairlead.wire.trust import Trust
 from fairlead_gateway.routing.call import Call
 from fairlead_gateway.routing.deployment import Deployment

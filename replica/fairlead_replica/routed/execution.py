@@ -9,7 +9,7 @@ from typing import Any
 
 from fairlead.v1 import session_pb2
 from fairlead.wire.errors import FairleadError
-from fairlead.wire.session import Stream
+from fairlead.wire.stream import Stream
 from fairlead_replica import http
 from fairlead_replica.call import Host
 from fairlead_replica.execution import Execution

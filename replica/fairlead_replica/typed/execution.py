@@ -14,7 +14,7 @@ from fairlead.serve.grpc_util import RpcAborted, gRPCContext, gRPCInputStream
 from fairlead.v1 import session_pb2
 from fairlead.wire.codecs import Codec
 from fairlead.wire.errors import CardinalityError, DeadlineExceededError, ResultNotSerializableError
-from fairlead.wire.session import Stream
+from fairlead.wire.stream import Stream
 from fairlead_replica.call import Host
 from fairlead_replica.callable import MethodKind
 from fairlead_replica.execution import Execution

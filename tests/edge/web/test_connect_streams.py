@@ -8,7 +8,7 @@ from google.rpc import status_pb2
 
 from fairlead.v1 import session_pb2
 from fairlead.wire.errors import InvalidArgumentsError
-from fairlead.wire.session import INITIAL_CREDIT
+from fairlead.wire.stream import INITIAL_CREDIT
 from fairlead_gateway.edge.http_limits import HttpLimits
 from fairlead_gateway.edge.web.envelopes import COMPRESSED, envelope
 from tests.edge.web.calls import SERVICE, connect_stream, door, text
