@@ -218,7 +218,7 @@ def test_a_deploy_that_was_given_up_stays_given_up(store):
     second = Controller(store)
     second.step(100.0)
     assert second.started == []
-    assert "ValueError: no" in second.core.observed.progress["default", "Echo"].message
+    assert "ValueError: no" in second.core.observed.progress["default", "Echo"].failure
 
 
 def test_traffic_and_the_size_that_autoscaling_has_chosen_stay(store):

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 from fairlead.v1 import control_pb2
 from fairlead_gateway.control.desired import DeploymentGoal
 from fairlead_gateway.control.scaling import Scaling, carried_over
@@ -60,16 +62,17 @@ def test_a_new_goal_goes_on_with_the_replicas_that_there_are():
 def test_a_policy_is_asked_now_and_then():
     scaling = Scaling()
     mine = goal(policy_import_path="app:policy", upscale_delay_s=0)
-    environment = control_pb2.CodeEnvironment(working_directory="/here")
-    assert scaling.question(mine, environment, [], 0.0) is None, "before the first decision"
+    mine = replace(mine, environment=control_pb2.CodeEnvironment(working_directory="/here"))
+    assert scaling.question(mine, [], 0.0) is None, "before the first decision"
     scaling.decide(mine, 1, 0.0)
     scaling.note("gateway-0", [load(ongoing=3, queued=1)], 0.0)
-    question = scaling.question(mine, environment, ["r1"], 0.0)
+    question = scaling.question(mine, ["r1"], 0.0)
+    assert question.environment.working_directory == "/here"
     assert question.context["total_num_requests"] == 4
     assert question.context["total_queued_requests"] == 1
     assert question.context["running_replicas"] == ["r1"]
-    assert scaling.question(mine, environment, ["r1"], 0.1) is None
-    assert scaling.question(mine, environment, ["r1"], 1.0) is not None
+    assert scaling.question(mine, ["r1"], 0.1) is None
+    assert scaling.question(mine, ["r1"], 1.0) is not None
     scaling.answered(KEY, 3, "")
     assert scaling.decide(mine, 1, 1.0).target == 3
     scaling.answered(KEY, None, "it is broken")

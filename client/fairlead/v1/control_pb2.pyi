@@ -1052,6 +1052,7 @@ class DeploymentSpec(_message.Message):
     SETTINGS_FIELD_NUMBER: _builtins.int
     INTERFACE_FIELD_NUMBER: _builtins.int
     SOURCE_DIGEST_FIELD_NUMBER: _builtins.int
+    PICKLED_DIGEST_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name; unique in its application."""
     import_path: _builtins.str
@@ -1064,6 +1065,10 @@ class DeploymentSpec(_message.Message):
     """
     source_digest: _builtins.str
     """A digest of the source files that the code is made of; empty: not known. Replicas of another one are replaced."""
+    pickled_digest: _builtins.str
+    """A digest of what the pickled code and arguments mean, the same in each run of an unchanged program; empty: not
+    known, then the bytes themselves count. Replicas of another one are replaced.
+    """
     @_builtins.property
     def settings(self) -> Global___DeploymentSettings:
         """How it runs."""
@@ -1082,10 +1087,11 @@ class DeploymentSpec(_message.Message):
         settings: Global___DeploymentSettings | None = ...,
         interface: Global___DeploymentInterface | None = ...,
         source_digest: _builtins.str = ...,
+        pickled_digest: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "import_path", b"import_path", "interface", b"interface", "pickled_code", b"pickled_code", "settings", b"settings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "import_path", b"import_path", "init_arguments", b"init_arguments", "interface", b"interface", "name", b"name", "pickled_code", b"pickled_code", "settings", b"settings", "source_digest", b"source_digest"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "import_path", b"import_path", "init_arguments", b"init_arguments", "interface", b"interface", "name", b"name", "pickled_code", b"pickled_code", "pickled_digest", b"pickled_digest", "settings", b"settings", "source_digest", b"source_digest"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_code: _TypeAlias = _typing.Literal["import_path", "pickled_code"]  # noqa: Y015
     _WhichOneofArgType_code: _TypeAlias = _typing.Literal["code", b"code"]  # noqa: Y015

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from fairlead.v1 import control_pb2 as fairlead_dot_v1_dot_control__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x66\x61irlead/v1/store.proto\x12\x0b\x66\x61irlead.v1\x1a\x19\x66\x61irlead/v1/control.proto\"~\n\x11\x41pplicationRecord\x12*\n\x04spec\x18\x01 \x01(\x0b\x32\x1c.fairlead.v1.ApplicationSpec\x12\x12\n\ngeneration\x18\x02 \x01(\x04\x12\x17\n\x0f\x64\x65ployed_time_s\x18\x03 \x01(\x01\x12\x10\n\x08\x64\x65leting\x18\x04 \x01(\x08\"\xa7\x04\n\x0eStandingRecord\x12\x19\n\x0croute_prefix\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x1a\n\x12ingress_deployment\x18\x02 \x01(\t\x12\x0f\n\x07serving\x18\x03 \x01(\x08\x12,\n\x07retired\x18\x04 \x03(\x0b\x32\x1b.fairlead.v1.DeploymentSpec\x12;\n\x08\x66\x61ilures\x18\x05 \x03(\x0b\x32).fairlead.v1.StandingRecord.FailuresEntry\x12+\n\x07traffic\x18\x0c \x03(\x0b\x32\x1a.fairlead.v1.TrafficPolicy\x12\x37\n\x06scaled\x18\r \x03(\x0b\x32\'.fairlead.v1.StandingRecord.ScaledEntry\x12\x39\n\x07offered\x18\x0e \x03(\x0b\x32(.fairlead.v1.StandingRecord.OfferedEntry\x1a/\n\rFailuresEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a-\n\x0bScaledEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\r:\x02\x38\x01\x1aP\n\x0cOfferedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12/\n\x05value\x18\x02 \x01(\x0b\x32 .fairlead.v1.DeploymentInterface:\x02\x38\x01\x42\x0f\n\r_route_prefixb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x66\x61irlead/v1/store.proto\x12\x0b\x66\x61irlead.v1\x1a\x19\x66\x61irlead/v1/control.proto\"~\n\x11\x41pplicationRecord\x12*\n\x04spec\x18\x01 \x01(\x0b\x32\x1c.fairlead.v1.ApplicationSpec\x12\x12\n\ngeneration\x18\x02 \x01(\x04\x12\x17\n\x0f\x64\x65ployed_time_s\x18\x03 \x01(\x01\x12\x10\n\x08\x64\x65leting\x18\x04 \x01(\x08\"\xf2\x04\n\x0eStandingRecord\x12\x19\n\x0croute_prefix\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x1a\n\x12ingress_deployment\x18\x02 \x01(\t\x12\x0f\n\x07serving\x18\x03 \x01(\x08\x12,\n\x07retired\x18\x04 \x03(\x0b\x32\x1b.fairlead.v1.DeploymentSpec\x12;\n\x08\x66\x61ilures\x18\x05 \x03(\x0b\x32).fairlead.v1.StandingRecord.FailuresEntry\x12+\n\x07traffic\x18\x0c \x03(\x0b\x32\x1a.fairlead.v1.TrafficPolicy\x12\x37\n\x06scaled\x18\r \x03(\x0b\x32\'.fairlead.v1.StandingRecord.ScaledEntry\x12\x39\n\x07offered\x18\x0e \x03(\x0b\x32(.fairlead.v1.StandingRecord.OfferedEntry\x12-\n\x06proven\x18\x0f \x03(\x0b\x32\x1d.fairlead.v1.ProvenDeployment\x12\x1a\n\x12proven_as_deployed\x18\x10 \x03(\t\x1a/\n\rFailuresEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a-\n\x0bScaledEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\r:\x02\x38\x01\x1aP\n\x0cOfferedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12/\n\x05value\x18\x02 \x01(\x0b\x32 .fairlead.v1.DeploymentInterface:\x02\x38\x01\x42\x0f\n\r_route_prefix\"v\n\x10ProvenDeployment\x12/\n\ndeployment\x18\x01 \x01(\x0b\x32\x1b.fairlead.v1.DeploymentSpec\x12\x31\n\x0b\x65nvironment\x18\x02 \x01(\x0b\x32\x1c.fairlead.v1.CodeEnvironmentb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,11 +41,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_APPLICATIONRECORD']._serialized_start=67
   _globals['_APPLICATIONRECORD']._serialized_end=193
   _globals['_STANDINGRECORD']._serialized_start=196
-  _globals['_STANDINGRECORD']._serialized_end=747
-  _globals['_STANDINGRECORD_FAILURESENTRY']._serialized_start=554
-  _globals['_STANDINGRECORD_FAILURESENTRY']._serialized_end=601
-  _globals['_STANDINGRECORD_SCALEDENTRY']._serialized_start=603
-  _globals['_STANDINGRECORD_SCALEDENTRY']._serialized_end=648
-  _globals['_STANDINGRECORD_OFFEREDENTRY']._serialized_start=650
-  _globals['_STANDINGRECORD_OFFEREDENTRY']._serialized_end=730
+  _globals['_STANDINGRECORD']._serialized_end=822
+  _globals['_STANDINGRECORD_FAILURESENTRY']._serialized_start=629
+  _globals['_STANDINGRECORD_FAILURESENTRY']._serialized_end=676
+  _globals['_STANDINGRECORD_SCALEDENTRY']._serialized_start=678
+  _globals['_STANDINGRECORD_SCALEDENTRY']._serialized_end=723
+  _globals['_STANDINGRECORD_OFFEREDENTRY']._serialized_start=725
+  _globals['_STANDINGRECORD_OFFEREDENTRY']._serialized_end=805
+  _globals['_PROVENDEPLOYMENT']._serialized_start=824
+  _globals['_PROVENDEPLOYMENT']._serialized_end=942
 # @@protoc_insertion_point(module_scope)

@@ -132,6 +132,8 @@ class StandingRecord(_message.Message):
     TRAFFIC_FIELD_NUMBER: _builtins.int
     SCALED_FIELD_NUMBER: _builtins.int
     OFFERED_FIELD_NUMBER: _builtins.int
+    PROVEN_FIELD_NUMBER: _builtins.int
+    PROVEN_AS_DEPLOYED_FIELD_NUMBER: _builtins.int
     route_prefix: _builtins.str
     """Where it is mounted over HTTP now; absent: nowhere."""
     ingress_deployment: _builtins.str
@@ -158,6 +160,14 @@ class StandingRecord(_message.Message):
     def offered(self) -> _containers.MessageMap[_builtins.str, _control_pb2.DeploymentInterface]:
         """What its deployments offer at the doors now, by name, where it is not what was deployed: updates are under way."""
 
+    @_builtins.property
+    def proven(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProvenDeployment]:
+        """Deployments as they last ran completely, where that is not what was deployed: a deploy that fails goes back to them."""
+
+    @_builtins.property
+    def proven_as_deployed(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of those that ran completely as they were deployed."""
+
     def __init__(
         self,
         *,
@@ -169,13 +179,45 @@ class StandingRecord(_message.Message):
         traffic: _abc.Iterable[_control_pb2.TrafficPolicy] | None = ...,
         scaled: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         offered: _abc.Mapping[_builtins.str, _control_pb2.DeploymentInterface] | None = ...,
+        proven: _abc.Iterable[Global___ProvenDeployment] | None = ...,
+        proven_as_deployed: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_route_prefix", b"_route_prefix", "route_prefix", b"route_prefix"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_route_prefix", b"_route_prefix", "failures", b"failures", "ingress_deployment", b"ingress_deployment", "offered", b"offered", "retired", b"retired", "route_prefix", b"route_prefix", "scaled", b"scaled", "serving", b"serving", "traffic", b"traffic"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_route_prefix", b"_route_prefix", "failures", b"failures", "ingress_deployment", b"ingress_deployment", "offered", b"offered", "proven", b"proven", "proven_as_deployed", b"proven_as_deployed", "retired", b"retired", "route_prefix", b"route_prefix", "scaled", b"scaled", "serving", b"serving", "traffic", b"traffic"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__route_prefix: _TypeAlias = _typing.Literal["route_prefix"]  # noqa: Y015
     _WhichOneofArgType__route_prefix: _TypeAlias = _typing.Literal["_route_prefix", b"_route_prefix"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__route_prefix) -> _WhichOneofReturnType__route_prefix | None: ...
 
 Global___StandingRecord: _TypeAlias = StandingRecord  # noqa: Y015
+
+@_typing.final
+class ProvenDeployment(_message.Message):
+    """A deployment that ran completely."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEPLOYMENT_FIELD_NUMBER: _builtins.int
+    ENVIRONMENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def deployment(self) -> _control_pb2.DeploymentSpec:
+        """What it was."""
+
+    @_builtins.property
+    def environment(self) -> _control_pb2.CodeEnvironment:
+        """What its code expects."""
+
+    def __init__(
+        self,
+        *,
+        deployment: _control_pb2.DeploymentSpec | None = ...,
+        environment: _control_pb2.CodeEnvironment | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment", "environment", b"environment"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment", "environment", b"environment"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProvenDeployment: _TypeAlias = ProvenDeployment  # noqa: Y015

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 
 from fairlead.v1 import control_pb2, replica_pb2, store_pb2
-from fairlead_gateway.control.desired import ApplicationGoal, DeploymentGoal, deployment_goals
+from fairlead_gateway.control.desired import ApplicationGoal, DeploymentGoal, deployment_goal, deployment_goals
 from fairlead_gateway.control.observed import ObservedState, Phase, Progress, Replica, Stop
 from fairlead_gateway.control.standing import Standing
 
@@ -54,20 +55,27 @@ def application_goal(record: store_pb2.ApplicationRecord) -> ApplicationGoal:
 
 def standing_record(goal: ApplicationGoal, standing: Standing, observed: ObservedState) -> store_pb2.StandingRecord:
     """How an application stands, as it is written down."""
+    there = {**standing.retired, **goal.deployments}
     record = store_pb2.StandingRecord(
         route_prefix=standing.route_prefix,
         ingress_deployment=standing.ingress,
         serving=standing.serving,
-        retired=[deployment.spec for deployment in standing.retired.values()],
+        retired=[one.spec for name, one in standing.retired.items() if name not in standing.proven],
         traffic=standing.traffic.values(),
-        scaled={name: goal.target for name, goal in goal.deployments.items() if goal.scaled is not None},
+        scaled={name: one.target for name, one in there.items() if one.scaled is not None},
     )
+    for name, proven in standing.proven.items():
+        deployed = goal.deployments.get(name)
+        if deployed is None or deployed.spec is not proven.spec or observed.progress[goal.name, name].failed:
+            record.proven.add(deployment=proven.spec, environment=proven.environment)
+        else:
+            record.proven_as_deployed.append(name)
     for name, deployment in goal.deployments.items():
         if name in standing.offered and standing.offered[name] != deployment.spec.interface:
             record.offered[name].CopyFrom(standing.offered[name])
         progress = observed.progress.get((goal.name, name))
         if progress is not None and progress.failed:
-            record.failures[name] = progress.message
+            record.failures[name] = progress.failure
     return record
 
 
@@ -76,24 +84,39 @@ def standing_of(goal: ApplicationGoal, record: store_pb2.StandingRecord | None) 
     if record is None:
         return Standing(route_prefix=goal.route_prefix, ingress=goal.spec.ingress_deployment)
     before = control_pb2.ApplicationSpec(name=goal.name, deployments=record.retired, environment=goal.spec.environment)
+    proven = {one.deployment.name: deployment_goal(goal.name, one.deployment, one.environment) for one in record.proven}
+    retired = deployment_goals(before) | {name: one for name, one in proven.items() if name not in goal.deployments}
     return Standing(
         route_prefix=record.route_prefix if record.HasField("route_prefix") else None,
         ingress=record.ingress_deployment,
-        retired=deployment_goals(before),
+        retired=retired,
+        proven=proven | {name: goal.deployments[name] for name in record.proven_as_deployed},
         offered=dict(record.offered),
         serving=record.serving,
         traffic={policy.name: policy for policy in record.traffic},
     )
 
 
-def progress_of(goal: ApplicationGoal, deployment: DeploymentGoal, failures: dict[str, str]) -> Progress:
-    """How far a deployment had come, by what was written down."""
-    return Progress(
-        generation=goal.generation,
-        code_version=deployment.code_version,
-        failed=deployment.name in failures,
-        message=failures.get(deployment.name, ""),
-    )
+def progress_of(
+    goal: ApplicationGoal, deployment: DeploymentGoal, standing: Standing, record: store_pb2.StandingRecord | None
+) -> Progress:
+    """How far a deployment had come, by what was written down.
+
+    Where its deploy had failed, the goal gets what it had gone back to.
+    """
+    progress = Progress(generation=goal.generation, code_version=deployment.code_version)
+    proven = standing.proven.get(deployment.name)
+    progress.started_once = proven is not None and proven.code_version == deployment.code_version
+    if record is not None and deployment.name in record.failures:
+        standing.give_up(goal, deployment.name, progress, record.failures[deployment.name])
+    return progress
+
+
+def resize(deployments: dict[str, DeploymentGoal], scaled: Mapping[str, int]) -> None:
+    """Has those that scale by themselves have as many replicas as before."""
+    for name, deployment in deployments.items():
+        if name in scaled:
+            deployments[name] = replace(deployment, scaled=scaled[name])
 
 
 def adopted_replica(hello: replica_pb2.ReplicaHello, goal: ApplicationGoal | None, now: float) -> Replica | None:

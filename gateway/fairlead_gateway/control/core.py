@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 
 from fairlead.v1 import control_pb2, replica_pb2, store_pb2
 from fairlead.wire.errors import FairleadError
@@ -16,7 +15,7 @@ from fairlead_gateway.control.actions import (
     Action,
     PublishSnapshot,
 )
-from fairlead_gateway.control.adoption import adopted_replica, application_of, progress_of, standing_of
+from fairlead_gateway.control.adoption import adopted_replica, application_of, progress_of, resize, standing_of
 from fairlead_gateway.control.backoff import CALM_S
 from fairlead_gateway.control.desired import ApplicationGoal, DeploymentGoal, DesiredState
 from fairlead_gateway.control.observed import GatewayView, ObservedState, Phase, Progress, Replica
@@ -25,7 +24,7 @@ from fairlead_gateway.control.rollout import kind_of_change
 from fairlead_gateway.control.scaling import Scaling, carried_over
 from fairlead_gateway.control.silence import LOOK_S, Listener, heard
 from fairlead_gateway.control.snapshot import application_routes
-from fairlead_gateway.control.standing import Standing, is_complete, is_settled
+from fairlead_gateway.control.standing import Standing, is_complete, is_met, is_settled
 from fairlead_gateway.control.stopping import EXIT_GRACE_S, advance_stop, begin_stop, note_drained
 from fairlead_gateway.control.traffic import checked_policy
 
@@ -76,13 +75,12 @@ class Core:
         for goal in applications:
             record = standings.get(goal.name)
             self.desired.applications[goal.name] = goal
-            self.standings[goal.name] = standing_of(goal, record)
-            for name, count in ({} if record is None else record.scaled).items():
-                if name in goal.deployments:
-                    goal.deployments[name] = replace(goal.deployments[name], scaled=count)
-            failures = {} if record is None else dict(record.failures)
-            for deployment in goal.deployments.values():
-                self.observed.progress[goal.name, deployment.name] = progress_of(goal, deployment, failures)
+            self.standings[goal.name] = standing = standing_of(goal, record)
+            for deployment in [*standing.retired.values(), *goal.deployments.values()]:
+                self.observed.progress[goal.name, deployment.name] = progress_of(goal, deployment, standing, record)
+            if record is not None:
+                resize(goal.deployments, record.scaled)
+                resize(standing.retired, record.scaled)
 
     def adopt(self, hello: replica_pb2.ReplicaHello, now: float) -> bool:
         """A replica that is not known has registered; whether it can be one of this instance's.
@@ -112,7 +110,7 @@ class Core:
         """Takes an application's new goal that was prepared; its generation."""
         spec = goal.spec
         before = self.desired.applications.get(spec.name)
-        known = {} if before is None else before.deployments
+        known = {} if before is None else {**self.standings[spec.name].retired, **before.deployments}
         self.desired.accept(goal)
         for name, deployment in goal.deployments.items():
             goal.deployments[name] = deployment = carried_over(deployment, known.get(name))
@@ -121,17 +119,7 @@ class Core:
         if standing is None:
             self.standings[spec.name] = Standing(route_prefix=goal.route_prefix, ingress=spec.ingress_deployment)
             return goal.generation
-        standing.renewed()
-        standing.retired = {
-            name: deployment
-            for name, deployment in {**standing.retired, **known}.items()
-            if name not in goal.deployments
-        }
-        standing.offered = {
-            name: offered
-            for name, offered in standing.offered.items()
-            if name in goal.deployments or name in standing.retired
-        }
+        standing.renewed(before, goal)
         return goal.generation
 
     def delete(self, name: str) -> bool:
@@ -162,22 +150,32 @@ class Core:
         """What a replica shall run. Raises FairleadError for one that this controller has not started."""
         replica = self.observed.replicas.get(replica_id)
         goal = None if replica is None else self.desired.applications.get(replica.application)
-        wanted = replica is not None and replica.phase is not Phase.STOPPING
-        if replica is None or goal is None or replica.deployment not in goal.deployments or not wanted:
+        deployment = None if replica is None or goal is None else self._deployment_of(replica, goal)
+        if replica is None or goal is None or deployment is None:
             raise FairleadError(f"replica {replica_id!r} is not wanted here")
         if replica.phase is Phase.STARTING:
-            replica.settings = goal.deployments[replica.deployment].spec.settings
+            replica.settings = deployment.spec.settings
         assignment = replica_pb2.ReplicaAssignment(
             application=goal.name,
-            deployment=goal.deployments[replica.deployment].spec,
-            environment=goal.spec.environment,
+            deployment=deployment.spec,
+            environment=deployment.environment,
             socket_path=socket_path,
             code_version=replica.code_version,
             rank=replica.rank,
         )
-        if goal.route_prefix is not None:
-            assignment.route_prefix = goal.route_prefix
+        new = goal.deployments.get(deployment.name) is deployment and not self.observed.progress[replica.key].failed
+        prefix = goal.route_prefix if new else self.standings[goal.name].route_prefix
+        if prefix is not None:
+            assignment.route_prefix = prefix
         return assignment
+
+    def _deployment_of(self, replica: Replica, goal: ApplicationGoal) -> DeploymentGoal | None:
+        """What a replica is one of; None: it is to end."""
+        if replica.phase is Phase.STOPPING:
+            return None
+        if replica.deployment in goal.deployments or replica.phase is not Phase.STARTING:
+            return goal.deployments.get(replica.deployment)
+        return self.standings[goal.name].retired.get(replica.deployment)
 
     def replica_started(self, replica_id: str, pid: int) -> None:
         """The process runs."""
@@ -253,11 +251,8 @@ class Core:
         if replica is None:
             return
         replica.reconfiguring = False
-        progress = self._progress_of(replica)
-        if traceback and progress is not None:
-            progress.failed = True
-            progress.trigger = control_pb2.DEPLOYMENT_TRIGGER_REPLICA_STARTUP_FAILED
-            progress.message = f"Replica {replica_id} could not be reconfigured:\n{traceback}"
+        if traceback:
+            self._note_refusal(replica, f"Replica {replica_id} could not be reconfigured:\n{traceback}")
 
     def process_ended(self, replica_id: str, description: str, now: float) -> None:
         """A replica's process has ended; the description says how."""
@@ -313,10 +308,8 @@ class Core:
         return actions
 
     def _plan_application(self, goal: ApplicationGoal, now: float, actions: list[Action]) -> None:
-        for deployment in goal.deployments.values():
-            wanted, due = self._planner.advance(goal, deployment, now)
-            actions += wanted
-            self._remember(due)
+        for deployment in list(goal.deployments.values()):
+            self._advance(goal.deployments, deployment, now, actions)
         standing = self.standings[goal.name]
         for deployment in goal.deployments.values():
             standing.offer(deployment, self.observed)
@@ -325,18 +318,31 @@ class Core:
             progress = self.observed.progress[goal.name, deployment.name]
             if is_complete(deployment, progress, self.observed):
                 progress.complete()
+                if progress.started_once:
+                    standing.proven[deployment.name] = deployment
             elif not is_settled(deployment, progress, self.observed):
                 complete = False
+                if progress.fallen_back and is_met(deployment, self.observed):
+                    progress.message = ""
         if complete:
-            standing.serving = True
+            standing.serving = standing.completed = True
         else:
             standing.ready_version = None
             standing.running = False
+        for deployment in standing.kept:
+            self._advance(standing.retired, deployment, now, actions)
         if complete or not standing.serving:
             standing.route_prefix = goal.route_prefix
             standing.ingress = goal.spec.ingress_deployment
         if complete and not any(self._has_calls(goal.name, name) for name in goal.deployments):
             self._retire(goal.name, standing, now)
+
+    def _advance(
+        self, deployments: dict[str, DeploymentGoal], deployment: DeploymentGoal, now: float, actions: list[Action]
+    ) -> None:
+        wanted, due = self._planner.advance(deployments, deployment, now)
+        actions += wanted
+        self._remember(due)
 
     def _listen(self, now: float) -> None:
         """Looks for frozen replicas."""
@@ -374,6 +380,7 @@ class Core:
                 begin_stop(replica, now, "removed by an update")
             if not replicas:
                 del standing.retired[name]
+                standing.proven.pop(name, None)
                 self.observed.progress.pop((application, name), None)
 
     def _plan_deletion(self, goal: ApplicationGoal, now: float) -> None:
@@ -442,18 +449,33 @@ class Core:
     def _count_failure(self, replica: Replica, description: str, now: float) -> None:
         progress = self._progress_of(replica)
         goal = self.desired.applications.get(replica.application)
-        if progress is None or goal is None or replica.deployment not in goal.deployments:
+        if progress is None or goal is None:
             return
         progress.failures += 1
         progress.backoff.failed(now)
+        if progress.failed:
+            progress.message = f"What ran before cannot be started again. Error:\n{description}"
+            return
         progress.trigger = control_pb2.DEPLOYMENT_TRIGGER_REPLICA_STARTUP_FAILED
         progress.message = (
             f"The deployment failed to start {progress.failures} times in a row. This may be due to a problem with its "
             f"constructor or initial health check failing. Error:\n{description}"
         )
-        limit = goal.deployments[replica.deployment].constructor_failure_limit
-        if progress.failures >= limit and not progress.started_once:
-            progress.failed = True
+        deployment = goal.deployments.get(replica.deployment)
+        if deployment is None or progress.started_once or progress.failures < deployment.constructor_failure_limit:
+            return
+        self.standings[goal.name].give_up(goal, deployment.name, progress, progress.message)
+
+    def _note_refusal(self, replica: Replica, description: str) -> None:
+        """A replica could not take new settings: that ends a deploy."""
+        progress = self._progress_of(replica)
+        goal = self.desired.applications.get(replica.application)
+        if progress is None or goal is None or replica.deployment not in goal.deployments:
+            return
+        if progress.failed:
+            progress.message = description
+        else:
+            self.standings[goal.name].give_up(goal, replica.deployment, progress, description)
 
     def _note_crash(self, replica: Replica, description: str, now: float) -> None:
         if progress := self._progress_of(replica):

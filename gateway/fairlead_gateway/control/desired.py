@@ -26,6 +26,8 @@ class DeploymentGoal:
     """Code, arguments and settings."""
     code_version: str
     """Equal for replicas that need no restart to become this: a digest of code, arguments and environment."""
+    environment: control_pb2.CodeEnvironment = field(default_factory=control_pb2.CodeEnvironment)
+    """What its code expects."""
     scaled: int | None = None
     """How many replicas its calls ask for; None: that is not known yet, or it does not scale by itself."""
 
@@ -137,11 +139,16 @@ class DesiredState:
 def deployment_goals(spec: control_pb2.ApplicationSpec) -> dict[str, DeploymentGoal]:
     """The deployments of an application by name."""
     return {
-        deployment.name: DeploymentGoal(
-            application=spec.name, spec=deployment, code_version=_code_version(deployment, spec.environment)
-        )
-        for deployment in spec.deployments
+        deployment.name: deployment_goal(spec.name, deployment, spec.environment) for deployment in spec.deployments
     }
+
+
+def deployment_goal(
+    application: str, spec: control_pb2.DeploymentSpec, environment: control_pb2.CodeEnvironment
+) -> DeploymentGoal:
+    """One deployment of an application."""
+    version = _code_version(spec, environment)
+    return DeploymentGoal(application=application, spec=spec, code_version=version, environment=environment)
 
 
 def _check_each_other(specs: Sequence[control_pb2.ApplicationSpec]) -> None:
@@ -197,12 +204,16 @@ def _check_scale(settings: control_pb2.DeploymentSettings, where: str) -> None:
         raise InvalidCallError(f"{where}: target_ongoing_requests must be above 0")
 
 
+def _pickles(deployment: control_pb2.DeploymentSpec) -> tuple[bytes, bytes]:
+    return deployment.pickled_code, deployment.init_arguments
+
+
 def _code_version(deployment: control_pb2.DeploymentSpec, environment: control_pb2.CodeEnvironment) -> str:
     digest = hashlib.sha256()
     parts = (
         deployment.import_path.encode(),
-        deployment.pickled_code,
-        deployment.init_arguments,
+        # Pickles of the same code and arguments may differ: whoever made them knows what of them counts.
+        *((deployment.pickled_digest.encode(),) if deployment.pickled_digest else _pickles(deployment)),
         deployment.source_digest.encode(),
         environment.SerializeToString(deterministic=True),
         # Replicas read requests by it: with that of another deploy they would read them wrongly.

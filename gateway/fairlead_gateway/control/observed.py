@@ -111,12 +111,33 @@ class Progress:
     """Whether the goal was ever reached."""
     failed: bool = False
     """Whether the goal was given up."""
+    failure: str = ""
+    """Why it was given up."""
+    fallen_back: bool = False
+    """Whether what ran before takes its place since then."""
     autoscaling: bool = False
     """Whether the number of replicas follows the calls just now, the goal itself having been reached before."""
     trigger: control_pb2.DeploymentTrigger.ValueType = control_pb2.DEPLOYMENT_TRIGGER_CONFIG_UPDATE_STARTED
     """What brought the deployment into its state."""
     message: str = ""
     """What went wrong last; empty: nothing, or it is over."""
+
+    @property
+    def given_up(self) -> bool:
+        """Whether there is nothing to run: the goal was given up, and nothing ran before."""
+        return self.failed and not self.fallen_back
+
+    def fail(self, why: str) -> None:
+        """The goal is given up."""
+        self.failed, self.failure, self.message = True, why, ""
+        self.trigger = control_pb2.DEPLOYMENT_TRIGGER_REPLICA_STARTUP_FAILED
+
+    def fall_back(self, code_version: str) -> None:
+        """What ran before, with this code, is kept running."""
+        self.fallen_back = self.started_once = True
+        self.code_version = code_version
+        self.failures = 0
+        self.backoff.reset()
 
     def renew(self, kind: control_pb2.DeploymentState.ValueType) -> None:
         """A deploy asks for something else that needs no other code."""
@@ -126,6 +147,8 @@ class Progress:
 
     def scale(self, *, up: bool) -> None:
         """The calls ask for another number of replicas."""
+        if self.failed:
+            return
         if self.reached or self.autoscaling:
             self.autoscaling = True
             self.trigger = control_pb2.DEPLOYMENT_TRIGGER_AUTOSCALING
@@ -142,7 +165,8 @@ class Progress:
     def unhealthy(self, message: str) -> None:
         """A replica that had been running does not any more."""
         self.message = message
-        self.trigger = control_pb2.DEPLOYMENT_TRIGGER_HEALTH_CHECK_FAILED
+        if not self.failed:
+            self.trigger = control_pb2.DEPLOYMENT_TRIGGER_HEALTH_CHECK_FAILED
 
 
 _COMPLETED = {

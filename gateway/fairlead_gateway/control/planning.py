@@ -26,18 +26,18 @@ class Planner:
         self._random = randomness
 
     def advance(
-        self, goal: ApplicationGoal, deployment: DeploymentGoal, now: float
+        self, deployments: dict[str, DeploymentGoal], deployment: DeploymentGoal, now: float
     ) -> tuple[list[Action], float | None]:
         """What to do for a deployment now, and when to look again at the latest; None: no need.
 
-        The application's goal gets the deployment with the number of replicas that its calls ask for.
+        ``deployments``, in which it is by its name, gets it with the number of replicas that its calls ask for.
         """
         actions: list[Action] = []
-        progress = self._observed.progress[goal.name, deployment.name]
-        replicas = self._observed.replicas_of(goal.name, deployment.name)
-        deployment = self._rescale(goal, deployment, progress, replicas, now)
+        progress = self._observed.progress[deployment.application, deployment.name]
+        replicas = self._observed.replicas_of(deployment.application, deployment.name)
+        deployments[deployment.name] = deployment = self._rescale(deployment, progress, replicas, now)
         running = [replica.replica_id for replica in replicas if replica.phase is Phase.RUNNING]
-        if question := self._scaling.question(deployment, goal.spec.environment, running, now):
+        if question := self._scaling.question(deployment, running, now):
             actions.append(question)
         step = plan(deployment, progress, replicas, now)
         for replica, reason in step.stop:
@@ -49,8 +49,8 @@ class Planner:
             replica.reconfiguring = True
             actions.append(ReconfigureReplica(replica_id=replica.replica_id, settings=deployment.spec.settings))
         for _ in range(step.start):
-            replica = self._new_replica(goal, deployment, now)
-            actions.append(StartReplica(replica_id=replica.replica_id, environment=goal.spec.environment))
+            replica = self._new_replica(deployment, now)
+            actions.append(StartReplica(replica_id=replica.replica_id, environment=deployment.environment))
         return actions, min(
             filter(None, (step.not_before, _tell_of_slow_starts(replicas, progress, now))), default=None
         )
@@ -61,7 +61,7 @@ class Planner:
             self._scaling.wants(deployment, self._running(deployment), now)
             for deployment in goal.deployments.values()
             if deployment.spec.settings.HasField("autoscaling")
-            and not self._observed.progress[goal.name, deployment.name].failed
+            and not self._observed.progress[goal.name, deployment.name].given_up
         )
 
     def _running(self, deployment: DeploymentGoal) -> int:
@@ -69,26 +69,27 @@ class Planner:
         return sum(replica.phase is Phase.RUNNING for replica in replicas)
 
     def _rescale(
-        self, goal: ApplicationGoal, before: DeploymentGoal, progress: Progress, replicas: list[Replica], now: float
+        self, before: DeploymentGoal, progress: Progress, replicas: list[Replica], now: float
     ) -> DeploymentGoal:
         """The deployment with as many replicas as its calls ask for."""
-        if progress.failed:
+        if progress.given_up:
             return before
         running = sum(replica.phase is Phase.RUNNING for replica in replicas)
-        goal.deployments[before.name] = after = self._scaling.decide(before, running, now)
+        after = self._scaling.decide(before, running, now)
         if after.target != before.target:
             progress.scale(up=after.target > before.target)
         return after
 
-    def _new_replica(self, goal: ApplicationGoal, deployment: DeploymentGoal, now: float) -> Replica:
+    def _new_replica(self, deployment: DeploymentGoal, now: float) -> Replica:
+        application = deployment.application
         replica = Replica(
-            replica_id=f"{goal.name}#{deployment.name}#{self._new_suffix()}",
-            application=goal.name,
+            replica_id=f"{application}#{deployment.name}#{self._new_suffix()}",
+            application=application,
             deployment=deployment.name,
             code_version=deployment.code_version,
             settings=deployment.spec.settings,
             started_at=now,
-            rank=free_rank(self._observed.replicas_of(goal.name, deployment.name), deployment.code_version),
+            rank=free_rank(self._observed.replicas_of(application, deployment.name), deployment.code_version),
         )
         self._observed.replicas[replica.replica_id] = replica
         return replica

@@ -43,7 +43,7 @@ def plan(goal: DeploymentGoal, progress: Progress, replicas: list[Replica], now:
             active.remove(replica)
     current = [replica for replica in active if replica.code_version == goal.code_version]
     outdated = [replica for replica in active if replica.code_version != goal.code_version]
-    if progress.failed:
+    if progress.given_up:
         step.stop += [(replica, "the deploy failed") for replica in active if replica.phase is Phase.STARTING]
         return step
     room = _replace(step, goal, progress, current, outdated)

@@ -75,9 +75,7 @@ class Scaling:
             return True
         return scaler.has_policy and (scaler.asked_at is None or now - scaler.asked_at >= POLICY_PERIOD_S)
 
-    def question(
-        self, goal: DeploymentGoal, environment: control_pb2.CodeEnvironment, running: list[str], now: float
-    ) -> AskPolicy | None:
+    def question(self, goal: DeploymentGoal, running: list[str], now: float) -> AskPolicy | None:
         """What to ask the user's policy now, if there is one and it is time; ``running``: the replicas' ids."""
         key = (goal.application, goal.name)
         scaler = self._scalers.get(key)
@@ -104,7 +102,7 @@ class Scaling:
             application=goal.application,
             deployment=goal.name,
             settings=scaler.settings,
-            environment=environment,
+            environment=goal.environment,
             context=context,
         )
 

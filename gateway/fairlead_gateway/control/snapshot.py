@@ -50,7 +50,7 @@ def _deployment_routes(
         routes.interface.CopyFrom(interface)
     if settings.HasField("request_router"):
         routes.request_router.CopyFrom(settings.request_router)
-        routes.sys_path.extend(goal.spec.environment.sys_path)
+        routes.sys_path.extend(deployment.environment.sys_path)
     if not routes.replicas:
         routes.unavailable_message = _unavailable_message(deployment, goal, observed)
     return routes
@@ -60,7 +60,7 @@ def _unavailable_message(deployment: DeploymentGoal, goal: ApplicationGoal, obse
     if goal.deleting:
         return f"Application {goal.name!r} is being deleted."
     progress = observed.progress.get((goal.name, deployment.name))
-    if progress is not None and progress.failed:
+    if progress is not None and progress.given_up:
         # No traceback: this goes to whoever calls.
         return f"Deployment {deployment.name!r} in application {goal.name!r} failed to deploy."
     return ""

@@ -25,10 +25,14 @@ class Standing:
     offered: dict[str, control_pb2.DeploymentInterface] = field(default_factory=dict)
     """What deployments offer at the doors now, by their names: an update changes it when the last replica of other code
     has stopped taking calls, so that one that fails changes nothing."""
+    proven: dict[str, DeploymentGoal] = field(default_factory=dict)
+    """Deployments as they last ran completely, by their names: what a deploy that fails goes back to."""
     serving: bool = False
     """Whether it was ever complete and is not being deleted."""
     ready_version: int | None = None
     """The first snapshot with the complete application; None: not complete."""
+    completed: bool = False
+    """Whether this generation ever was complete."""
     running: bool = False
     """Whether gateways have applied that snapshot."""
     was_running: bool = False
@@ -43,17 +47,42 @@ class Standing:
         if goal.name not in self.offered or not outdated:
             self.offered[goal.name] = goal.spec.interface
 
-    def renewed(self) -> None:
+    def renewed(self, before: ApplicationGoal | None, after: ApplicationGoal) -> None:
         """A new generation was deployed."""
         self.ready_version = None
-        self.running = False
-        self.was_running = False
+        self.running = self.was_running = self.completed = False
+        known = {} if before is None else before.deployments
+        for name, deployment in known.items():
+            # One that only has another number of replicas since then is proven, too.
+            if name in self.proven and are_alike(deployment, self.proven[name]):
+                self.proven[name] = deployment
+        self.retired = {
+            name: deployment for name, deployment in {**self.retired, **known}.items() if name not in after.deployments
+        }
+        there = {*after.deployments, *self.retired}
+        self.offered = {name: offered for name, offered in self.offered.items() if name in there}
+        self.proven = {name: deployment for name, deployment in self.proven.items() if name in there}
+
+    def give_up(self, goal: ApplicationGoal, name: str, progress: Progress, why: str) -> None:
+        """The deploy of a deployment has failed: as it last ran completely, if it ever did, it is kept running."""
+        progress.fail(why)
+        if before := self.proven.get(name):
+            goal.deployments[name] = before
+            progress.fall_back(before.code_version)
+
+    @property
+    def kept(self) -> list[DeploymentGoal]:
+        """Deployments that the goal no longer has and that serve until it is complete."""
+        return [] if self.completed else [one for name, one in self.retired.items() if name in self.proven]
 
 
 def is_complete(goal: DeploymentGoal, progress: Progress, observed: ObservedState) -> bool:
     """Whether exactly what the goal asks for runs, what is stopping left aside."""
-    if progress.failed:
-        return False
+    return not progress.failed and is_met(goal, observed)
+
+
+def is_met(goal: DeploymentGoal, observed: ObservedState) -> bool:
+    """The same where the goal may be what a failed deploy has gone back to."""
     active = [
         replica for replica in observed.replicas_of(goal.application, goal.name) if replica.phase is not Phase.STOPPING
     ]
@@ -67,6 +96,13 @@ def _is_current(replica: Replica, goal: DeploymentGoal) -> bool:
         and replica.code_version == goal.code_version
         and not replica.reconfiguring
         and replica_settings(replica.settings) == replica_settings(goal.spec.settings)
+    )
+
+
+def are_alike(one: DeploymentGoal, other: DeploymentGoal) -> bool:
+    """Whether replicas of one are as good for the other."""
+    return one.code_version == other.code_version and replica_settings(one.spec.settings) == replica_settings(
+        other.spec.settings
     )
 
 

@@ -50,7 +50,7 @@ def _deployment_status(goal: DeploymentGoal, core: Core) -> control_pb2.Deployme
     return control_pb2.DeploymentStatus(
         name=goal.name,
         state=deployment_state(goal, progress, observed),
-        message=progress.message or core.scaling.failure(key),
+        message="\n".join(filter(None, (progress.failure, progress.message))) or core.scaling.failure(key),
         target_replicas=goal.target,
         trigger=progress.trigger,
         calls=core.scaling.calls(key),
