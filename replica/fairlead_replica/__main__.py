@@ -13,6 +13,8 @@ import threading
 import time
 from collections.abc import Sequence
 
+import uvloop
+
 from fairlead.serve import tracing
 from fairlead_replica.replica import Replica, ReplicaOptions
 
@@ -57,7 +59,7 @@ def main() -> None:
             stream.reconfigure(line_buffering=True)
     _set_up_logging()
     tracing.set_up(os.environ, f"fairlead-replica {options.replica_id.rpartition('#')[0]}")
-    status = asyncio.run(live(options))
+    status = uvloop.run(live(options))
     # Threads of the user's that never return must not keep the process: it has said goodbye.
     threading.Thread(target=_exit_soon, args=(status,), daemon=True).start()
     sys.exit(status)

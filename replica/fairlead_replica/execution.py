@@ -27,6 +27,7 @@ class Execution(Call):
         "_answers",
         "_codec",
         "_dumps",
+        "_made",
         "_method",
         "_payload",
         "_request",
@@ -40,6 +41,8 @@ class Execution(Call):
 
     def __init__(self, host: Host, stream: Stream, header: session_pb2.CallHeader, *, admitted: bool = True) -> None:
         super().__init__(host, stream, header, admitted=admitted)
+        self._made: asyncio.Task[None] | None = None
+        """The task that runs the call, until it does."""
         self._payload = b""
         self._request: Any = None
         self._result: Any = None
@@ -60,7 +63,7 @@ class Execution(Call):
             header, app_name=host.application, deadline=self._deadline, is_http_request=self.http
         )
         if kind is MethodKind.COROUTINE or kind is MethodKind.ASYNC_GENERATOR:
-            host.loop.create_task(self._run(), context=host.context.copy())
+            self._made = host.loop.create_task(self._run(), context=host.context.copy())
         else:
             if header.stream or self.http:
                 self._outbox = Outbox(self.stream, host.mailbox)
@@ -109,7 +112,7 @@ class Execution(Call):
     async def _run(self) -> None:
         """Runs an asynchronous method, in a task of its own."""
         try:
-            self._task = asyncio.current_task()  # from here on cancelling reaches a try
+            self._task, self._made = self._made, None  # from here on cancelling reaches a try
             self._enter()
             args, kwargs = self._arguments()
             result = self._method.call(*args, **kwargs)
@@ -225,7 +228,7 @@ class Execution(Call):
         payload, later, error = self._result
         self._result = None
         if later is not None:
-            self._host.loop.create_task(self._run_rest(later), context=self._host.context.copy())
+            self._made = self._host.loop.create_task(self._run_rest(later), context=self._host.context.copy())
         elif self._outbox is not None:
             self._outbox.close(lambda: self._fail(error) if error is not None else self._succeed(payload))
         elif error is not None:
@@ -236,7 +239,7 @@ class Execution(Call):
     async def _run_rest(self, later: Any) -> None:
         """A synchronous method returned a coroutine, an asynchronous generator, or a Response that must be played."""
         try:
-            self._task = asyncio.current_task()
+            self._task, self._made = self._made, None
             self._enter()
             if self._interrupted is not None:
                 self._task.cancel()  # type: ignore[union-attr]  # takes effect where the user's code first waits

@@ -50,11 +50,13 @@ def _is_plain(value: Any, budget: int = _PLAIN_LIMIT) -> int:
         if len(value) > budget:
             return -1
         for item in value:
-            budget = _is_plain(item, budget - 1)
+            budget = budget - 2 if type(item) in _PLAIN_SCALARS else _is_plain(item, budget - 1)
             if budget < 0:
                 return budget
         return budget
     if kind is dict:
+        if not value:
+            return budget
         if len(value) * 2 > budget:
             return -1
         for key, item in value.items():
