@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from fairlead.serve import connection
 from fairlead.serve.handle import DeploymentHandle
 from tests.serve.fake_gateway import FakeGateway
 
@@ -15,11 +14,8 @@ from tests.serve.fake_gateway import FakeGateway
 def gateway() -> Iterator[FakeGateway]:
     """A fake gateway, which the process's connection leads to for the time of the test."""
     fake = FakeGateway()
-    mine = fake.connection()
-    before = connection.use(mine)
-    yield fake
-    mine.close()
-    connection.use(before)
+    with fake.connected():
+        yield fake
 
 
 @pytest.fixture

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from fairlead.serve import connection
 from fairlead.serve.connection import Connection
 from fairlead.v1 import serving_pb2, session_pb2
 from fairlead.wire.codecs import codec_of, load_arguments
@@ -15,7 +17,7 @@ from fairlead.wire.link import Link
 from fairlead.wire.memory import link_pair
 from fairlead.wire.messages import MessageReader, MessageWriter
 from fairlead.wire.outcomes import outcome_of
-from fairlead.wire.session import Stream, cost
+from fairlead.wire.stream import Stream, cost
 from fairlead.wire.trust import Trust
 
 
@@ -85,11 +87,12 @@ class FakeCall:
                 raise MethodNotFoundError(f"no method {header.method}")
             result = method(self, *args, **kwargs)
             if hasattr(result, "__aiter__"):
-                async for item in result:
-                    await self.writer.send(codec.dumps(item))
-                    self.gateway.sent_items += 1
-                    if self.cancelled.is_set():
-                        break
+                async with contextlib.aclosing(result):
+                    async for item in result:
+                        await self.writer.send(codec.dumps(item))
+                        self.gateway.sent_items += 1
+                        if self.cancelled.is_set():
+                            break
                 stream.link.end(stream)
                 return
             if asyncio.iscoroutine(result):
@@ -127,7 +130,10 @@ class FakeCall:
 
 
 class FakeGateway:
-    """Answers the calls of any number of connections with ``methods``; broadcasts with ``replicas``."""
+    """Answers the calls of any number of connections with ``methods``; broadcasts with ``replicas``.
+
+    Its calls are tasks of the loop that the connection lives on, and end with it at the latest.
+    """
 
     def __init__(self, **methods: Callable[..., Any]) -> None:
         self.methods: dict[str, Callable[..., Any]] = {"__call__": lambda call, *args: args[0] if args else None}
@@ -160,3 +166,14 @@ class FakeGateway:
         connection = Connection(self.connect)
         connection.set_address("unix:/fake", trust)
         return connection
+
+    @contextlib.contextmanager
+    def connected(self, trust: Trust = Trust.OWNER) -> Iterator[None]:
+        """The process's connection leads here meanwhile."""
+        mine = self.connection(trust)
+        before = connection.use(mine)
+        try:
+            yield
+        finally:
+            connection.use(before)
+            mine.close()

@@ -7,7 +7,6 @@ import threading
 
 import pytest
 
-from fairlead.serve import connection
 from fairlead.serve.exceptions import (
     DeploymentUnavailableError,
     RayServeException,
@@ -161,13 +160,8 @@ def test_large_results(three, handle):
 
 
 def test_on_an_untrusted_connection(three, handle):
-    untrusted = three.connection(Trust.UNTRUSTED)
-    before = connection.use(untrusted)
-    try:
+    with three.connected(Trust.UNTRUSTED):
         with pytest.raises(UntrustedSerializationError):
             handle.broadcast("m").results(timeout_s=TIMEOUT_S)
         safe = handle.options(request_serialization="orjson", response_serialization="orjson")
         assert len(safe.broadcast("m").results(timeout_s=TIMEOUT_S)) == 3
-    finally:
-        untrusted.close()
-        connection.use(before)

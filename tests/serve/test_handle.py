@@ -429,18 +429,13 @@ def test_without_an_address(handle):
 
 @pytest.mark.parametrize("options", [{}, {"request_serialization": "orjson"}, {"response_serialization": "orjson"}])
 def test_untrusted_connections_refuse_pickles_before_anything_is_sent(gateway, handle, options):
-    untrusted = gateway.connection(Trust.UNTRUSTED)
-    before = connection.use(untrusted)
-    try:
+    with gateway.connected(Trust.UNTRUSTED):
         response = handle.options(**options).remote(1)
         with pytest.raises(UntrustedSerializationError, match="use one of: msgpack, orjson"):
             response.result(timeout_s=TIMEOUT_S)
         assert not gateway.calls
         safe = handle.options(request_serialization="orjson", response_serialization="msgpack")
         assert safe.remote([1]).result(timeout_s=TIMEOUT_S) == [1]
-    finally:
-        untrusted.close()
-        connection.use(before)
 
 
 def test_an_untrusted_peer_cannot_make_us_unpickle_an_exception(gateway, handle):
@@ -457,17 +452,12 @@ def test_an_untrusted_peer_cannot_make_us_unpickle_an_exception(gateway, handle)
         call.stream.link.end(call.stream, outcome)
 
     gateway.methods["boom"] = boom
-    untrusted = gateway.connection(Trust.UNTRUSTED)
-    before = connection.use(untrusted)
-    try:
+    with gateway.connected(Trust.UNTRUSTED):
         safe = handle.options(request_serialization="orjson", response_serialization="orjson")
         with pytest.raises(RuntimeError, match="sharp") as caught:
             safe.boom.remote().result(timeout_s=TIMEOUT_S)
         assert caught.value.__cause__ is None
         assert not unpickled
-    finally:
-        untrusted.close()
-        connection.use(before)
 
 
 def lose(gateway: FakeGateway) -> None:

@@ -19,6 +19,15 @@ def _new_loop() -> asyncio.AbstractEventLoop:
     return loop
 
 
+async def _end_all_others() -> None:
+    """What ``asyncio.run`` does at its end: whatever is pending on a loop that is closed complains when collected."""
+    rest = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in rest:
+        task.cancel()
+    await asyncio.gather(*rest, return_exceptions=True)
+    await asyncio.get_running_loop().shutdown_asyncgens()
+
+
 class WireThread:
     """A running loop and its thread."""
 
@@ -31,6 +40,7 @@ class WireThread:
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
         self.loop.run_forever()
+        self.loop.run_until_complete(_end_all_others())
 
     def run(self, work: Coroutine[Any, Any, None]) -> None:
         """Runs a coroutine on the loop and waits for it, at most ``STOP_TIMEOUT_S`` seconds."""
@@ -40,7 +50,7 @@ class WireThread:
             return
 
     def stop(self) -> None:
-        """Ends the loop and its thread."""
+        """Ends the loop, the tasks that are left on it, and its thread."""
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(STOP_TIMEOUT_S)
         if not self._thread.is_alive():
