@@ -34,6 +34,8 @@ def directory() -> Iterator[Path]:
 @pytest.fixture
 async def tidy(caplog: pytest.LogCaptureFixture) -> AsyncIterator[None]:
     """Fails a test that leaves tasks behind, or exceptions that nobody retrieved."""
+    gc.collect()  # what the tests before it have left is not its own
+    caplog.clear()
     yield
     here = asyncio.current_task()
     rest = [task for task in asyncio.all_tasks() if task is not here]
@@ -41,7 +43,8 @@ async def tidy(caplog: pytest.LogCaptureFixture) -> AsyncIterator[None]:
         _, rest = await asyncio.wait(rest, timeout=PATIENCE)
     assert not rest
     gc.collect()
-    assert [record.getMessage() for record in caplog.records if record.name.startswith(("asyncio", "grpc"))] == []
+    records = [*caplog.get_records("call"), *caplog.records]
+    assert [record.getMessage() for record in records if record.name.startswith(("asyncio", "grpc"))] == []
 
 
 class Transport:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Iterator
 
 import pytest
 
+from fairlead.serve.wireloop import WireThread
 from fairlead.wire.errors import ConnectionLostError
 from fairlead.wire.inprocess import InProcessListener
 from fairlead.wire.link import Link
@@ -18,10 +18,9 @@ class Elsewhere:
     """A listener on an event loop of another thread."""
 
     def __init__(self) -> None:
-        self.loop = asyncio.new_event_loop()
+        self.thread = WireThread()
+        self.loop = self.thread.loop
         self.links: set[Link] = set()
-        self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
-        self.thread.start()
         self.listener = self.run(self.listen())
 
     async def listen(self) -> InProcessListener:
@@ -32,9 +31,7 @@ class Elsewhere:
 
     def end(self) -> None:
         if not self.loop.is_closed():
-            self.loop.call_soon_threadsafe(self.loop.stop)
-            self.thread.join(PATIENCE)
-            self.loop.close()
+            self.thread.stop()
 
 
 @pytest.fixture
