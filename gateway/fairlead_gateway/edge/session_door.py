@@ -121,7 +121,7 @@ class _SessionCall:
     ) -> None:
         stream.owner = self
         self.owed = 0
-        self.downstream = _Answer(stream, self, patient=header.stream or header.broadcast)
+        self.downstream = _Answer(stream, self, header)
         self.call: StartedCall = _NOT_STARTED
         self.call = router.start(header, payload, self.downstream, trust=trust, more=more, last=last)
         if not last:  # the first piece has gone on: without its credit, what follows could come to a halt
@@ -151,14 +151,14 @@ class _SessionCall:
 
 
 class _Answer:
-    """The way back (Downstream). ``patient``: whether the caller may take as long as it likes to read."""
+    """The way back (Downstream)."""
 
-    __slots__ = ("owed", "patient", "request", "stream", "timer")
+    __slots__ = ("header", "owed", "request", "stream", "timer")
 
-    def __init__(self, stream: Stream, request: _SessionCall, patient: bool) -> None:
+    def __init__(self, stream: Stream, request: _SessionCall, header: session_pb2.CallHeader) -> None:
         self.stream = stream
         self.request = request
-        self.patient = patient
+        self.header = header
         self.owed = 0
         self.timer: asyncio.TimerHandle | None = None
 
@@ -168,13 +168,15 @@ class _Answer:
             self.request.call.consumed(cost(payload))
             return
         self.owed += cost(payload)
-        if self.timer is None and not self.patient:
+        if self.timer is None and not (self.header.stream or self.header.broadcast):
             self.timer = asyncio.get_running_loop().call_later(UNREAD_AFTER, self._give_up)
 
     def on_end(self, outcome: session_pb2.Outcome | None, payload: bytes | None) -> None:
         """The end."""
-        self.stop_timer()
-        self.stream.link.end(self.stream, outcome, payload)
+        if self.timer is not None:
+            self.stop_timer()
+        stream = self.stream
+        stream.link.end(stream, outcome, payload)
 
     def on_writable(self) -> None:
         """The replica takes more of the request."""
