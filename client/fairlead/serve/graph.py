@@ -14,6 +14,7 @@ from fairlead.serve.autoscaling import autoscaling_settings
 from fairlead.serve.code import capture_environment, import_path_of, pickled_code
 from fairlead.serve.deployment import Application, Deployment
 from fairlead.serve.derived.description import describe_ingress, keep_hints
+from fairlead.serve.fingerprint import pickled_digest
 from fairlead.serve.grpc_services import offer
 from fairlead.serve.handle import DeploymentHandle, unbound_handle
 from fairlead.serve.ingress import check_one
@@ -140,6 +141,7 @@ class _Graph:
             keep_hints(code)
             spec.pickled_code = pickled_code(code)
         spec.source_digest = source_digest(code)
+        spec.pickled_digest = pickled_digest(spec.pickled_code, arguments)
         if interface is not None:
             spec.interface.CopyFrom(interface)
         self.specs.append(spec)

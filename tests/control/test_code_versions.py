@@ -1,0 +1,26 @@
+"""Which deploys are of other code."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fairlead.v1 import control_pb2
+from fairlead_gateway.control.desired import deployment_goals
+from tests.control.application_specs import application, deployment
+
+
+def version(**parts: Any) -> str:
+    spec = deployment()
+    spec.MergeFrom(control_pb2.DeploymentSpec(**parts))
+    return deployment_goals(application(spec))[spec.name].code_version
+
+
+def test_pickles_are_told_apart_by_what_they_mean_if_that_is_known() -> None:
+    assert version(pickled_code=b"one", pickled_digest="d") == version(pickled_code=b"another", pickled_digest="d")
+    assert version(init_arguments=b"one", pickled_digest="d") == version(init_arguments=b"another", pickled_digest="d")
+    assert version(pickled_code=b"one", pickled_digest="d") != version(pickled_code=b"one", pickled_digest="e")
+
+
+def test_pickles_of_unknown_meaning_are_told_apart_by_their_bytes() -> None:
+    found = (version(pickled_code=code, init_arguments=args) for code in (b"", b"a") for args in (b"", b"b", b"ab"))
+    assert len(set(found)) == 6
