@@ -19,15 +19,14 @@ import psutil
 import pytest
 import yaml
 
-PROGRAM = str(Path(sys.executable).parent / "fairlead")
-ROOT = Path(__file__).resolve().parents[2]
-PATIENCE_S = 90
+from tests.typist import PATIENCE_S, PROGRAM, ROOT, Typist
 
 
 class Typed:
     """Types commands, for instances in a state directory of their own."""
 
-    def __init__(self, state: Path) -> None:
+    def __init__(self, typist: Typist, state: Path) -> None:
+        self.typist = typist
         self.state = state
         given = {key: value for key, value in os.environ.items() if not key.startswith("FAIRLEAD_")}
         self.environment = {
@@ -40,15 +39,19 @@ class Typed:
         self.files = state.parent
 
     def __call__(self, *arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
+        return self.typist(*arguments, env=self.environment | changes)
+
+    def really(self, *arguments: str) -> str:
+        """What a command prints that succeeds, typed to the program itself."""
         return subprocess.run(
             [PROGRAM, *arguments],
             cwd=ROOT,
-            env=self.environment | changes,
-            capture_output=True,
+            env=self.environment,
+            stdout=subprocess.PIPE,
             text=True,
             timeout=PATIENCE_S,
-            check=False,
-        )
+            check=True,
+        ).stdout
 
     def well(self, *arguments: str, **changes: str) -> str:
         """What a command prints that succeeds."""
@@ -90,10 +93,10 @@ class Typed:
 
 
 @contextlib.contextmanager
-def typing_in_a_directory() -> Iterator[Typed]:
+def typing_in_a_directory(typist: Typist) -> Iterator[Typed]:
     with tempfile.TemporaryDirectory(prefix="fl-", dir="/tmp") as name:
         (Path(name) / "s").mkdir(mode=0o700)
-        typed = Typed(Path(name) / "s")
+        typed = Typed(typist, Path(name) / "s")
         try:
             yield typed
         finally:
@@ -101,16 +104,16 @@ def typing_in_a_directory() -> Iterator[Typed]:
 
 
 @pytest.fixture
-def fresh() -> Iterator[Typed]:
+def fresh(typist: Typist) -> Iterator[Typed]:
     """No instance."""
-    with typing_in_a_directory() as typed:
+    with typing_in_a_directory(typist) as typed:
         yield typed
 
 
 @pytest.fixture(scope="module")
-def running() -> Iterator[Typed]:
+def running(typist: Typist) -> Iterator[Typed]:
     """A standing instance with two gateway workers."""
-    with typing_in_a_directory() as typed:
+    with typing_in_a_directory(typist) as typed:
         started = typed.value("start", "--http-port", "0", "--grpc-port", "0", "--gateways", "2", "--json")
         assert len({gateway["http"] for gateway in started["gateways"]}) == 1
         yield typed
@@ -125,6 +128,7 @@ def counter(running: Typed) -> None:
 
 
 COUNTER = {"name": "counter", "route_prefix": "/counter", "import_path": "tests.cli.standing_app:app"}
+OTHER = {"name": "other", "route_prefix": None, "import_path": "tests.cli.standing_app:app"}
 
 
 def until(condition: Any) -> None:
@@ -393,18 +397,29 @@ def test_a_state_directory_that_cannot_be_written_to(fresh: Typed) -> None:
     assert "move it away" in fresh.refusal("start", "--http-port", "0", "--grpc-port", "0")
 
 
-def test_a_full_disk_refuses_a_deploy_and_changes_nothing(fresh: Typed) -> None:
+def test_a_full_disk_refuses_every_change_and_changes_nothing(fresh: Typed) -> None:
     fresh.well("start", "--http-port", "0", "--grpc-port", "0")
-    fresh.well("deploy", fresh.file(COUNTER))
+    fresh.well("deploy", fresh.file(COUNTER, OTHER))
     pid = fresh.value("status", "--json")["controller"]["pid"]
     # What a full disk does to the controller: it may write no file beyond the size that its state has.
     size = (fresh.state / "standing" / "state.db-wal").stat().st_size
-    psutil.Process(pid).rlimit(psutil.RLIMIT_FSIZE, (size, size))
-    line = fresh.refusal("deploy", fresh.file({**COUNTER, "deployments": [{"name": "Counter", "num_replicas": 2}]}))
-    assert "Nothing was changed: the state in" in line
-    status = fresh.value("status", "--json")
-    assert status["applications"]["counter"]["deployments"]["Counter"]["target_replicas"] == 1
-    assert fresh.well("call", "counter", "--json", "[1]").strip() == "2"
+    controller, unlimited = psutil.Process(pid), psutil.Process(pid).rlimit(psutil.RLIMIT_FSIZE)
+    controller.rlimit(psutil.RLIMIT_FSIZE, (size, unlimited[1]))
+    before = fresh.value("status", "--json")
+    twice = {**COUNTER, "deployments": [{"name": "Counter", "num_replicas": 2}]}
+    half = ["traffic", "counter", "Counter=50", "other=50"]
+    for command in (
+        ["deploy", fresh.file(twice, OTHER)],
+        half,
+        ["shutdown", "--yes"],
+    ):
+        line = fresh.refusal(*command)
+        assert "Nothing was changed: the state in" in line
+        assert "free some space on that disk and try again" in line
+    assert fresh.value("status", "--json") == before
+    controller.rlimit(psutil.RLIMIT_FSIZE, unlimited)
+    fresh.well(*half)
+    assert "calls to counter/Counter go to counter/Counter 50 %, other 50 %" in fresh.well("status")
 
 
 def test_a_file_can_be_served_until_ctrl_c(fresh: Typed) -> None:
@@ -434,6 +449,38 @@ def test_a_program_that_uses_the_standing_instance_ends_what_it_has_deployed(run
     assert "mine" not in running.value("status", "--json")["applications"]
 
 
+SCRIPT = """
+import os
+from fairlead import serve
+
+class Helper:
+    words = {"alpha", "beta", "gamma", "delta"}
+
+@serve.deployment
+class Here:
+    def __init__(self, helper):
+        self.helper = helper
+    def __call__(self):
+        return [os.getpid(), 1, sorted(self.helper.words | {"one", "two", "three"})]
+
+print(serve.run(Here.bind(Helper()), name="script", route_prefix=None).remote().result())
+"""
+
+
+def test_a_script_that_is_run_again_restarts_what_has_changed(running: Typed, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+
+    def run(source: str) -> str:
+        script.write_text(source)
+        command = [sys.executable, str(script)]
+        return subprocess.run(command, env=running.environment, stdout=subprocess.PIPE, check=True).stdout.decode()
+
+    first = run(SCRIPT)
+    assert run(SCRIPT) == first
+    assert run(SCRIPT.replace("getpid(), 1", "getpid(), 2")) != first
+    running.well("delete", "script")
+
+
 def test_the_examples_of_help_work(fresh: Typed) -> None:
     pytest.importorskip("sklearn")
     names = ("start", "deploy", "status", "call", "scale", "config", "logs", "traffic", "delete", "shutdown")
@@ -442,6 +489,6 @@ def test_the_examples_of_help_work(fresh: Typed) -> None:
         example = shown.partition("Example: fairlead ")[2].rstrip()
         assert example.split()[0] == name
         arguments = ["0" if part in ("8000", "9000") else part for part in example.split()]
-        said = fresh.well(*arguments)
+        said = fresh.really(*arguments)
         if name == "call":
             assert json.loads(said)["digit"] == 7

@@ -229,7 +229,7 @@ def test_traffic_and_the_size_that_autoscaling_has_chosen_stay(store):
         control_pb2.TrafficShare(deployment="Canary", share=0.5),
     ]
     policy = control_pb2.TrafficPolicy(name="Echo", backends=shares)
-    first.core.set_traffic("default", policy)
+    first.core.spread("default", first.core.with_traffic("default", policy))
     goal = first.core.desired.applications["default"]
     goal.deployments["Echo"] = dataclasses.replace(goal.deployments["Echo"], scaled=4)
     first.persistence.follow(first.core)

@@ -12,12 +12,15 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 
 from fairlead.v1 import control_pb2, control_pb2_grpc
+from fairlead.wire.errors import DeployFailedError
 from fairlead_gateway.control.controller import Controller
 from fairlead_gateway.control.gateways import Door, Doors
 from fairlead_gateway.control.local_launcher import LocalLauncher
 from fairlead_gateway.control.server import make_server
 from fairlead_gateway.control.settings import ControllerSettings
+from fairlead_gateway.control.store import Store
 from tests.control.application_specs import application, deployment
+from tests.control.test_adoption import FullDisk
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNNING = control_pb2.APPLICATION_STATE_RUNNING
@@ -29,7 +32,7 @@ DELETING = control_pb2.APPLICATION_STATE_DELETING
 class World:
     """A controller and its processes, seen through its own service."""
 
-    def __init__(self, directory: Path, **variables: str):
+    def __init__(self, directory: Path, store: Store | None = None, **variables: str):
         settings = ControllerSettings(
             directory=directory,
             doors=Doors(http=Door(host="127.0.0.1", port=0), grpc=None),
@@ -37,7 +40,7 @@ class World:
             replica_module="tests.control.fake_replica",
             variables={"PYTHONPATH": str(ROOT), **variables},
         )
-        self.controller = Controller(settings, LocalLauncher(logging.getLogger("fairlead.output")))
+        self.controller = Controller(settings, LocalLauncher(logging.getLogger("fairlead.output")), store)
 
     async def __aenter__(self):
         self.server = make_server(self.controller, self.controller.shutdown)
@@ -284,3 +287,31 @@ async def test_several_applications_are_accepted_or_none(world):
     assert await deploy(named("a", "/a"), named("c", "/b")) == [5, 6], "they take each other's place"
     await world.until(lambda status: all(one.generation >= 5 and one.state == RUNNING for one in status.applications))
     assert await mounted() == {"a": "/a", "c": "/b"}
+
+
+async def test_what_cannot_be_written_down_is_refused_and_nothing_has_changed(tmp_path):
+    store = FullDisk()
+    half = [control_pb2.TrafficShare(deployment=name, share=0.5) for name in ("Echo", "New")]
+    spreading = control_pb2.SetTrafficRequest(
+        application="default", policy=control_pb2.TrafficPolicy(name="Echo", backends=half)
+    )
+    async with World(tmp_path, store) as world:
+        await world.deploy(deployment(code="fake:ready"), deployment("New", code="fake:ready"))
+        before = await world.until_state(RUNNING)
+        store.full = True
+        for refused in (
+            world.stub.SetTraffic(spreading),
+            world.stub.Scale(control_pb2.ScaleRequest(application="default", deployment="Echo", num_replicas=3)),
+            world.stub.Delete(control_pb2.DeleteRequest(application="default")),
+            world.stub.Deploy(control_pb2.DeployRequest(application=application(name="other", route_prefix="/o"))),
+        ):
+            with pytest.raises(grpc.aio.AioRpcError, match=r"Nothing was changed: .* disk is full; free some space"):
+                await refused
+        with pytest.raises(DeployFailedError, match="Nothing was changed"):
+            world.controller.forget()
+        assert await world.until_state(RUNNING) == before
+        assert not world.controller.core.snapshot.applications[0].traffic
+        store.full = False
+        await world.stub.SetTraffic(spreading)
+        (policy,) = (await world.until_state(RUNNING)).traffic
+        assert [one.share for one in policy.backends] == [0.5, 0.5]

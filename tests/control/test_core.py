@@ -49,6 +49,9 @@ class World:
         self.step()
         return generation
 
+    def spread(self, policy):
+        self.core.spread("default", self.core.with_traffic("default", policy))
+
     def make_ready(self, replica_id):
         self.core.assignment(replica_id, "/r")
         self.core.lease_taken(replica_id)
@@ -635,7 +638,7 @@ def test_traffic_reaches_gateways_and_survives_a_deploy(world):
     two = (deployment(), deployment(name="New"))
     world.deploy(*two)
     world.run_all()
-    world.core.set_traffic("default", policy(Echo=0.9, New=0.1))
+    world.spread(policy(Echo=0.9, New=0.1))
     world.step()
     (sent,) = world.core.snapshot.applications[0].traffic
     assert [(one.application, one.deployment, one.share) for one in sent.backends] == [
@@ -645,7 +648,7 @@ def test_traffic_reaches_gateways_and_survives_a_deploy(world):
     world.deploy(*two)
     assert len(world.core.snapshot.applications[0].traffic) == 1
     assert world.status.traffic[0].name == "Echo"
-    world.core.set_traffic("default", control_pb2.TrafficPolicy(name="Echo"))
+    world.spread(control_pb2.TrafficPolicy(name="Echo"))
     world.step()
     assert not world.core.snapshot.applications[0].traffic
 
@@ -665,7 +668,7 @@ def test_traffic_reaches_gateways_and_survives_a_deploy(world):
 def test_traffic_that_makes_no_sense_changes_nothing(world, application_name, given, told):
     world.deploy()
     with pytest.raises(InvalidCallError, match=told):
-        world.core.set_traffic(application_name, given)
+        world.core.with_traffic(application_name, given)
     assert not world.core.standings["default"].traffic
 
 

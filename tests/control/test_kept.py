@@ -49,8 +49,9 @@ def test_the_next_controller_spreads_calls_in_the_same_way():
     core, persistence = core_of(store)
     deploy(core, persistence, deployment(), deployment(name="New"))
     shares = [control_pb2.TrafficShare(deployment=name, share=0.5) for name in ("Echo", "New")]
-    core.set_traffic("default", control_pb2.TrafficPolicy(name="Echo", backends=shares))
-    persistence.follow(core)
+    traffic = core.with_traffic("default", control_pb2.TrafficPolicy(name="Echo", backends=shares))
+    persistence.spreading(core, "default", traffic)
+    core.spread("default", traffic)
     after, _ = core_of(store)
     assert after.standings["default"].traffic == core.standings["default"].traffic
     core.delete("default")

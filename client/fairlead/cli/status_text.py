@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from fairlead.cli.traffic_text import traffic_line, traffic_value
 from fairlead.serve.status import application_status, deployment_status
 from fairlead.v1 import control_pb2
 from fairlead.wire.credentials import TLS_SCHEME
@@ -71,6 +72,7 @@ def _application_value(application: control_pb2.ApplicationStatus) -> dict[str, 
         "last_deployed_time_s": application.last_deployed_time_s,
         "route_prefix": application.route_prefix if application.HasField("route_prefix") else None,
         "ingress": application.ingress_deployment,
+        "traffic": {policy.name: traffic_value(policy) for policy in application.traffic},
         "deployments": {
             deployment.name: {
                 "status": deployment_status(deployment.state).value,
@@ -111,8 +113,12 @@ def print_status(status: control_pb2.InstanceStatus, console: Console) -> None:
         line.rstrip()
         console.print(line, soft_wrap=True)
     for application in status.applications:
+        for policy in application.traffic:
+            spread = f"calls to {application.name}/{policy.name} go to {traffic_line(policy)}"
+            console.print(Text(spread), soft_wrap=True)
+    for application in status.applications:
         if application.message:
-            console.print(Text(f"\n{application.name}: {application.message}", style="red"))
+            console.print(Text(f"\n{application.name}: {application.message}", style="red"), soft_wrap=True)
 
 
 def _rows(application: control_pb2.ApplicationStatus) -> list[tuple[str, str, str, str, str, str]]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from fairlead.cli.finding import Address, find
 from fairlead.cli.status_text import print_json, say
+from fairlead.cli.traffic_text import traffic_line, traffic_value
 from fairlead.serve.deploy_schema import suggestion
 from fairlead.serve.instance import Instance
 from fairlead.serve.traffic import share_of
@@ -61,7 +62,7 @@ def _apply(instance: Instance, application: str, policy: control_pb2.TrafficPoli
         raise FairleadError(f"the shares must sum up to 100, not {total * _PERCENT:g}")
     instance.set_traffic(application, policy)
     if policy.backends:
-        say(f"calls to {application}/{policy.name} go to {', '.join(_lines(policy))}")
+        say(f"calls to {application}/{policy.name} go to {traffic_line(policy)}")
     else:
         say(f"calls to {application}/{policy.name} are not spread any more")
 
@@ -80,26 +81,9 @@ def _share(given: str, application: str, known: dict[str, control_pb2.Applicatio
 
 def _show(application: control_pb2.ApplicationStatus, json: bool) -> None:
     if json:
-        print_json({policy.name: _value(policy) for policy in application.traffic})
+        print_json({policy.name: traffic_value(policy) for policy in application.traffic})
         return
     if not application.traffic:
         typer.echo(f"{application.name}: calls are not spread")
     for policy in application.traffic:
-        typer.echo(f"{application.name}/{policy.name}: {', '.join(_lines(policy))}")
-
-
-def _lines(policy: control_pb2.TrafficPolicy) -> list[str]:
-    return [f"{_target(one)} {one.share * _PERCENT:g} %" for one in policy.backends] + [
-        f"{_target(one)} {one.share * _PERCENT:g} % as a shadow" for one in policy.shadows
-    ]
-
-
-def _value(policy: control_pb2.TrafficPolicy) -> dict[str, Any]:
-    return {
-        "backends": {_target(one): one.share for one in policy.backends},
-        "shadows": {_target(one): one.share for one in policy.shadows},
-    }
-
-
-def _target(share: control_pb2.TrafficShare) -> str:
-    return f"{share.application}/{share.deployment}" if share.deployment else share.application
+        typer.echo(f"{application.name}/{policy.name}: {traffic_line(policy)}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from fairlead.v1 import control_pb2
@@ -81,6 +82,16 @@ class DeploymentStatusOverview:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EndpointTraffic:
+    """How calls to an endpoint are spread. Ray Serve has nothing of the kind."""
+
+    backends: dict[str, float]
+    """Who gets which share, between 0 and 1: "application/deployment", or "application" for its ingress."""
+    shadows: dict[str, float]
+    """Who gets copies of which share of the calls."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ApplicationStatusOverview:
     """The state of an application."""
 
@@ -92,6 +103,8 @@ class ApplicationStatusOverview:
     """When it was last deployed, in seconds since the epoch."""
     deployments: dict[str, DeploymentStatusOverview]
     """Its deployments by name."""
+    traffic: dict[str, EndpointTraffic] = field(default_factory=dict)
+    """Its endpoints whose calls are spread, by name. Not in Ray Serve."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +146,17 @@ def _application(status: control_pb2.ApplicationStatus) -> ApplicationStatusOver
         message=status.message,
         last_deployed_time_s=status.last_deployed_time_s,
         deployments={deployment.name: _deployment(deployment) for deployment in status.deployments},
+        traffic={policy.name: endpoint_traffic(policy) for policy in status.traffic},
     )
+
+
+def endpoint_traffic(policy: control_pb2.TrafficPolicy) -> EndpointTraffic:
+    """How calls to an endpoint are spread, as users know it."""
+    return EndpointTraffic(backends=_shares(policy.backends), shadows=_shares(policy.shadows))
+
+
+def _shares(shares: Iterable[control_pb2.TrafficShare]) -> dict[str, float]:
+    return {f"{one.application}/{one.deployment}" if one.deployment else one.application: one.share for one in shares}
 
 
 def _deployment(status: control_pb2.DeploymentStatus) -> DeploymentStatusOverview:

@@ -101,8 +101,7 @@ class Controller:
 
     def deploy(self, specs: Sequence[control_pb2.ApplicationSpec], deleted: Collection[str] = ()) -> list[int]:
         """Takes goals for applications, all or none, and deletes others; their generations. Raises FairleadError."""
-        if self._stopping:
-            raise DeployFailedError("the instance is shutting down")
+        self._refuse_while_stopping()
         now = time.time()
         goals = self.core.desired.prepare(specs, now, deleted)
         known = self.core.desired.applications
@@ -127,6 +126,10 @@ class Controller:
             if self.core.desired.applications.get(name) is not goal:
                 return
 
+    def _refuse_while_stopping(self) -> None:
+        if self._stopping:
+            raise DeployFailedError("the instance is shutting down")
+
     def scale(self, application: str, deployment: str, num_replicas: int) -> int:
         """Changes how many replicas a deployment has; the application's new generation. Raises FairleadError."""
         goal = self.core.desired.applications.get(application)
@@ -137,8 +140,6 @@ class Controller:
                 f"deployment {deployment!r} in application {application!r} scales by itself; deploy it with another "
                 "autoscaling_config, or without one"
             )
-        if goal.deployments[deployment].spec.settings.HasField("autoscaling"):
-            raise InvalidCallError(f"deployment {deployment!r} scales by itself; deploy another autoscaling_config")
         spec = control_pb2.ApplicationSpec()
         spec.CopyFrom(goal.spec)
         for one in spec.deployments:
@@ -148,7 +149,10 @@ class Controller:
 
     async def set_traffic(self, application: str, policy: control_pb2.TrafficPolicy) -> None:
         """Spreads an endpoint's calls; returns when gateway workers do so. Raises FairleadError."""
-        self.core.set_traffic(application, policy)
+        self._refuse_while_stopping()
+        traffic = self.core.with_traffic(application, policy)
+        self.persistence.spreading(self.core, application, traffic)
+        self.core.spread(application, traffic)
         logger.info("traffic of %r in application %r: %s", policy.name, application, _described(policy))
         self._act()
         version = self.core.snapshot.version
@@ -275,6 +279,10 @@ class Controller:
                 if now < due and not self.core.look(now):
                     continue
             return
+
+    def forget(self) -> None:
+        """Writes down that all applications are deleted, before :meth:`shutdown` does it. Raises FairleadError."""
+        self.persistence.deploying([], list(self.core.desired.applications.values()))
 
     async def shutdown(self, *, forget: bool = True) -> None:
         """Drains and ends all applications, then the gateway workers. Takes as long as the longest drain may.

@@ -24,7 +24,7 @@ from fairlead_gateway.control.rollout import kind_of_change
 from fairlead_gateway.control.scaling import Scaling, carried_over
 from fairlead_gateway.control.silence import LOOK_S, Listener, heard
 from fairlead_gateway.control.snapshot import application_routes
-from fairlead_gateway.control.standing import Standing, is_complete, is_met, is_settled
+from fairlead_gateway.control.standing import Standing, Traffic, is_complete, is_met, is_settled
 from fairlead_gateway.control.stopping import EXIT_GRACE_S, advance_stop, begin_stop, note_drained
 from fairlead_gateway.control.traffic import checked_policy
 
@@ -126,14 +126,15 @@ class Core:
         """Takes an application's end as its goal; whether there is one."""
         return self.desired.delete(name)
 
-    def set_traffic(self, application: str, policy: control_pb2.TrafficPolicy) -> None:
-        """Takes how an endpoint's calls shall be spread, in the place of what was said before. Raises FairleadError."""
+    def with_traffic(self, application: str, policy: control_pb2.TrafficPolicy) -> Traffic:
+        """How an application's calls would be spread with that policy; changes nothing. Raises FairleadError."""
         policy = checked_policy(application, policy, self.desired.applications)
-        traffic = self.standings[application].traffic
-        if policy.backends:
-            traffic[policy.name] = policy
-        else:
-            traffic.pop(policy.name, None)
+        others = {name: one for name, one in self.standings[application].traffic.items() if name != policy.name}
+        return {**others, policy.name: policy} if policy.backends else others
+
+    def spread(self, application: str, traffic: Traffic) -> None:
+        """Takes how an application's calls shall be spread, by its endpoints' names, as :meth:`with_traffic` said."""
+        self.standings[application].traffic = traffic
 
     def end(self) -> None:
         """Takes the end of the whole instance as the goal: first that of all applications."""

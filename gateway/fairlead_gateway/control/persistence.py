@@ -10,6 +10,7 @@ from fairlead.wire.errors import DeployFailedError
 from fairlead_gateway.control.adoption import VERSIONS_PER_START, application_goal, application_record, standing_record
 from fairlead_gateway.control.core import Core
 from fairlead_gateway.control.desired import ApplicationGoal
+from fairlead_gateway.control.standing import Traffic
 from fairlead_gateway.control.store import Entry, Store, StoreError
 
 logger = logging.getLogger("fairlead.controller")
@@ -64,6 +65,18 @@ class Persistence:
             record.deleting = True
             entries.append(Entry(APPLICATION, goal.name, record.SerializeToString()))
         entries += [_counter("generation", goal.generation) for goal in goals[-1:]]
+        self._write_first(*entries)
+
+    def spreading(self, core: Core, application: str, traffic: Traffic) -> None:
+        """Writes down how an application's calls are about to be spread. Raises as :meth:`deploying`."""
+        goal = core.desired.applications[application]
+        record = standing_record(goal, core.standings[application], core.observed)
+        del record.traffic[:]
+        record.traffic.extend(traffic.values())
+        self._write_first(Entry(STANDING, application, record.SerializeToString()))
+        self._standings[application] = record
+
+    def _write_first(self, *entries: Entry) -> None:
         try:
             self.store.write(*entries)
         except StoreError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -17,7 +18,7 @@ from fairlead_gateway.control.log_files import LogFiles
 from fairlead_gateway.control.ports import Ports
 from fairlead_gateway.control.server import make_server
 from fairlead_gateway.control.settings import ControllerSettings
-from fairlead_gateway.control.store import Store
+from fairlead_gateway.control.store import Store, StoreError
 
 logger = logging.getLogger("fairlead.controller")
 
@@ -118,7 +119,8 @@ class ControllerProgram:
 
     async def _fail_with_gateway(self) -> None:
         message = await self._controller.fatal
-        self._surroundings.forget()  # the options are of no use: the next start shall not take them up
+        with contextlib.suppress(StoreError):
+            self._surroundings.forget()  # the options are of no use: the next start shall not take them up
         self._report.say(f"failed {message}", last=True)
         self._end(BIND_FAILED)
 
@@ -129,7 +131,10 @@ class ControllerProgram:
             self._end(0)
 
     async def _stop(self, *, forget: bool = True) -> None:
+        """Raises FairleadError, and nothing has happened, if what shall be forgotten cannot be."""
         if self._shutdown is None:
+            if forget:
+                self._controller.forget()
             self._shutdown = asyncio.create_task(self._shut_down(forget))
             self._shutdown.add_done_callback(lambda _: self._end(0))
         await asyncio.shield(self._shutdown)
@@ -137,7 +142,10 @@ class ControllerProgram:
     async def _shut_down(self, forget: bool) -> None:
         await self._controller.shutdown(forget=forget)
         if forget:
-            self._surroundings.forget()
+            try:
+                self._surroundings.forget()
+            except StoreError as error:
+                logger.error("%s", error)  # noqa: TRY400 - one clear line; the next start has the same options
 
     def _on_signal(self) -> None:
         if self._shutdown is not None:

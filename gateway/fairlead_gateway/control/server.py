@@ -72,7 +72,10 @@ class ControlServicer(control_pb2_grpc.ControlServiceServicer):
 
     async def Shutdown(self, request: control_pb2.ShutdownRequest, context: Context) -> control_pb2.ShutdownResponse:
         """Answers when all but the controller have ended."""
-        await self._stop()
+        try:
+            await self._stop()
+        except FairleadError as error:
+            await _abort(context, error)
         return control_pb2.ShutdownResponse()
 
     async def Watch(

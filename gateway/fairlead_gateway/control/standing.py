@@ -9,6 +9,9 @@ from fairlead_gateway.control.desired import ApplicationGoal, DeploymentGoal
 from fairlead_gateway.control.observed import ObservedState, Phase, Progress, Replica
 from fairlead_gateway.control.rollout import replica_settings
 
+Traffic = dict[str, control_pb2.TrafficPolicy]
+"""How calls to an application's endpoints are spread, by their names."""
+
 
 @dataclass(kw_only=True)
 class Standing:
@@ -20,8 +23,8 @@ class Standing:
     """The deployment called from outside now; as above."""
     retired: dict[str, DeploymentGoal] = field(default_factory=dict)
     """Deployments that the goal no longer has, until their replicas have gone."""
-    traffic: dict[str, control_pb2.TrafficPolicy] = field(default_factory=dict)
-    """How calls to its endpoints are spread, by their names. Deploys do not change it."""
+    traffic: Traffic = field(default_factory=dict)
+    """Deploys do not change it."""
     offered: dict[str, control_pb2.DeploymentInterface] = field(default_factory=dict)
     """What deployments offer at the doors now, by their names: an update changes it when the last replica of other code
     has stopped taking calls, so that one that fails changes nothing."""
