@@ -198,19 +198,20 @@ steps = st.lists(
 )
 
 
-@given(steps=steps, weighed=st.booleans(), concurrent=st.integers(1, 3))
-def test_nobody_is_lost_overtaken_or_overfull(steps, weighed, concurrent):
+@given(steps=steps, weighed=st.booleans(), concurrent=st.integers(1, 3), always=st.booleans())
+def test_nobody_is_lost_overtaken_or_overfull(steps, weighed, concurrent, always):
     queue = queue_of(10, concurrent, total if weighed else None)
-    now, running = 0.0, 0
+    now, running, wake_at = 0.0, 0, None
     there: list[Item] = []
     taken: list[Item] = []
     arrived: list[Item] = []
     for what, value in [*steps, *[("wait", WAIT_S), ("release", 0)] * 60]:
+        told = True
         if what == "put":
             item = Item(value)
             arrived.append(item)
             there.append(item)
-            queue.put(item, now)
+            told = queue.put(item, now)
         elif what == "leave" and value < len(there):
             assert queue.discard(there.pop(value))
         elif what == "release" and running:
@@ -218,7 +219,12 @@ def test_nobody_is_lost_overtaken_or_overfull(steps, weighed, concurrent):
             queue.release()
         elif what == "wait":
             now += value
+        if not (told or always):
+            continue
         decision = queue.decide(now)
+        if not told:
+            assert (decision.batches, decision.failed, decision.wake_at) == ([], [], wake_at)
+        wake_at = decision.wake_at
         for item, _ in decision.failed:
             assert weighed
             assert item.size is None or item.size > 10

@@ -63,8 +63,8 @@ class Batcher:
     def put(self, caller: Caller) -> None:
         """Takes a call; its batch may start at once."""
         now = caller.came_at = self._loop.time()
-        self._queue.put(caller, now)
-        self._decide(now)
+        if self._queue.put(caller, now):
+            self._decide(now)
 
     def discard(self, caller: Caller) -> None:
         """Drops a call whose batch has not started."""
@@ -91,7 +91,7 @@ class Batcher:
         for caller, error in decision.failed:
             caller.fail(error)
         for callers in decision.batches:
-            self._start(callers)
+            self._start(callers, now)
         if decision.wake_at != self._wake_at:
             self._wake_at = decision.wake_at
             if self._timer is not None:
@@ -103,8 +103,7 @@ class Batcher:
         self._timer = self._wake_at = None
         self._decide(max(self._loop.time(), due))  # timers are coarser than the clock
 
-    def _start(self, callers: list[Caller]) -> None:
-        now = self._loop.time()
+    def _start(self, callers: list[Caller], now: float) -> None:
         waited = [now - caller.came_at for caller in callers]
         self._measures.started(waited, self._queue.limits.max_batch_size, len(self._queue))
         groups = by_model_and_shape(callers, self._work.parameters)

@@ -49,9 +49,14 @@ class BatchQueue(Generic[T]):
     def __repr__(self) -> str:
         return f"<BatchQueue {len(self._waiting)} waiting, {len(self._forming)} forming, {self._permits} permits>"
 
-    def put(self, item: T, now: float) -> None:
-        """An item joins at the end."""
+    def put(self, item: T, now: float) -> bool:
+        """An item joins at the end. False: there is nothing to decide until something else happens."""
         self._waiting[item] = now
+        if not self._permits:
+            return False
+        if self._measure is not None or not self._forming:
+            return True
+        return len(self._forming) + len(self._waiting) >= self._rules.max_batch_size
 
     def discard(self, item: T) -> bool:
         """An item leaves. False if it is not here: its batch was decided, or it has failed."""

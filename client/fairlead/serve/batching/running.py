@@ -52,6 +52,8 @@ def is_stop(result: Any) -> bool:
 
 def spread(results: Any, callers: int) -> list[Any]:
     """The results by position. Raises TypeError for what has no positions, FairleadError for a wrong number."""
+    if type(results) is list and len(results) == callers:
+        return results
     if not isinstance(results, Sized) or isinstance(results, Mapping | Set):
         raise TypeError(
             "A batched function must return (or yield) a sequence with one result for each call in the batch; "
@@ -71,6 +73,7 @@ def by_model_and_shape(callers: Sequence[Caller], parameters: Parameters) -> lis
     """The groups that can be handled together: those who ask for the same model, with arguments of the same shape."""
     groups: dict[Any, list[Any]] = {}
     for caller in callers:
-        key = (caller.context.multiplexed_model_id, parameters.shape(caller.row))
+        model_id = caller.context.multiplexed_model_id
+        key = (model_id, parameters.shape(caller.row)) if parameters.is_open else model_id
         groups.setdefault(key, []).append(caller)
     return list(groups.values())
