@@ -73,6 +73,18 @@ def test_a_wait_that_is_over_when_a_batch_ends_is_over():
     assert len(queue.decide(WAIT_S * 2).batches) == 1
 
 
+def test_there_is_something_to_decide_for_the_first_item_and_for_the_one_that_fills_a_batch():
+    queue = queue_of(3)
+    said = []
+    for item in items(*[1] * 5):
+        said.append(queue.put(item, 0))
+        if said[-1]:
+            queue.decide(0)
+    assert said == [True, False, True, False, False]  # the batch runs: its end decides for the last two
+    queue.release()
+    assert queue.decide(0).wake_at == WAIT_S
+
+
 def test_as_many_batches_as_may_run():
     queue = queue_of(1, concurrent=2)
     a, b, c = many = items(1, 1, 1)
