@@ -103,7 +103,7 @@ class Worker:
                 measures=DoorMeasures(registry, "http"),
                 access_log=logs,
             )
-            self._http.app.metrics = MetricsPage(scrape)
+            self._http.app.builtins.metrics = MetricsPage(scrape)
         self._ending = asyncio.Event()
         self._grace_s = config.drain_s
 

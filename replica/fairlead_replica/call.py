@@ -23,6 +23,7 @@ from fairlead.wire.errors import (
     FairleadError,
     MessageTooLargeError,
     RequestCancelledError,
+    UserExceptionError,
 )
 from fairlead.wire.messages import MessageAssembler
 from fairlead.wire.stream import Stream, cost
@@ -234,7 +235,7 @@ class Call(ABC):
             payload = http.error_response(error)
             if payload is None:
                 logger.error("request %s failed\n%s", self.header.request_id, user_traceback(error))
-                payload = http.encode_error(500, "Internal Server Error")
+                error = UserExceptionError()  # the gateway answers, and says nothing of it
         if payload is None:
             self._link.end(self.stream, failure_of(error))
         else:

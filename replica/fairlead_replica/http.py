@@ -135,12 +135,6 @@ def encode_response(status: int, headers: list[tuple[bytes, bytes]], body: bytes
     return response.SerializeToString()
 
 
-def encode_error(status: int, text: str) -> bytes:
-    """A whole response with a status and a line of text."""
-    body = text.encode()
-    return encode_response(status, [(b"content-type", PLAIN_UTF8), (b"content-length", b"%d" % len(body))], body)
-
-
 CODEC = Codec(
     name="JSON",
     serialization=session_pb2.SERIALIZATION_HTTP,

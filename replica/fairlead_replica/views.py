@@ -13,6 +13,7 @@ from typing import Any
 
 from fairlead.serve.ingress import VIEW, routers_of
 from fairlead.wire.errors import BackPressureError, DeploymentUnavailableError
+from fairlead.wire.outcomes import outcome_of
 
 _OTHERS = "__fairlead_others__"
 """The attribute of a router with the routes of other classes, which were taken out."""
@@ -95,12 +96,13 @@ def _parameters(kind: type) -> set[str]:
 
 
 async def _refusal(request: Any, error: Exception) -> Any:
-    """What a caller gets to see of a call that another deployment did not take."""
-    from starlette.responses import PlainTextResponse
+    """What a caller gets to see of a call that another deployment did not take: as where the gateway answers."""
+    from google.protobuf.json_format import MessageToDict
+    from starlette.responses import JSONResponse
 
     status, headers = DeploymentUnavailableError.http_status, {}
     if isinstance(error, BackPressureError):
         status = error.status_code
         if error.retry_after_s is not None:
             headers["retry-after"] = str(math.ceil(error.retry_after_s))
-    return PlainTextResponse(str(error), status, headers)
+    return JSONResponse(MessageToDict(outcome_of(error, trusted=False).status), status, headers)

@@ -8,7 +8,7 @@ from typing import Any
 
 from fairlead.v1 import http_pb2, session_pb2
 from fairlead.wire.codecs import Codec
-from fairlead.wire.errors import FairleadError
+from fairlead.wire.errors import FairleadError, UserExceptionError
 from fairlead_replica.asgi import App, Message, Send
 from fairlead_replica.tracebacks import user_traceback
 
@@ -17,7 +17,6 @@ logger = logging.getLogger(__name__)
 NO_STATUS, ABNORMAL, INTERNAL = 1005, 1006, 1011
 """Close codes of RFC 6455, 7.4.1."""
 
-_TEXT = (b"content-type", b"text/plain; charset=utf-8")
 _WebSocketMessage = http_pb2.WebSocketMessage
 
 CODEC = Codec(
@@ -50,7 +49,7 @@ class WebSocket:
     async def play(self, app: App, scope: dict[str, Any]) -> None:
         """Runs the application. Where it forgets to, the WebSocket is closed for it: 1000, or 1011 if it raised.
 
-        Before the handshake was answered what it raises is a response with status 500. Raises Fairlead's own errors.
+        Raises Fairlead's own errors; a UserExceptionError for anything else before the handshake was answered.
         """
         try:
             await app(scope, self.receive, self.send)
@@ -67,11 +66,9 @@ class WebSocket:
             await self._end(1000, "")
 
     async def _fail(self) -> None:
-        if self._accepted or self._refusal is not None:
-            await self._end(INTERNAL, "Internal Server Error")
-        elif not self._closed:
-            await self.send({"type": "websocket.http.response.start", "status": 500, "headers": [_TEXT]})
-            await self.send({"type": "websocket.http.response.body", "body": b"Internal Server Error"})
+        if not (self._accepted or self._closed) and self._refusal is None:
+            raise UserExceptionError  # the gateway answers the handshake
+        await self._end(INTERNAL, "Internal Server Error")
 
     async def receive(self) -> Message:
         """ASGI's ``receive``."""

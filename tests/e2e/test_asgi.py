@@ -84,12 +84,13 @@ class TestFastApi:
     def test_a_time_that_is_over(self, web: str, stage: Stage, key: str) -> None:
         for field, value in (("x-request-timeout-seconds", "0.3"), ("grpc-timeout", "300m")):
             answer = httpx.get(f"{web}/shop/hang", params={"key": key}, headers={field: value, "x-request-id": "r"})
-            assert (answer.status_code, answer.text) == (408, "Request r timed out after 0.3s.")
+            assert (answer.status_code, answer.json()["code"]) == (408, 4)
+            assert answer.json()["message"] == "Request r timed out after 0.3s."
         stage.wait_for(f"child of {key} ended", 2)
 
     def test_errors_show_nothing(self, web: str) -> None:
         answer = httpx.get(f"{web}/shop/raises")
-        assert (answer.status_code, answer.text) == (500, "Internal Server Error")
+        assert (answer.status_code, answer.text) == (500, "Internal Server Error")  # as the application answers
 
 
 class TestWebSockets:
@@ -172,7 +173,8 @@ class TestPlainHandlers:
     @pytest.mark.parametrize("status", [99, 101, 1000])
     def test_statuses_that_http_cannot_carry(self, web: str, status: int) -> None:
         answer = httpx.get(f"{web}/plain", params={"status": status})
-        assert (answer.status_code, answer.text) == (500, "Internal Server Error")
+        assert answer.status_code == 500
+        assert answer.json() == {"code": 13, "message": "Internal Server Error", "details": []}
 
     @pytest.mark.parametrize(
         ("path", "verb", "method", "status", "text"),
@@ -180,7 +182,7 @@ class TestPlainHandlers:
             ("/plain", "PUT", "other", 200, "other PUT"),
             ("/plain", "GET", "lines", 200, "ab"),
             ("/nocall", "GET", "hello", 200, "hello"),
-            ("/plain", "GET", "fail", 500, "Internal Server Error"),
+            ("/plain", "GET", "fail", 500, '{"code":13,"message":"Internal Server Error","details":[]}'),
         ],
     )
     def test_the_header_that_names_a_method(

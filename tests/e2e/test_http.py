@@ -97,7 +97,7 @@ def test_back_pressure_keeps_its_status(web: str) -> None:
     answer = httpx.get(web, params={"what": "full"})
     assert answer.status_code == 429
     assert answer.headers["retry-after"] == "3", "rounded up, as Ray Serve does"
-    assert answer.text.startswith("Request dropped due to backpressure")
+    assert answer.json()["message"].startswith("Request dropped due to backpressure")
 
 
 def test_head_and_keep_alive(web: str) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from fairlead.v1 import http_pb2, session_pb2
 from fairlead.wire.errors import BackPressureError, DeploymentUnavailableError, ResultNotSerializableError
-from fairlead.wire.session import INITIAL_CREDIT
+from fairlead.wire.stream import INITIAL_CREDIT
 from fairlead.wire.trust import Trust
 from fairlead_gateway.edge.binding import BindError, TcpListener, Tls
 from fairlead_gateway.edge.http import HttpLimits
@@ -268,8 +268,13 @@ class TestResponse:
         for message in (b"\xff\xff", response(0), response(99), response(101), response(1000)):
             async with served(lambda call, message=message: call.end(None, message)) as (client, _, _):
                 answer = await client.get("/")
-                assert (answer.status_code, answer.text) == (500, "Internal Server Error")
-                assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+                assert_status(answer, 500, grpc.StatusCode.INTERNAL, "Internal Server Error")
+
+
+def assert_status(answer, status, code, message):
+    """That an answer is a google.rpc.Status of the door's own."""
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/json")
+    assert answer.json() == {"code": code.value[0], "message": message, "details": []}
 
 
 async def open_raw(address):
@@ -284,23 +289,25 @@ class TestErrors:
 
     async def test_user_exception_shows_nothing(self):
         answer = await self.failing(ValueError("secret"))
-        assert (answer.status_code, answer.text) == (500, "Internal Server Error")
-        assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+        assert_status(answer, 500, grpc.StatusCode.INTERNAL, "Internal Server Error")
+        assert b"secret" not in answer.content
         assert answer.headers["x-request-id"] == "made-1"
 
     @pytest.mark.parametrize(("retry_after", "expected"), [(None, None), (0.2, "1"), (3.0, "3")])
     async def test_backpressure(self, retry_after, expected):
         answer = await self.failing(BackPressureError(5, 4, 429 if retry_after else 503, retry_after))
         assert answer.status_code == (429 if retry_after else 503)
-        assert answer.text.startswith("Request dropped due to backpressure")
+        assert answer.json()["code"] == grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
+        assert answer.json()["message"].startswith("Request dropped due to backpressure")
         assert answer.headers.get("retry-after") == expected
 
     async def test_deadline(self):
         async with served(lambda call: None) as (client, _, _):
             answer = await client.get("/", headers={"x-request-timeout-seconds": "0.05", "x-request-id": "r"})
-        assert (answer.status_code, answer.text) == (408, "Request r timed out after 0.05s.")
+        assert (answer.status_code, answer.json()["code"]) == (408, grpc.StatusCode.DEADLINE_EXCEEDED.value[0])
+        assert answer.json()["message"] == "Request r timed out after 0.05s."
 
-    async def test_others_are_a_status_in_json(self):
+    async def test_every_reason_is_in_the_details(self):
         answer = await self.failing(DeploymentUnavailableError("failed to deploy"))
         assert answer.status_code == 503
         assert answer.json() == {
@@ -311,7 +318,6 @@ class TestErrors:
                     "@type": "type.googleapis.com/google.rpc.ErrorInfo",
                     "reason": "DEPLOYMENT_UNAVAILABLE",
                     "domain": "fairlead",
-                    "metadata": {},
                 }
             ],
         }
@@ -365,12 +371,17 @@ class TestRouting:
                 assert (await client.get(path)).status_code == 200
                 assert router.calls[-1].header.application == expected
             answer = await client.get("/abc")
-            assert answer.status_code == 404
-            assert answer.text == "Path '/abc' not found. Ping http://.../-/routes for available routes."
+            message = "Path '/abc' not found. Ping http://.../-/routes for available routes."
+            assert_status(answer, 404, grpc.StatusCode.NOT_FOUND, message)
             assert (await client.get("/-/routes")).json() == {"/a": "a", "/a/b": "ab"}
             router.deploy(application("root"))
             assert (await client.get("/abc")).status_code == 200
             assert (await client.get("/-/routes")).json() == {"/": "root"}
+
+    async def test_a_long_path_is_not_repeated_whole(self):
+        async with served(applications=[application("a", route_prefix="/a")]) as (client, _, _):
+            message = (await client.get("/" + "x" * 10_000)).json()["message"]
+        assert message == f"Path '/{'x' * 199}…' not found. Ping http://.../-/routes for available routes."
 
     async def test_healthz(self):
         router = FakeRouter(echo)
@@ -380,7 +391,10 @@ class TestRouting:
 
             async def ask():
                 answer = await client.get("/-/healthz")
-                return answer.status_code, answer.text
+                if answer.status_code == 200:
+                    return 200, answer.text
+                assert answer.json()["code"] == grpc.StatusCode.UNAVAILABLE.value[0]
+                return answer.status_code, answer.json()["message"]
 
             assert await ask() == (503, "Route table is not populated yet.")
             router.deploy()
@@ -400,7 +414,10 @@ class TestListener:
         async with served(listener=TcpListener(token="s3cret")) as (client, router, _):
             for headers in ({}, {"authorization": "Bearer wrong"}):
                 answer = await client.get("/", headers=headers)
-                assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
+                assert_status(
+                    answer, 401, grpc.StatusCode.UNAUTHENTICATED, "Send the header 'Authorization: Bearer <token>'."
+                )
+                assert answer.headers["www-authenticate"] == "Bearer"
                 assert (await client.get("/-/routes", headers=headers)).status_code == 401
             assert (await client.get("/-/healthz")).status_code == 200
             assert (await client.get("/", headers={"authorization": "Bearer s3cret"})).status_code == 200

@@ -66,6 +66,34 @@ async def test_everything_passes_them_and_the_last_is_the_outermost() -> None:
             assert (answer.status_code, answer.headers.get_list("x-mark")) == (status, ["inner", "outer"])
 
 
+class Failing:
+    """Raises, at a path of its own before the response and at another one within it."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == "/raises":
+            raise ValueError("secret")
+        if scope["path"] == "/begins":
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            raise ValueError("secret")
+        if scope["path"] != "/returns":
+            await self.app(scope, receive, send)
+
+
+async def test_one_that_fails_is_500(caplog: pytest.LogCaptureFixture) -> None:
+    async with served(Middleware(Failing)) as client:
+        for path in ("/raises", "/returns"):
+            answer = await client.get(path)
+            assert (answer.status_code, answer.headers["connection"]) == (500, "close")
+            assert answer.json() == {"code": 13, "message": "Internal Server Error", "details": []}
+        with pytest.raises(httpx.RemoteProtocolError):
+            await client.get("/begins")
+        assert (await client.get("/app")).status_code == 200
+    assert caplog.text.count("ValueError: secret") == 2
+
+
 async def dispatch(request: Any, call_next: Any) -> Any:
     answer = await call_next(request)
     answer.headers["x-path"] = request.url.path

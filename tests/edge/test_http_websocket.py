@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
+import logging
 import ssl
 from pathlib import Path
 from typing import Any
@@ -170,22 +172,24 @@ async def refusal(url: str, **options: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("behave", "status", "body"),
+    ("behave", "status", "code", "message"),
     [
-        (close, 403, b""),
-        (lambda call: call.end(BackPressureError(1, 1)), 503, b"Request dropped due to backpressure"),
-        (lambda call: call.end(InvalidCallError("no WebSockets here")), 400, b'{"code":3'),
-        (lambda call: call.end(UserExceptionError("secret")), 500, b"Internal Server Error"),
-        (lambda call: call.end(), 500, b'{"code":13'),
-        (lambda call: call.message(b"\xff"), 500, b"Internal Server Error"),
-        (lambda call: say(call, text="early"), 500, b"Internal Server Error"),
+        (close, 403, 7, "The WebSocket was refused."),
+        (lambda call: call.end(BackPressureError(1, 1)), 503, 8, "Request dropped due to backpressure"),
+        (lambda call: call.end(InvalidCallError("no WebSockets here")), 400, 3, "no WebSockets here"),
+        (lambda call: call.end(UserExceptionError("secret")), 500, 13, "Internal Server Error"),
+        (lambda call: call.end(), 500, 13, "the call ended without an answer"),
+        (lambda call: call.message(b"\xff"), 500, 13, "Internal Server Error"),
+        (lambda call: say(call, text="early"), 500, 13, "Internal Server Error"),
     ],
 )
-async def test_refusals(behave: Any, status: int, body: bytes) -> None:
+async def test_refusals(behave: Any, status: int, code: int, message: str) -> None:
     async with served(behave) as (url, _):
         response = await refusal(url)
-        assert response.status_code == status
-        assert response.body.startswith(body)
+        assert (response.status_code, response.headers["content-type"]) == (status, "application/json")
+        body = json.loads(response.body)
+        assert body["code"] == code
+        assert body["message"].startswith(message)
         assert b"secret" not in response.body
 
 
@@ -400,7 +404,10 @@ async def test_a_handshake_that_is_none(data: bytes, status: int) -> None:
     async with served(accept) as (url, router):
         reader, writer = await open_raw(url.removeprefix("ws://"))
         writer.write(data)
-        assert (await asyncio.wait_for(reader.read(), 10)).startswith(b"HTTP/1.1 %d " % status)
+        head, _, body = (await asyncio.wait_for(reader.read(), 10)).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 %d " % status)
+        assert b"content-type: application/json" in head.lower().split(b"\r\n")
+        assert json.loads(body).keys() == {"code", "message", "details"}
         writer.close()
         assert router.calls == []
 
@@ -424,7 +431,7 @@ async def test_a_websocket_outlives_the_time_for_its_head() -> None:
         (b"\x81\xff\xff\xff\xff\xff\xff\xff\xff\xffabcd", 1009),
     ],
 )
-async def test_frames_that_are_none(frame: bytes, code: int) -> None:
+async def test_frames_that_are_none(frame: bytes, code: int, caplog: pytest.LogCaptureFixture) -> None:
     async with served(accept, limits=HttpLimits(websocket_farewell_s=0.01)) as (url, router):
         reader, writer = await open_raw(url.removeprefix("ws://"))
         writer.write(b"GET / HTTP/1.1\r\n" + UPGRADE + KEY + VERSION + b"\r\n")
@@ -434,3 +441,4 @@ async def test_frames_that_are_none(frame: bytes, code: int) -> None:
         assert (answer[:1], int.from_bytes(answer[2:4], "big")) == (b"\x88", code)
         writer.close()
         assert (await heard(router.calls[0], 1))[0].close.code == code
+    assert [record.message for record in caplog.records if record.levelno > logging.INFO] == []

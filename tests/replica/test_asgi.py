@@ -26,6 +26,7 @@ from fairlead.wire.errors import (
     DeploymentUnavailableError,
     InvalidArgumentsError,
     RequestCancelledError,
+    UserExceptionError,
 )
 from fairlead_replica.asgi import application_of
 from tests.replica.calling import Answer, Stage, until
@@ -309,11 +310,14 @@ async def test_errors() -> None:
         raise DeploymentUnavailableError("no replicas")
 
     async with serving(serve.ingress(app)()()) as stage:
-        assert await fetched(stage, "/raises") == (500, "Internal Server Error")
+        assert await fetched(stage, "/raises") == (500, "Internal Server Error")  # Starlette's
         head, body = await body_of(stage.caller.request(**path("/full")))
         assert (head.status, headers_of(head)["retry-after"]) == (429, "2")
-        assert body.startswith(b"Request dropped due to backpressure")
-        assert await fetched(stage, "/gone") == (503, "no replicas")
+        full = json.loads(body)
+        assert (full["code"], full["details"][0]["reason"]) == (8, "QUEUE_FULL")
+        assert full["message"].startswith("Request dropped due to backpressure")
+        status, gone = await fetched(stage, "/gone")
+        assert (status, gone["code"], gone["message"]) == (503, 14, "no replicas")
 
 
 @pytest.mark.parametrize("messages", [
@@ -331,7 +335,8 @@ async def test_applications_that_do_not_know_asgi_get_500(
             await send(message)
 
     async with serving(serve.ingress(app)()()) as stage:
-        assert await fetched(stage, "/") == (500, "Internal Server Error")
+        # The gateway makes the response.
+        assert isinstance(await stage.caller.request(**path("/")).error(), UserExceptionError)
     assert "RuntimeError" in caplog.text
 
 
@@ -480,8 +485,7 @@ class TestWebSockets:
         async with serving(serve.ingress(app)()()) as stage:
             room = Room(stage, path_)
             if path_ in ("/raises", "/silent"):
-                first = (await room.hear()).response
-                assert (first.status, first.body) == (500, b"Internal Server Error")
+                assert isinstance(await room.answer.error(), UserExceptionError)  # the gateway makes the response
             elif path_ == "/response":
                 first = (await room.hear()).response
                 assert (first.status, first.body) == (418, b"teapot")

@@ -19,13 +19,12 @@ from fairlead_gateway.edge.http_request import (
     Scope,
     call_header,
     read_body,
+    request_id_of,
     timeout_of,
 )
 from fairlead_gateway.edge.http_response import CONNECTION, HttpConnection, Send, identify, send_reply
 from fairlead_gateway.edge.upstream import CallRouter
 from fairlead_gateway.routing.router import StartedCall
-
-_CLOSE = (b"connection", b"close")
 
 
 class Exchange:
@@ -91,9 +90,7 @@ class Exchange:
         try:
             return await read_body(self.scope, self.receive, self.limits.max_body_bytes)
         except MessageTooLargeError as error:
-            reply = http_status.reply(error.http_status, error.code, error.message)
-            reply.headers.append(_CLOSE)  # the rest of the body is not read
-            await self.reply(reply)
+            await self.reply(http_status.error_reply(error, http_status.CLOSE), request_id_of(self.noticed))
             return None
 
     def header(self, deployment: str, method: str) -> session_pb2.CallHeader:

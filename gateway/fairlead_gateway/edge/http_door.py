@@ -70,7 +70,7 @@ class HttpDoor:
 
     def drain(self) -> None:
         """First step of the end: ``/-/healthz`` answers 503. Requests are still taken."""
-        self.app.draining = True
+        self.app.builtins.draining = True
 
     async def stop(self, grace_s: float) -> None:
         """Closes the port, lets requests finish for up to ``grace_s`` seconds, and cuts off those that do not."""
@@ -108,9 +108,6 @@ class HttpDoor:
             forwarded_allow_ips="",
             workers=1,
             timeout_keep_alive=limits.keep_alive_timeout_s,  # type: ignore[arg-type]  # fractions do as well
-            ws_max_size=limits.max_websocket_message_bytes,
-            # One read of 256 KiB could hold hundreds of megabytes of compressed messages.
-            ws_per_message_deflate=False,
             **tls,
         )
         config.limits, config.incoming = limits, Incoming()

@@ -6,21 +6,25 @@ A well-behaved request, whose head and body come in one piece and whose answer i
 from __future__ import annotations
 
 import asyncio
+import logging
 from functools import partial
 from typing import Any, cast
 
-import grpc
+import httptools
 import uvicorn
+from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http import httptools_impl
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from fairlead_gateway.edge import http_reply, http_status
+from fairlead_gateway.edge import http_refusals as refusals
 from fairlead_gateway.edge.http_bodies import BodyWatch, Excess, Incoming
 from fairlead_gateway.edge.http_connection import Connection
+from fairlead_gateway.edge.http_cycle import run
 from fairlead_gateway.edge.http_limits import HttpLimits
-from fairlead_gateway.edge.http_reply import Reply
-from fairlead_gateway.edge.http_request import content_length, too_large
+from fairlead_gateway.edge.http_request import content_length
 from fairlead_gateway.edge.http_response import CONNECTION
+
+logger = logging.getLogger(__name__)
 
 _FIELD_OVERHEAD = 4
 """Bytes of a header field beside its name and value."""
@@ -46,32 +50,6 @@ class _TooManyPipelinedError(Exception):
     """A client does not wait for its answers."""
 
 
-def _refusal(line: str, status: int, code: grpc.StatusCode, message: str) -> bytes:
-    """A whole response, as it goes over the wire, after which the connection is closed."""
-    return _on_the_wire(line, http_status.reply(status, code, message))
-
-
-def _on_the_wire(line: str, reply: Reply) -> bytes:
-    fields = b"".join(b"%b: %b\r\n" % field for field in [*reply.headers, (b"connection", b"close")])
-    return b"HTTP/1.1 %d %b\r\n%b\r\n%b" % (reply.status, line.encode(), fields, reply.body)
-
-
-_Code = grpc.StatusCode
-BAD_REQUEST = _refusal("Bad Request", 400, _Code.INVALID_ARGUMENT, "The request is not valid HTTP.")
-_HEAD_TOO_LARGE = _refusal(
-    "Request Header Fields Too Large", 431, _Code.RESOURCE_EXHAUSTED, "The head of the request is too large."
-)
-_HEAD_TOO_LATE = _refusal(
-    "Request Timeout", 408, _Code.DEADLINE_EXCEEDED, "The head of the request did not come in time."
-)
-_TOO_MUCH_TOGETHER = _refusal(
-    "Service Unavailable", 503, _Code.UNAVAILABLE, "Too many bodies are coming in at once; try again later."
-)
-_BODY_TOO_LATE = _refusal(
-    "Request Timeout", 408, _Code.DEADLINE_EXCEEDED, "The body of the request did not come in time."
-)
-
-
 class DoorProtocol(HttpToolsProtocol):
     """uvicorn's protocol, which also bounds what a client sends and reads, and says when it has gone."""
 
@@ -79,7 +57,7 @@ class DoorProtocol(HttpToolsProtocol):
         super().__init__(*arguments, **options)
         self._limits = cast(DoorConfig, self.config).limits
         self._connection: Connection
-        self._refusal = BAD_REQUEST
+        self._refusal = refusals.BAD_REQUEST
         self._in_head = True
         self._head_bytes = 0
         self._chunk_bytes = 0
@@ -109,18 +87,30 @@ class DoorProtocol(HttpToolsProtocol):
         self._chunk_bytes = len(data)
         late = self._body.cycle
         before = 0 if late is None else len(self.cycle.body)
-        super().data_received(data)
+        self._feed(data)
         if self._in_head:
             if not self.transport.is_closing():
                 self._head_bytes += len(data)
                 if self._head_bytes > self._limits.max_head_bytes:
-                    self._reject(_HEAD_TOO_LARGE)
+                    self._reject(refusals.HEAD_TOO_LARGE)
                 elif self._head_timer is None:
                     self._expect_head()
         elif self.cycle is not None and self.cycle.more_body:
             self._expect_body(len(data), before)
         elif late is not None:
             self._body.end()
+
+    def _feed(self, data: bytes) -> None:
+        """uvicorn's ``data_received``, but for a warning per request that is none: strangers could fill the log."""
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            if self._should_upgrade():
+                self.handle_websocket_upgrade()
+        except httptools.HttpParserError as error:  # what came is not HTTP, or a callback has raised
+            logger.debug("refused what %s sent: %s", self.client, error)
+            self._reject(self._refusal)
 
     # -- what the parser says
 
@@ -134,7 +124,7 @@ class DoorProtocol(HttpToolsProtocol):
         """Its head is there."""
         limits = self._limits
         if self._head_bytes + self._chunk_bytes > limits.max_head_bytes and self._head_size() > limits.max_head_bytes:
-            self._refusal = _HEAD_TOO_LARGE
+            self._refusal = refusals.HEAD_TOO_LARGE
             raise _HeadTooLargeError
         if len(self.pipeline) >= limits.max_pipelined:
             raise _TooManyPipelinedError
@@ -147,12 +137,13 @@ class DoorProtocol(HttpToolsProtocol):
         if self._head_timer is not None:
             self._stop_timer()
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        task = self.loop.create_task(run(app, cycle))
+        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(task)
+
     def _head_size(self) -> int:
         return len(self.url) + sum(len(name) + len(value) + _FIELD_OVERHEAD for name, value in self.headers)
-
-    def send_400_response(self, msg: str) -> None:
-        """What was received is not HTTP, or a callback has raised."""
-        self._reject(self._refusal)
 
     def _reject(self, response: bytes) -> None:
         """Says why, unless that would get into another answer, and closes the connection."""
@@ -168,7 +159,7 @@ class DoorProtocol(HttpToolsProtocol):
     # -- time
 
     def _expect_head(self) -> None:
-        self._head_timer = self.loop.call_later(self._limits.head_timeout_s, self._reject, _HEAD_TOO_LATE)
+        self._head_timer = self.loop.call_later(self._limits.head_timeout_s, self._reject, refusals.HEAD_TOO_LATE)
 
     def _stop_timer(self) -> None:
         if self._head_timer is not None:
@@ -182,14 +173,13 @@ class DoorProtocol(HttpToolsProtocol):
         if cycle is not body.cycle:
             body.begin(cycle, self.loop.time())
             if content_length(self.scope) > limits.max_body_bytes:  # nobody needs to wait for it
-                too_much = http_reply.error_reply(too_large(limits.max_body_bytes))
-                self._reject(_on_the_wire("Payload Too Large", too_much))
+                self._reject(refusals.body_too_large(limits.max_body_bytes))
                 return
         else:
             grew = len(cycle.body) > before
         excess = body.add(amount, grew=grew, streams=bool(self._connection.streams))
         if excess is not None:
-            self._reject(_HEAD_TOO_LARGE if excess is Excess.FRAMING else _TOO_MUCH_TOGETHER)
+            self._reject(refusals.HEAD_TOO_LARGE if excess is Excess.FRAMING else refusals.TOO_MUCH_TOGETHER)
         elif self._body_timer is None:
             self._body_timer = self.loop.call_later(limits.body_timeout_s, self._check_body)
 
@@ -207,7 +197,7 @@ class DoorProtocol(HttpToolsProtocol):
         elif cycle.response_complete:
             self.transport.close()
         else:
-            self._reject(_BODY_TOO_LATE)
+            self._reject(refusals.BODY_TOO_LATE)
 
     def pause_writing(self) -> None:
         """See asyncio.Protocol: the client does not read."""
@@ -235,6 +225,3 @@ class DoorProtocol(HttpToolsProtocol):
         self.transport = self._connection.transport
         self.ws_protocol_class = partial(DoorWebSocketProtocol, self._limits, cast(DoorConfig, self.config).incoming)  # type: ignore[assignment]
         super().handle_websocket_upgrade()
-
-    def _unsupported_upgrade_warning(self) -> None:
-        """The application answers; there is nothing for the operator to install."""

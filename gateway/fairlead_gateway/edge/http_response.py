@@ -7,12 +7,13 @@ import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Protocol, TypeAlias
 
+import grpc
 from google.protobuf.message import DecodeError
 
 from fairlead.v1 import http_pb2, session_pb2
 from fairlead.wire.errors import InternalError
 from fairlead.wire.outcomes import outcome_of
-from fairlead_gateway.edge import http_reply, http_status
+from fairlead_gateway.edge import http_status
 from fairlead_gateway.edge.answers import Answer
 from fairlead_gateway.edge.http_headers import HOP_BY_HOP
 from fairlead_gateway.edge.http_reply import Reply
@@ -69,14 +70,13 @@ async def respond(
     """Sends the answer of a call whose messages are ``HttpResponse``s.
 
     ``routed``: it came by a route. ``head``: it answers HEAD: of a stream nothing but the beginning is waited for.
-    ``plain``: errors are told as Ray Serve tells them, and a response that fails after its first piece breaks the
-    connection off; otherwise they are a google.rpc.Status in JSON, and in the stream where its format has a place.
+    ``plain``: a response that fails after its first piece breaks the connection off, as in Ray Serve; otherwise it says
+    so in the stream, where its format has a place.
     """
     entry = await answer.next()
     if entry is None:
         outcome = answer.outcome or outcome_of(InternalError("the call ended without a response"), trusted=False)
-        make = http_reply.outcome_reply if plain else http_status.outcome_reply
-        reply = make(outcome, header.request_id, timeout_s)
+        reply = http_status.outcome_reply(outcome, header.request_id, timeout_s)
         if plain and not routed and header.method and reply.status == 404:
             # The path is there: what X-SERVE-CALL-METHOD names is not, as in Ray Serve.
             reply = reply._replace(status=500)
@@ -162,8 +162,9 @@ def _parse(message: bytes) -> tuple[http_pb2.HttpResponse, int]:
     if 100 <= status <= 999 and status != _SWITCHING:
         return response, status
     logger.error("a replica answered a HTTP request with status %s", response.status)
-    content_type = http_pb2.HttpHeader(name=b"content-type", value=http_reply.TEXT)
-    return _HttpResponse(headers=[content_type], body=b"Internal Server Error"), 500
+    reply = http_status.reply(500, grpc.StatusCode.INTERNAL, http_status.HIDDEN)
+    headers = [http_pb2.HttpHeader(name=name, value=value) for name, value in reply.headers]
+    return _HttpResponse(headers=headers, body=reply.body), reply.status
 
 
 def identify(headers: list[tuple[bytes, bytes]], request_id: str) -> None:

@@ -1,4 +1,8 @@
-"""Errors as google.rpc.Status in JSON: what routes and typed services answer with, before a stream and within one."""
+"""Errors as google.rpc.Status in JSON: what the HTTP port answers with where an error is Fairlead's own, on every path.
+
+Where Ray Serve has words for an error, they are its message. What clients of Connect and gRPC-Web understand is made in
+``edge/web``.
+"""
 
 from __future__ import annotations
 
@@ -17,21 +21,56 @@ from google.rpc import error_details_pb2 as error_details_pb2
 from google.rpc import status_pb2
 
 from fairlead.v1 import session_pb2
-from fairlead.wire.errors import BY_REASON
-from fairlead.wire.outcomes import error_info
-from fairlead_gateway.edge.http_reply import HTTP_STATUS, Reply, json
+from fairlead.wire.errors import BY_REASON, FairleadError
+from fairlead.wire.outcomes import error_info, outcome_of
+from fairlead_gateway.edge.http_reply import Reply, json
 from fairlead_gateway.edge.status import code_of
 
 NDJSON = b"application/x-ndjson"
 EVENTS = b"text/event-stream"
 
-_HIDDEN = "Internal Server Error"
+HIDDEN = "Internal Server Error"
 """The message for what the user's code raised: only logs and trusted peers see more."""
+
+CLOSE = (b"connection", b"close")
+"""Says that the connection ends with this response: the rest of the request's body is not read."""
+
+_LONGEST_ECHO = 200
+"""Characters of a client's own that a message repeats."""
+
+HTTP_STATUS = {
+    grpc.StatusCode.CANCELLED: 499,
+    grpc.StatusCode.INVALID_ARGUMENT: 400,
+    grpc.StatusCode.FAILED_PRECONDITION: 400,
+    grpc.StatusCode.OUT_OF_RANGE: 400,
+    grpc.StatusCode.DEADLINE_EXCEEDED: 504,
+    grpc.StatusCode.NOT_FOUND: 404,
+    grpc.StatusCode.ALREADY_EXISTS: 409,
+    grpc.StatusCode.ABORTED: 409,
+    grpc.StatusCode.PERMISSION_DENIED: 403,
+    grpc.StatusCode.UNAUTHENTICATED: 401,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: 429,
+    grpc.StatusCode.UNIMPLEMENTED: 501,
+    grpc.StatusCode.UNAVAILABLE: 503,
+}
+"""grpc-gateway's table (runtime/errors.go), for statuses that carry no reason of ours."""
 
 
 def reply(http_status: int, code: grpc.StatusCode, message: str, *headers: tuple[bytes, bytes]) -> Reply:
     """A reply of the door's own, with a Status as its body."""
     return json(http_status, {"code": code.value[0], "message": message, "details": []}, *headers)
+
+
+def error_reply(error: FairleadError, *headers: tuple[bytes, bytes]) -> Reply:
+    """The reply for an error of the door's own."""
+    made = outcome_reply(outcome_of(error, trusted=False), "", None)
+    made.headers.extend(headers)
+    return made
+
+
+def shortened(text: str) -> str:
+    """What a client said, as a message repeats it: the beginning, if it is long."""
+    return text if len(text) <= _LONGEST_ECHO else text[:_LONGEST_ECHO] + "…"
 
 
 def outcome_reply(
@@ -78,7 +117,7 @@ def status_value(outcome: session_pb2.Outcome, pool: DescriptorPool | None = Non
     status = outcome.status
     info = error_info(status)
     if info is not None and info.reason == "USER_EXCEPTION":
-        return {"code": grpc.StatusCode.INTERNAL.value[0], "message": _HIDDEN, "details": []}
+        return {"code": grpc.StatusCode.INTERNAL.value[0], "message": HIDDEN, "details": []}
     details = [_detail(status.details[index], pool) for index in range(len(status.details))]
     return {"code": code_of(status).value[0], "message": status.message, "details": details}
 

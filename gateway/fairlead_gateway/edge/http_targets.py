@@ -114,7 +114,9 @@ class ApplicationTargets:
             case NotFound() | Redirect():
                 if self.rest:
                     return None
-                return http_status.reply(404, _Code.NOT_FOUND, f"no route matches {scope['path']!r}")
+                return http_status.reply(
+                    404, _Code.NOT_FOUND, f"no route matches {http_status.shortened(scope['path'])!r}"
+                )
 
 
 class HttpTargets:

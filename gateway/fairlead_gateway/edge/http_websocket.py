@@ -7,13 +7,14 @@ import contextlib
 import logging
 from typing import Any
 
+import grpc
 from google.protobuf.message import DecodeError
 
 from fairlead.v1 import http_pb2, session_pb2
 from fairlead.wire.errors import DeadlineExceededError, InternalError
 from fairlead.wire.outcomes import error_info, outcome_of
 from fairlead.wire.trust import Trust
-from fairlead_gateway.edge import http_reply
+from fairlead_gateway.edge import http_status
 from fairlead_gateway.edge.answers import Answer
 from fairlead_gateway.edge.http_headers import without_hop_by_hop
 from fairlead_gateway.edge.http_limits import HttpLimits
@@ -37,8 +38,9 @@ _WEBSOCKET = http_pb2.HttpRequest(websocket=True).SerializeToString()
 _WebSocketMessage = http_pb2.WebSocketMessage
 
 
-async def refuse(scope: Scope, send: Send, reply: Reply) -> None:
+async def refuse(scope: Scope, send: Send, reply: Reply, request_id: str) -> None:
     """Answers the handshake with a response; 403 where the server cannot send any other."""
+    identify(reply.headers, request_id)
     if "websocket.http.response" not in (scope.get("extensions") or {}):
         return await send({"type": "websocket.close"})
     await send({"type": "websocket.http.response.start", "status": reply.status, "headers": reply.headers})
@@ -129,9 +131,8 @@ class WebSocketExchange:
             return False
         if entry is None:
             outcome = answer.outcome or outcome_of(InternalError("the call ended without an answer"), trusted=False)
-            reply = http_reply.outcome_reply(outcome, self._header.request_id, self._handshake_s)
-            identify(reply.headers, self._header.request_id)
-            await refuse(self._scope, self._send, reply)
+            reply = http_status.outcome_reply(outcome, self._header.request_id, self._handshake_s)
+            await refuse(self._scope, self._send, reply, self._header.request_id)
             return False
         message = _parse(entry[0])
         kind = message.WhichOneof("kind")
@@ -143,7 +144,8 @@ class WebSocketExchange:
             await self._refuse_with(message.response, entry[1])
         else:
             logger.error("a replica answered a WebSocket's handshake with %s", kind)
-            await refuse(self._scope, self._send, http_reply.text(500, "Internal Server Error"))
+            reply = http_status.reply(500, grpc.StatusCode.INTERNAL, http_status.HIDDEN)
+            await refuse(self._scope, self._send, reply, self._header.request_id)
         answer.consumed(entry[1])
         return kind == "accept"
 
@@ -156,7 +158,6 @@ class WebSocketExchange:
     async def _refuse_with(self, response: http_pb2.HttpResponse, taken: int) -> None:
         """Answers the handshake with the handler's own response."""
         headers = without_hop_by_hop((field.name, field.value) for field in response.headers)
-        identify(headers, self._header.request_id)
         status, body = response.status, [response.body]
         while not response.complete:
             self._answer.consumed(taken)
@@ -165,7 +166,7 @@ class WebSocketExchange:
                 break
             response, taken = _parse(entry[0]).response, entry[1]
             body.append(response.body)
-        await refuse(self._scope, self._send, Reply(status, headers, b"".join(body)))
+        await refuse(self._scope, self._send, Reply(status, headers, b"".join(body)), self._header.request_id)
 
     async def _pass_on(self) -> None:
         """Passes the handler's messages on, until one of the ends closes. Of a client that left they are dropped."""

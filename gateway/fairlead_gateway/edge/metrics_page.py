@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from urllib.parse import parse_qs
 
-from fairlead_gateway.edge import http_reply
+import grpc
+
+from fairlead_gateway.edge import http_status
 from fairlead_gateway.edge.http_reply import Reply
 from fairlead_gateway.metrics.page import CONTENT_TYPE, render
 from fairlead_gateway.metrics.scrape import Scrape
@@ -26,6 +28,7 @@ class MetricsPage:
         """The page. ``query``: ``prefix=...`` sets the prefix, for dashboards that were made for other names."""
         given = parse_qs(query.decode("latin-1"), keep_blank_values=True).get("prefix", [PREFIX])[-1]
         if len(given) > 64 or not _NAME.fullmatch(given):
-            return http_reply.text(400, "prefix must be the beginning of a Prometheus name, for example ray_")
+            message = "prefix must be the beginning of a Prometheus name, for example ray_"
+            return http_status.reply(400, grpc.StatusCode.INVALID_ARGUMENT, message)
         body = render(await self._scrape.collect(), given)
         return Reply(200, [(b"content-type", CONTENT_TYPE), (b"content-length", str(len(body)).encode())], body)

@@ -5,19 +5,46 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import grpc
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame
-from websockets.http11 import Request
+from websockets.http11 import Request, Response
+from websockets.server import ServerProtocol
 
+from fairlead_gateway.edge import http_status
 from fairlead_gateway.edge.answers import Answer
 from fairlead_gateway.edge.http_bodies import Incoming
 from fairlead_gateway.edge.http_limits import HttpLimits
-from fairlead_gateway.edge.http_protocol import BAD_REQUEST
+from fairlead_gateway.edge.http_refusals import BAD_REQUEST
 from fairlead_gateway.edge.http_response import CONNECTION
 
-_TRY_AGAIN_LATER = 1013
+_NO_TEXT, _TRY_AGAIN_LATER = 1007, 1013
+_Code = grpc.StatusCode
+_CODES = {
+    400: _Code.INVALID_ARGUMENT,
+    403: _Code.PERMISSION_DENIED,
+    405: _Code.UNIMPLEMENTED,
+    414: _Code.RESOURCE_EXHAUSTED,
+    431: _Code.RESOURCE_EXHAUSTED,
+    500: _Code.INTERNAL,
+}
 _FEW = 64
 """Fragments of a message that are kept one by one; more would be larger than what is in them."""
+
+
+class _Handshake(ServerProtocol):
+    """The library's, whose refusals are a google.rpc.Status as all others are."""
+
+    def reject(self, status: int, text: str) -> Response:
+        """See ServerProtocol."""
+        response = super().reject(status, text)
+        message = text.partition("\n")[0] or "The WebSocket was refused."
+        reply = http_status.reply(status, _CODES.get(status, _Code.FAILED_PRECONDITION), http_status.shortened(message))
+        for name, value in reply.headers:
+            del response.headers[name.decode()]
+            response.headers[name.decode()] = value.decode()
+        response.body = reply.body
+        return response
 
 
 class DoorWebSocketProtocol(WebSocketsSansIOProtocol):
@@ -25,6 +52,8 @@ class DoorWebSocketProtocol(WebSocketsSansIOProtocol):
 
     def __init__(self, limits: HttpLimits, incoming: Incoming, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
+        # Without compression: one read of 256 KiB could hold hundreds of megabytes of compressed messages.
+        self.conn = _Handshake(max_size=limits.max_websocket_message_bytes, logger=self.logger)
         self._limits = limits
         self._incoming = incoming
         self._held = 0
@@ -75,6 +104,15 @@ class DoorWebSocketProtocol(WebSocketsSansIOProtocol):
         else:
             super().handle_cont(event)
 
+    def send_receive_event_to_app(self) -> None:
+        """A message is complete. uvicorn writes a traceback for a text that is none: strangers could fill the log."""
+        if self.curr_msg_data_type == "text" and not _is_text(self.frames):
+            self.frames = []
+            self.conn.send_close(_NO_TEXT)
+            self.handle_parser_exception()
+        else:
+            super().send_receive_event_to_app()
+
     def handle_parser_exception(self) -> None:
         """What came is no WebSocket."""
         if self.handshake_initiated:
@@ -110,3 +148,11 @@ class DoorWebSocketProtocol(WebSocketsSansIOProtocol):
         if self._stalled is not None:
             self._stalled.cancel()
             self._stalled = None
+
+
+def _is_text(fragments: list[bytes]) -> bool:
+    try:
+        b"".join(fragments).decode()
+    except UnicodeDecodeError:
+        return False
+    return True

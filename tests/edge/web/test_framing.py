@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairlead.wire.errors import InvalidCallError, MessageTooLargeError
-from fairlead_gateway.edge.http_reply import HTTP_STATUS
+from fairlead_gateway.edge.http_status import HTTP_STATUS
 from fairlead_gateway.edge.web import base64_text, compression
 from fairlead_gateway.edge.web.base64_text import Base64Reader
 from fairlead_gateway.edge.web.connect_errors import CODES, end_of_stream, error_value

@@ -217,7 +217,7 @@ async def test_bad_requests(method, body, headers, status, said):
 async def test_other_encodings_of_messages_are_415():
     async with door() as (client, _):
         response = await client.post(f"/{SERVICE}/Echo", headers={"content-type": "application/grpc-web+thrift"})
-    assert (response.status_code, response.headers["content-type"]) == (415, "text/plain; charset=utf-8")
+    assert (response.status_code, response.headers["content-type"]) == (415, "application/json")
     assert "application/proto" in response.headers["accept-post"]
 
 

@@ -11,13 +11,13 @@ from fairlead.v1 import session_pb2
 from fairlead.wire.errors import FairleadError, InvalidCallError, MessageTooLargeError
 from fairlead_gateway.edge.http_reply import Reply
 from fairlead_gateway.edge.http_request import ClientGoneError, read_body
+from fairlead_gateway.edge.http_status import CLOSE
 from fairlead_gateway.edge.status import code_of
 from fairlead_gateway.edge.web import compression
 from fairlead_gateway.edge.web.body import Encoding, StatusError
 from fairlead_gateway.edge.web.connect_errors import CODES, error_value
 from fairlead_gateway.edge.web.exchange import WebExchange, failed, outcome_for
 from fairlead_gateway.edge.web.fields import (
-    CLOSE,
     CONNECT_TIMEOUT,
     Fields,
     initial_fields,

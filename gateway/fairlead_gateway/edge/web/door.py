@@ -14,19 +14,20 @@ from google.protobuf import descriptor_pb2
 
 from fairlead.v1 import session_pb2
 from fairlead.wire.errors import FairleadError
-from fairlead_gateway.edge import http_reply, http_status
+from fairlead_gateway.edge import http_status
 from fairlead_gateway.edge.http_limits import HttpLimits
 from fairlead_gateway.edge.http_meter import ROUTE
 from fairlead_gateway.edge.http_reply import Reply
 from fairlead_gateway.edge.http_request import ClientGoneError, Receive, Scope
 from fairlead_gateway.edge.http_response import Send, send_reply
+from fairlead_gateway.edge.http_status import CLOSE
 from fairlead_gateway.edge.typed.methods import RpcMethod, RpcMethods
 from fairlead_gateway.edge.upstream import CallRouter
 from fairlead_gateway.edge.web import compression, connect_unary
 from fairlead_gateway.edge.web.body import Encoding, EnvelopedBody
 from fairlead_gateway.edge.web.enveloped import ConnectStreamShape, GrpcWebShape, Shape, answer_enveloped, refusal
 from fairlead_gateway.edge.web.exchange import WebExchange, outcome_for
-from fairlead_gateway.edge.web.fields import CLOSE, CONNECT_TIMEOUT, GRPC_TIMEOUT, timeout_s
+from fairlead_gateway.edge.web.fields import CONNECT_TIMEOUT, GRPC_TIMEOUT, timeout_s
 from fairlead_gateway.edge.web.message_codecs import message_codec
 from fairlead_gateway.edge.web.negotiation import (
     CONNECT_VERSION,
@@ -120,7 +121,7 @@ class WebDoor:
         if method is not None:
             scope[ROUTE] = method.application, method.path
         if method is None:
-            message = f"there is no method {scope['path']}"
+            message = f"there is no method {http_status.shortened(scope['path'])}"
             return _refused(spoken, http_status.with_details(grpc.StatusCode.UNIMPLEMENTED, message))
         return _misfit(spoken, method) or method
 
@@ -177,8 +178,8 @@ def _misfit(spoken: Spoken, method: RpcMethod) -> Reply | None:
 def _unsupported(what: str, accepted: str) -> Reply:
     message = f"{what or 'a request without a content type'} is not supported here; what is: {accepted}"
     fields = ((b"accept-post", accepted.encode()), CLOSE)
-    if what.startswith("application/grpc-web"):  # whose clients read no JSON
-        return http_reply.text(415, message, *fields)
+    if what.startswith("application/grpc-web"):  # whose clients read the status alone
+        return http_status.reply(415, grpc.StatusCode.INVALID_ARGUMENT, message, *fields)
     return _misused(415, message, *fields)
 
 

@@ -8,13 +8,14 @@ from fairlead.v1 import session_pb2
 from fairlead.wire.errors import FairleadError
 from fairlead_gateway.edge.http_reply import Reply
 from fairlead_gateway.edge.http_request import ClientGoneError
+from fairlead_gateway.edge.http_status import CLOSE
 from fairlead_gateway.edge.status import code_of, grpc_status
 from fairlead_gateway.edge.web import base64_text, compression
 from fairlead_gateway.edge.web.body import EnvelopedBody
 from fairlead_gateway.edge.web.connect_errors import end_of_stream, error_value
 from fairlead_gateway.edge.web.envelopes import COMPRESSED, END_STREAM, envelope
 from fairlead_gateway.edge.web.exchange import WebExchange, failed, outcome_for
-from fairlead_gateway.edge.web.fields import CLOSE, Fields, as_text, initial_fields, trailing_fields
+from fairlead_gateway.edge.web.fields import Fields, as_text, initial_fields, trailing_fields
 from fairlead_gateway.edge.web.message_codecs import MessageCodec
 from fairlead_gateway.edge.web.trailers import trailers
 

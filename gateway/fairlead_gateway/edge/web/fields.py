@@ -22,9 +22,6 @@ from fairlead_gateway.edge.http_limits import HttpLimits
 CONNECT_TIMEOUT = "connect-timeout-ms"
 GRPC_TIMEOUT = "grpc-timeout"
 AUTHORIZATION = b"authorization"
-CLOSE = (b"connection", b"close")
-"""Says that the connection ends with this response: the rest of the request's body is not read."""
-
 _OWN = frozenset(
     {b"accept", b"accept-encoding", b"content-encoding", b"content-length", b"content-type", b"host", b"x-grpc-web"}
 )
