@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-PROGRAM = str(Path(sys.executable).parent / "fairlead")
-ROOT = Path(__file__).resolve().parents[2]
+from tests.typist import PROGRAM, ROOT, Typist
+
 SHOP = """\
 import numpy as np
 from fairlead import serve
@@ -36,17 +35,10 @@ def shop(tmp_path: Path) -> Callable[[str], None]:
 
 
 @pytest.fixture
-def build(tmp_path: Path) -> Run:
+def build(tmp_path: Path, typist: Typist) -> Run:
     def run(*arguments: str, application: str = "shop_app:app") -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [PROGRAM, "build", "--proto", application, *arguments],
-            cwd=tmp_path,
-            env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "200"},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "200"}
+        return typist("build", "--proto", application, *arguments, env=environment, cwd=tmp_path)
 
     return run
 

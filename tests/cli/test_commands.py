@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,10 +13,7 @@ from pathlib import Path
 import pytest
 
 import fairlead
-
-PROGRAM = str(Path(sys.executable).parent / "fairlead")
-ROOT = Path(__file__).resolve().parents[2]
-PATIENCE_S = 60
+from tests.typist import PATIENCE_S, PROGRAM, ROOT, Typist
 
 
 @pytest.fixture
@@ -30,24 +26,13 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
         state.rmdir()
 
 
-def run(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [PROGRAM, *arguments],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        check=False,
-    )
-
-
 def test_version(environment: dict[str, str]) -> None:
-    assert run(environment, "version").stdout.strip() == fairlead.__version__
+    said = subprocess.run([PROGRAM, "version"], env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout
+    assert said.strip() == fairlead.__version__
 
 
-def test_help_has_an_example_that_works(environment: dict[str, str]) -> None:
-    shown = run(environment, "run", "--help").stdout
+def test_help_has_an_example_that_works(environment: dict[str, str], typist: Typist) -> None:
+    shown = typist("run", "--help", env=environment).stdout
     example = re.search(r"Example: fairlead (run .*?--grpc-port \d+)", re.sub(r"\s+", " ", shown))
     assert example
     typed = re.sub(r"port \d+", "port 0", example.group(1)).split()
@@ -78,8 +63,10 @@ def test_help_has_an_example_that_works(environment: dict[str, str]) -> None:
         (["rum"], "No such command"),
     ],
 )
-def test_what_is_wrong_is_said_in_a_line(environment: dict[str, str], arguments: list[str], message: str) -> None:
-    ended = run(environment, *arguments)
+def test_what_is_wrong_is_said_in_a_line(
+    environment: dict[str, str], typist: Typist, arguments: list[str], message: str
+) -> None:
+    ended = typist(*arguments, env=environment)
     assert ended.returncode != 0
     assert message in ended.stderr
     assert "Traceback" not in ended.stderr
