@@ -13,7 +13,7 @@ from fairlead.wire.errors import FairleadError, InvalidCallError, MessageTooLarg
 from fairlead_gateway.edge.http_headers import grpc_timeout_s, request_timeout_s
 from fairlead_gateway.edge.http_limits import HttpLimits
 from fairlead_gateway.edge.http_mounts import Mount
-from fairlead_gateway.edge.serving import checked_request_id
+from fairlead_gateway.edge.serving_headers import checked_request_id
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]

@@ -18,7 +18,7 @@ from fairlead.wire.outcomes import outcome_of
 from fairlead.wire.stream import Stream, cost
 from fairlead.wire.trust import Trust
 from fairlead_gateway.edge.binding import BindError
-from fairlead_gateway.edge.serving import bound_deadline
+from fairlead_gateway.edge.serving_headers import bound_deadline
 from fairlead_gateway.routing.router import Router, StartedCall
 
 UNREAD_AFTER = 60.0

@@ -16,7 +16,8 @@ from fairlead.wire.trust import Trust
 from fairlead_gateway.edge.answers import Answer
 from fairlead_gateway.edge.gathering import Gathering
 from fairlead_gateway.edge.grpc_meter import GrpcMeter
-from fairlead_gateway.edge.serving import REQUEST_ID_KEY, bound_deadline, checked_request_id, shown
+from fairlead_gateway.edge.serving import shown
+from fairlead_gateway.edge.serving_headers import REQUEST_ID_KEY, bound_deadline, checked_request_id
 from fairlead_gateway.edge.status import grpc_status
 from fairlead_gateway.edge.typed.calls import drive
 from fairlead_gateway.edge.typed.methods import RpcMethods

@@ -16,7 +16,7 @@ from fairlead.v1 import control_pb2, serving_pb2, session_pb2
 from fairlead.wire.codecs import codec_of
 from fairlead.wire.errors import InvalidCallError
 from fairlead_gateway.edge.protojson import ProtoJson
-from fairlead_gateway.edge.serving import fill_header
+from fairlead_gateway.edge.serving_headers import fill_header
 
 _NAMES = ("Call", "CallStream", "CallBidi", "Broadcast")
 _HttpBody = httpbody_pb2.HttpBody

@@ -16,7 +16,7 @@ from fairlead_gateway.edge.http_meter import REQUEST_ID as REQUEST_ID_OF
 from fairlead_gateway.edge.http_reply import Reply
 from fairlead_gateway.edge.http_request import KEEP_ON_DISCONNECT, MODEL_ID, REQUEST_ID, SESSION_ID, Receive, Scope
 from fairlead_gateway.edge.http_response import CONNECTION, HttpConnection, Send, identify
-from fairlead_gateway.edge.serving import checked_request_id
+from fairlead_gateway.edge.serving_headers import checked_request_id
 from fairlead_gateway.edge.typed.calls import drive
 from fairlead_gateway.edge.typed.grpc_handlers import read_metadata
 from fairlead_gateway.edge.typed.methods import RpcMethod
