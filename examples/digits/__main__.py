@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
@@ -34,7 +33,6 @@ def commands(http_address: str, grpc_address: str) -> str:
     python = Path(sys.executable)
     if python.is_relative_to(Path.cwd()):
         python = python.relative_to(Path.cwd())
-    arguments = json.dumps({"target": {"application": "digits", "method": "accuracy"}})
     return f"""
 Try it from another terminal:
 
@@ -44,14 +42,17 @@ Try it from another terminal:
   # Python: a handle, from another program, over the gRPC port
   {python} -m examples.digits.ask_with_handle {grpc_address}
 
-  # gRPC: a generated stub; and the same service with any gRPC tool, by reflection
+  # gRPC: a generated stub; and the service made from the type hints of Digits, with any gRPC tool, by reflection
   {python} -m examples.digits.ask_with_stub {grpc_address}
-  {python.parent}/buf curl --protocol grpc --http2-prior-knowledge -d '{arguments}' \\
-      http://{grpc_address}/fairlead.v1.ServingService/Call
+  {python.parent}/buf curl --protocol grpc --http2-prior-knowledge -d '{{}}' \\
+      http://{grpc_address}/digits.v1.DigitsService/Accuracy
 
 Ctrl-C ends it.
 """
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:  # before it serves; what has been started ends with this process
+        sys.exit(130)

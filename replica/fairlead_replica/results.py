@@ -6,6 +6,7 @@ from collections.abc import Callable
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any
 
+from fairlead.serve.response import DeploymentResponseGenerator, ResponseOfCall
 from fairlead.v1 import session_pb2
 from fairlead.wire.codecs import Codec
 from fairlead.wire.errors import CardinalityError, MessageTooLargeError, ResultNotSerializableError
@@ -28,6 +29,8 @@ def encode(result: Any, method: Method, codec: Codec, dumps: Callable[[Any], byt
     try:
         payload = dumps(result)
     except Exception as error:
+        if isinstance(result, ResponseOfCall):
+            raise _response_returned(result, method) from None
         raise _not_serializable(result, method, codec, error) from error
     if len(payload) > limit:
         raise MessageTooLargeError(
@@ -48,6 +51,15 @@ def missing_generator(method: Method) -> CardinalityError:
     """One result where a stream is expected."""
     return CardinalityError(
         f"Called method {method.name!r} with `handle.options(stream=True)` but it did not return a generator."
+    )
+
+
+def _response_returned(result: ResponseOfCall, method: Method) -> ResultNotSerializableError:
+    """For methods that forget to wait for the call that they make."""
+    streams = isinstance(result, DeploymentResponseGenerator)
+    instead = "yield the items of `async for item in response`" if streams else "write `return await response`"
+    return ResultNotSerializableError(
+        f"method {method.name!r} returned a {type(result).__name__}, not what the call that it is of returns: {instead}"
     )
 
 

@@ -46,7 +46,7 @@ def test_a_taken_port_is_an_error_that_says_where_and_why():
     with bind(TcpListener()) as first:
         first.listen()
         port = first.getsockname()[1]
-        with pytest.raises(BindError, match=rf"127\.0\.0\.1:{port}.*in use"):
+        with pytest.raises(BindError, match=rf"127\.0\.0\.1:{port}.*in use.*another port with http_options"):
             bind(TcpListener(port=port))
 
 

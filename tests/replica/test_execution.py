@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from fairlead.serve.context import get_request_context
+from fairlead.serve.response import DeploymentResponse, DeploymentResponseGenerator
 from fairlead.v1 import session_pb2
 from fairlead.wire.codecs import CLOUDPICKLE, CODECS, MSGPACK, ORJSON, Codec
 from fairlead.wire.errors import (
@@ -123,6 +124,12 @@ class Model:
 
     async def own_type_error(self) -> None:
         raise TypeError("from within")
+
+    async def unawaited(self) -> Any:
+        return object.__new__(DeploymentResponse)
+
+    async def unread(self) -> Any:
+        return object.__new__(DeploymentResponseGenerator)
 
     def unserializable(self) -> Any:
         return threading.Lock()
@@ -345,6 +352,17 @@ async def test_errors_of_calls_made_by_the_method(stage: Stage) -> None:
 
 async def test_a_cancelled_error_from_within_does_not_look_like_the_callers_own(stage: Stage) -> None:
     assert isinstance(await stage.caller.error("cancels_itself"), RequestCancelledError)
+
+
+@pytest.mark.parametrize("codec", CODECS, ids=lambda codec: codec.name)
+async def test_a_call_that_was_not_awaited(stage: Stage, codec: Codec) -> None:
+    error = await stage.caller.error("unawaited", codec=codec)
+    assert isinstance(error, ResultNotSerializableError)
+    assert "'unawaited' returned a DeploymentResponse" in str(error)
+    assert "write `return await response`" in str(error)
+    error = await stage.caller.error("unread", codec=codec)
+    assert "'unread' returned a DeploymentResponseGenerator" in str(error)
+    assert "`async for item in response`" in str(error)
 
 
 async def test_unserializable_results(stage: Stage) -> None:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import traceback
 import urllib.request
 
 import pytest
@@ -134,8 +135,9 @@ def test_deleting_forgets_an_application():
 
 def test_a_prefix_belongs_to_one_application():
     api.run(Echo.bind(), name="one", route_prefix="/one")
-    with pytest.raises(FairleadError, match='Prefix /one is being used by application "one"'):
+    with pytest.raises(FairleadError, match='Prefix /one is being used by application "one"') as refused:
         api.run(Echo.bind(), name="thief", route_prefix="/one")
+    assert "grpc" not in "".join(traceback.format_exception(refused.value))
 
 
 def test_run_many_deploys_all_of_them():

@@ -35,6 +35,13 @@ def test_bare_and_with_arguments():
     assert hash(bare) == hash(empty)
 
 
+def test_a_deployment_that_was_not_bound_is_no_argument():
+    inner, outer = serve.deployment(Model), serve.deployment(name="Outer")(Model)
+    for bind in (lambda: outer.bind(inner), lambda: outer.bind(1, model=inner)):
+        with pytest.raises(TypeError, match=r"`Model` is not bound: pass `Model\.bind\(\)`"):
+            bind()
+
+
 def test_functions():
     @serve.deployment
     async def hello(request):

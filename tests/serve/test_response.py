@@ -321,3 +321,17 @@ def test_wait(gateway, handle):
     with pytest.raises(ValueError, match="more than once"):
         fairlead.wait([soon, soon])
     late.cancel()
+
+
+async def test_what_is_done_with_a_response_that_was_not_awaited_says_so(gateway, handle):
+    response = handle.remote("text")
+    gives = r"`await response` or `response\.result\(\)` gives"
+    with pytest.raises(AttributeError, match=f"has no attribute 'upper': it is not the result itself, which {gives}"):
+        response.upper()
+    with pytest.raises(TypeError, match=f"is not iterable: .*{gives}.*stream=True"):
+        list(response)
+    with pytest.raises(TypeError, match=f"is not iterable: .*{gives}.*stream=True"):
+        async for _ in response:
+            pass
+    assert not hasattr(response, "upper")
+    assert await response == "text"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +16,7 @@ GENERATOR_PASSED_ON = (
     "Streaming deployment handle results cannot be passed to downstream handle calls. If you have a use case requiring "
     "this feature, please file a feature request on GitHub."
 )
+_NOT_THE_USERS = ("fairlead", "cloudpickle")
 RESPONSES = frozenset({DeploymentResponse, DeploymentResponseGenerator})
 
 
@@ -31,12 +33,26 @@ def encode(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     try:
         call.payload = dump_arguments(call.template.request_codec, args, kwargs)
     except Exception as error:  # whatever a user's __reduce__ or a codec raises is the call's error
-        failure: BaseException = error
-        if not isinstance(error, FairleadError) and _nested(args) | _nested(kwargs):
-            failure = FairleadError(NOT_SERIALIZABLE)
-        call.finish(failure)
+        call.finish(_failure(error, call, nested=_nested(args) | _nested(kwargs)))
         return False
     return True
+
+
+def _failure(error: Exception, call: Call, *, nested: bool) -> Exception:
+    """What the caller is told: the error with its call, and of its traceback the user's lines only."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_globals.get("__name__", "").partition(".")[0] in _NOT_THE_USERS:
+        trace = trace.tb_next
+    if isinstance(error, FairleadError):
+        return error.with_traceback(trace)
+    if nested:
+        return FairleadError(NOT_SERIALIZABLE)
+    with contextlib.suppress(Exception):  # it may forbid setting attributes
+        error.add_note(
+            f"the arguments of the call to {call.template.callee} cannot be encoded as "
+            f"{call.template.request_codec.name}, which options(request_serialization=...) chooses"
+        )
+    return error.with_traceback(trace)
 
 
 def _nested(value: Any) -> bool:

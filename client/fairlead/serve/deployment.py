@@ -138,8 +138,12 @@ class Deployment(Generic[T_co]):
     def bind(self, *args: Any, **kwargs: Any) -> Application[T_co]:
         """An application: this deployment with arguments for its constructor.
 
-        Raises ValueError for a function with arguments: functions have no constructor.
+        Raises ValueError for a function with arguments: functions have no constructor. Raises TypeError for an
+        argument that is a deployment and was not bound.
         """
+        for argument in (*args, *kwargs.values()):
+            if isinstance(argument, Deployment):
+                raise TypeError(f"the deployment `{argument.name}` is not bound: pass `{argument.name}.bind()`")
         target = self._func_or_class
         if (args or kwargs) and not isinstance(target, type | str):
             raise ValueError("`args` and `kwargs` are not supported for function deployments: they have no constructor")

@@ -234,18 +234,21 @@ class Instance:
         except grpc.RpcError as error:
             if self.owned is not None:
                 self.owned.raise_failure()
-            meaning = self._meaning(error)
+            said = self._said(error)
             if not self.remote and error.code() is grpc.StatusCode.UNAVAILABLE:
                 self.close()  # another controller may take its place, sooner than this channel would look for it
-            raise meaning from error
+            if said is not None:
+                raise said from None  # how it came here is of no use to anybody
+            raise FairleadError(f"the controller at {self.address} does not answer: {error.details()}") from error
 
-    def _meaning(self, error: Any) -> BaseException:
+    def _said(self, error: Any) -> BaseException | None:
+        """What the controller raised; None: it is not the controller that speaks."""
         for key, value in error.trailing_metadata() or ():
             if key == _DETAILS_KEY:
                 outcome = session_pb2.Outcome()
                 outcome.status.ParseFromString(value)
                 return error_of(outcome, trusted=False)
-        return FairleadError(f"the controller at {self.address} does not answer: {error.details()}")
+        return None
 
 
 def _warn_of_plain_token(address: str, credentials: Credentials) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Self, TypedDict
 
 from fairlead.serve.caller import CallTemplate
 from fairlead.serve.settings import DEFAULT
-from fairlead.serve.validation import check_optional_number
+from fairlead.serve.validation import check_flag, check_optional_number
 from fairlead.v1 import session_pb2
 from fairlead.wire.codecs import codec_named
 
@@ -58,6 +58,8 @@ class HandleOptions:
             value = getattr(self, name)
             if not isinstance(value, str):
                 raise TypeError(f"{name} must be a string, not {type(value).__name__}")
+        for name in ("stream", "idempotent"):
+            check_flag(name, getattr(self, name))
         check_optional_number("timeout_s", self.timeout_s, above=0)
         for name in ("request_serialization", "response_serialization"):
             object.__setattr__(self, name, codec_named(getattr(self, name)).name)
@@ -68,9 +70,10 @@ class HandleOptions:
         Raises TypeError for unknown ones, ValueError or TypeError for values that cannot be.
         """
         changes = {name: value for name, value in given.items() if value is not DEFAULT.VALUE}
-        changes.pop("use_new_handle_api", None)  # there is only one
-        changes.pop("_prefer_local_routing", None)  # the gateway knows best
-        if changes.pop("_by_reference", False):
+        without_effect = {name: changes.pop(name, False) for name in _WITHOUT_EFFECT}
+        for name, value in without_effect.items():
+            check_flag(name, value)
+        if without_effect["_by_reference"]:
             warnings.warn(
                 "_by_reference=True has no effect: Fairlead has no object store, values always travel by value",
                 UserWarning,
@@ -117,4 +120,9 @@ class HandleOptions:
         return CallTemplate(header=header, request_codec=request, response_codec=response, timeout_s=self.timeout_s)
 
 
+_WITHOUT_EFFECT = (
+    "use_new_handle_api",  # there is only one
+    "_prefer_local_routing",  # the gateway knows best
+    "_by_reference",
+)
 _KNOWN = frozenset(one.name for one in fields(HandleOptions))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Generator, Iterator
-from typing import Any, Generic, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 from fairlead.serve.caller import Call, StreamCall, UnaryCall
 from fairlead.serve.waiting import in_event_loop
@@ -20,6 +20,10 @@ NOT_SERIALIZABLE = (
     "`DeploymentResponse` objects as top level arguments."
 )
 IN_EVENT_LOOP = "Sync methods should not be called from within an `asyncio` event loop. Use `{}` instead."
+NOT_THE_RESULT = (
+    "'DeploymentResponse' object {}: it is not the result itself, which `await response` or `response.result()` gives."
+)
+HOW_TO_ITERATE = "The items of a generator come from calls with `handle.options(stream=True)`."
 _PENDING: Any = object()
 
 
@@ -129,6 +133,17 @@ class DeploymentResponse(ResponseOfCall, Generic[R_co]):
             self._value = decode(call.template.response_codec, body)
             call.body = None
         return self._value
+
+    if not TYPE_CHECKING:  # what is often forgotten is told; type checkers know that there is no such thing
+
+        def __getattr__(self, name: str) -> NoReturn:
+            raise AttributeError(NOT_THE_RESULT.format(f"has no attribute {name!r}"), name=name, obj=self)
+
+        def __iter__(self) -> NoReturn:
+            raise TypeError(f"{NOT_THE_RESULT.format('is not iterable')} {HOW_TO_ITERATE}")
+
+        def __aiter__(self) -> NoReturn:
+            raise TypeError(f"{NOT_THE_RESULT.format('is not iterable')} {HOW_TO_ITERATE}")
 
 
 class DeploymentResponseGenerator(ResponseOfCall, Generic[R]):

@@ -15,6 +15,12 @@ def check_text(name: str, value: Any) -> None:
         raise ValueError(f"{name} must not be empty")
 
 
+def check_flag(name: str, value: Any) -> None:
+    """Refuses what is neither True nor False."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, not {value!r}")
+
+
 def check_integer(name: str, value: Any, *, at_least: int, at_most: int | None = None) -> None:
     """Refuses what is not an integer in the range."""
     if isinstance(value, bool) or not isinstance(value, int):

@@ -137,7 +137,9 @@ _BY_MEDIA_TYPE = {codec.media_type: codec for codec in CODECS} | {"": ORJSON, "a
 def codec_named(name: str) -> Codec:
     """The codec that a user named, in any case. Raises ValueError that lists the names, TypeError for no string."""
     if not isinstance(name, str):
-        raise TypeError(f"a serialization is named by a string, not by {type(name).__name__}")
+        raise TypeError(
+            f"a serialization is named by a string, not {type(name).__name__}. Available: {', '.join(_BY_NAME)}."
+        )
     try:
         return _BY_NAME[name.lower()]
     except KeyError:

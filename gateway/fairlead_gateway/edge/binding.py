@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import socket
 import ssl
 from dataclasses import dataclass, field
 
 import grpc
+
+_TAKEN = (
+    " by another program, perhaps another Fairlead instance; choose another port with http_options or grpc_options "
+    '({"port": ...}; 0: any that is free), or with --http-port or --grpc-port'
+)
 
 
 class BindError(Exception):
@@ -122,7 +128,8 @@ def bind(listener: TcpListener) -> socket.socket:
         bound.bind(address)
     except OSError as error:
         bound.close()
-        raise BindError(f"cannot listen on {where}: {error.strerror or error}") from error
+        hint = _TAKEN if error.errno == errno.EADDRINUSE else ""
+        raise BindError(f"cannot listen on {where}: {error.strerror or error}{hint}") from error
     bound.setblocking(False)
     return bound
 
