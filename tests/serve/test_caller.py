@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 
-from fairlead.serve.caller import RENEW_AFTER, CallTemplate
+from fairlead.serve.call_template import RENEW_AFTER, CallTemplate
 from fairlead.v1 import session_pb2
 from fairlead.wire.codecs import CLOUDPICKLE
 

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Generator
 from typing import Any
 
-from fairlead.serve.caller import Call, CallTemplate, Wire
+from fairlead.serve.call_template import CallTemplate
+from fairlead.serve.caller import Call, Wire
 from fairlead.serve.context import RequestContext
 from fairlead.serve.response import IN_EVENT_LOOP, ResponseOfCall, decode
 from fairlead.serve.validation import check_optional_number

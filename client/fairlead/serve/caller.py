@@ -10,15 +10,15 @@ import asyncio
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from fairlead.serve.call_template import CallTemplate
 from fairlead.serve.context import RequestContext
 from fairlead.serve.deliveries import Deliveries
 from fairlead.serve.tracing import carried, put
 from fairlead.serve.waiting import Waitable
 from fairlead.v1 import session_pb2
-from fairlead.wire.codecs import Codec
 from fairlead.wire.errors import (
     DeadlineExceededError,
     FairleadError,
@@ -35,56 +35,8 @@ from fairlead.wire.trust import Trust, check_serialization
 MAX_SENDS = 4
 """How often a call is sent at most, where it provably did not start or may be executed twice."""
 
-RENEW_AFTER = 256
-"""Calls after which the header that they are stamped on is made anew."""
-
 DEADLINE_GRACE_S = 0.05
 """Seconds that the gateway is left to report a deadline itself, since it knows where the call got to."""
-
-
-class CallTemplate:
-    """What all calls of one handle have in common."""
-
-    __slots__ = ("_header", "_stamped", "header", "request_codec", "response_codec", "timeout_s")
-
-    def __init__(
-        self,
-        *,
-        header: session_pb2.CallHeader,
-        request_codec: Codec,
-        response_codec: Codec,
-        timeout_s: float | None,
-    ) -> None:
-        self.header = header
-        """Not to be written to."""
-        self.request_codec = request_codec
-        """How arguments are encoded."""
-        self.response_codec = response_codec
-        """How results are decoded."""
-        self.timeout_s = timeout_s
-        """Seconds that a call may take; None: no limit of its own."""
-        self._header = header
-        self._stamped = RENEW_AFTER
-
-    @property
-    def callee(self) -> str:
-        """For messages."""
-        return f"{self.header.deployment or 'the ingress deployment'}.{self.header.method or '__call__'}"
-
-    def stamp(self, request_id: str, route: str, timeout_us: int) -> session_pb2.CallHeader:
-        """The header of one call, good until the next is stamped. On the wire loop."""
-        if self._stamped >= RENEW_AFTER:
-            # A protobuf message keeps every string that was ever set in it, until it goes itself.
-            self._stamped = 0
-            self._header = session_pb2.CallHeader()
-            self._header.CopyFrom(self.header)
-        self._stamped += 1
-        header = self._header
-        header.request_id = request_id
-        header.route = route
-        if timeout_us or header.timeout_us:
-            header.timeout_us = timeout_us
-        return header
 
 
 class Wire(Protocol):
@@ -251,6 +203,9 @@ class Call(Waitable, ABC):
     @abstractmethod
     def on_message(self, stream: Stream, payload: bytes, more: bool, last: bool) -> None:
         """The link's: a message of the answer, or a piece of one."""
+
+    def on_head(self, stream: Stream, metadata: Sequence[session_pb2.Metadata]) -> None:
+        """The link's: metadata, which only typed services' methods have; handles have no use for them."""
 
     def on_end(self, stream: Stream, outcome: session_pb2.Outcome | None, payload: bytes | None) -> None:
         """The link's: the end of the call."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self, TypedDict
 
-from fairlead.serve.caller import CallTemplate
+from fairlead.serve.call_template import CallTemplate
 from fairlead.serve.settings import DEFAULT
 from fairlead.serve.validation import check_flag, check_optional_number
 from fairlead.v1 import session_pb2

@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from fairlead.serve.caller import Call, CallTemplate, Wire
+from fairlead.serve.call_template import CallTemplate
+from fairlead.serve.caller import Call, Wire
 from fairlead.serve.context import RequestContext
 from fairlead.v1 import session_pb2
 from fairlead.wire.errors import InternalError

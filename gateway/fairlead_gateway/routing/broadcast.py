@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from google.api import httpbody_pb2
 
@@ -170,6 +171,9 @@ class _Leg:
         except MessageTooLargeError as error:
             stream.link.cancel(stream)
             self._broadcast.result(self, outcome_of(error, trusted=False), None)
+
+    def on_head(self, stream: Stream, metadata: Sequence[session_pb2.Metadata]) -> None:
+        """Not passed on: there are as many as replicas."""
 
     def on_end(self, stream: Stream, outcome: session_pb2.Outcome | None, payload: bytes | None) -> None:
         """The replica is done."""

@@ -7,7 +7,7 @@ A door makes a :class:`Downstream`, hands it to the router with the call's heade
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from fairlead.v1 import session_pb2
@@ -16,6 +16,7 @@ from fairlead.wire.outcomes import outcome_of, without_secrets
 from fairlead.wire.stream import Stream, cost
 from fairlead.wire.trust import Trust
 from fairlead_gateway.routing.choice import Choice
+from fairlead_gateway.routing.failures import explained
 from fairlead_gateway.routing.model_wish import ModelWish
 from fairlead_gateway.routing.replica import Replica
 
@@ -28,6 +29,9 @@ class Downstream(Protocol):
 
     def on_message(self, payload: bytes, more: bool) -> None:
         """A message of the answer or, with ``more`` (now or the time before), a piece of one."""
+
+    def on_head(self, metadata: Sequence[session_pb2.Metadata]) -> None:
+        """What precedes the answer: at most once, and before any message. As for CallOwner, to be copied if kept."""
 
     def on_end(self, outcome: session_pb2.Outcome | None, payload: bytes | None) -> None:
         """The call is over, exactly once, maybe before ``start()`` returns. ``payload``: the last message, or piece."""
@@ -56,9 +60,6 @@ class Upstream(Protocol):
 
     def retry(self, call: Call, replica: Replica, stream: Stream, outcome: session_pb2.Outcome) -> bool:
         """Sends the call to another replica, if that is allowed. Whether it did."""
-
-    def explain(self, call: Call, replica: Replica, outcome: session_pb2.Outcome) -> session_pb2.Outcome:
-        """What the caller is told of a call that failed on a replica."""
 
 
 class Call:
@@ -110,7 +111,7 @@ class Call:
         self.done = False
         """Whether the downstream has heard the end."""
         self.answered = False
-        """Whether part of an answer has gone downstream."""
+        """Whether part of an answer, be it its head, has gone downstream."""
         self.sent_more = False
         """Whether more was sent to a replica than is kept, so that it cannot be sent again."""
         self.avoid: Replica | None = None
@@ -245,10 +246,22 @@ class Call:
             stream.link.consumed(stream, cost(payload))
         else:
             if not self.answered:
-                self.answered = True
-                if self.pieces is not None:
-                    self._let_go()
+                self._begin_answer()
             self.downstream.on_message(payload, more)
+
+    def _begin_answer(self) -> None:
+        self.answered = True
+        if self.pieces is not None:
+            self._let_go()
+
+    def on_head(self, stream: Stream, metadata: Sequence[session_pb2.Metadata]) -> None:
+        """Passes on what precedes the answer, which has begun with it: from now on the call is not sent again.
+
+        Another replica's head could be another, and its messages would not belong to the one that callers have.
+        """
+        if not self.done:
+            self._begin_answer()
+            self.downstream.on_head(metadata)
 
     def on_end(self, stream: Stream, outcome: session_pb2.Outcome | None, payload: bytes | None) -> None:
         """The replica is done with the call: the downstream hears, then the slot goes to the next."""
@@ -262,8 +275,14 @@ class Call:
             if outcome is None:
                 self.finish(None, payload)
             elif not upstream.retry(self, replica, stream, outcome):
-                self.finish(upstream.explain(self, replica, outcome), None)
+                self.finish(self._explained(outcome, replica), None)
         upstream.release(replica)
+
+    def _explained(self, outcome: session_pb2.Outcome, replica: Replica) -> session_pb2.Outcome:
+        idempotent = self.header.idempotent
+        return explained(
+            outcome, replica.replica_id, answered=self.answered, idempotent=idempotent, sent_more=self.sent_more
+        )
 
     def on_cancel(self, stream: Stream) -> None:
         """Never called: replicas do not cancel."""

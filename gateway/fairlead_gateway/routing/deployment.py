@@ -7,21 +7,18 @@ import random
 from collections import deque
 from collections.abc import Callable
 
-import grpc
-
 from fairlead.v1 import control_pb2, session_pb2
 from fairlead.wire.errors import (
     BackPressureError,
     DeploymentUnavailableError,
     FairleadError,
     GatewayDrainingError,
-    ReplicaUnavailableError,
     TooManyCallsError,
 )
-from fairlead.wire.outcomes import error_info, outcome_of
 from fairlead.wire.stream import Stream
 from fairlead_gateway.routing.budget import RetryBudget
 from fairlead_gateway.routing.call import Call
+from fairlead_gateway.routing.failures import refusal
 from fairlead_gateway.routing.model_wish import ModelWish
 from fairlead_gateway.routing.pick import pick, pick_by_key, worth_waiting
 from fairlead_gateway.routing.placement import Placement
@@ -39,9 +36,6 @@ MAX_PARKED = 64
 
 _TIME_WEIGHT = 0.1
 """Of the latest call in the mean of their times."""
-_UNAVAILABLE: int = grpc.StatusCode.UNAVAILABLE.value[0]
-_RESOURCE_EXHAUSTED: int = grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
-_REFUSALS = frozenset({"REPLICA_BUSY", "REPLICA_DRAINING", "TOO_MANY_CALLS"})
 
 
 class Deployment:
@@ -358,7 +352,7 @@ class Deployment:
             if not (call.header.idempotent and self.budget.spend()):
                 return False
         else:
-            reason = _refusal(outcome)
+            reason = refusal(outcome)
             if not reason:
                 return False
             if reason == "REPLICA_DRAINING":
@@ -377,25 +371,6 @@ class Deployment:
         replica.elsewhere = max(replica.elsewhere, self.slots - replica.in_flight + 1)
         replica.load = replica.in_flight + replica.elsewhere
 
-    def explain(self, call: Call, replica: Replica, outcome: session_pb2.Outcome) -> session_pb2.Outcome:
-        """Says of a lost connection which replica it was, and why the call was not sent again."""
-        if outcome.status.code != _UNAVAILABLE:
-            return outcome
-        info = error_info(outcome.status)
-        if info is None or info.reason != "CONNECTION_LOST":
-            return outcome
-        if call.answered:
-            why = "part of the answer had been sent"
-        elif not call.header.idempotent:
-            why = "it may have started, and it is not declared idempotent"
-        elif call.sent_more:
-            why = "more of its arguments had been sent than is kept"
-        else:
-            why = "the retry budget is used up"
-        message = f"replica {replica.replica_id} was lost while it had the call; not sent again, because {why}"
-        error = ReplicaUnavailableError(message, metadata={"replica_id": replica.replica_id})
-        return outcome_of(error, trusted=False)
-
     # -- replicas
 
     def enter_rotation(self, replica: Replica) -> None:
@@ -413,11 +388,3 @@ class Deployment:
 def _rather_waits(call: Call) -> bool:
     """Whether a call waits for certain replicas, so that others need not wait for it."""
     return call.choice is not None or (call.model is not None and call.model.waits)
-
-
-def _refusal(outcome: session_pb2.Outcome) -> str:
-    """Why a replica refused a call; empty: it did not refuse it."""
-    if outcome.status.code not in (_UNAVAILABLE, _RESOURCE_EXHAUSTED):
-        return ""
-    info = error_info(outcome.status)
-    return info.reason if info is not None and info.reason in _REFUSALS else ""

@@ -106,6 +106,9 @@ class _Nobody:
         if self.call is not None:
             self.call.consumed(cost(payload))
 
+    def on_head(self, metadata: Sequence[session_pb2.Metadata]) -> None:
+        pass
+
     def on_end(self, outcome: session_pb2.Outcome | None, payload: bytes | None) -> None:
         self.call = None
 

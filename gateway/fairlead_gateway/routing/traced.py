@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from fairlead.serve.tracing import CallSpan
 from fairlead.v1 import session_pb2
 from fairlead_gateway.routing.call import Downstream
@@ -17,6 +19,10 @@ class TracedDownstream:
         self._span = span
         self.on_message = downstream.on_message
         self.on_writable = downstream.on_writable
+
+    def on_head(self, metadata: Sequence[session_pb2.Metadata]) -> None:
+        """See Downstream."""
+        self._downstream.on_head(metadata)
 
     def on_end(self, outcome: session_pb2.Outcome | None, payload: bytes | None) -> None:
         """See Downstream."""
