@@ -130,6 +130,7 @@ PORTED: dict[str, set[str]] = {
         "MultiplexMixin",
         "PendingRequest",
         "ReplicaID",
+        "ReplicaResult",
         "RequestRouter",
         "RunningReplica",
     },

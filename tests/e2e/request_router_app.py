@@ -7,7 +7,15 @@ from typing import Any
 
 from fairlead import serve
 from fairlead.serve.config import RequestRouterConfig
-from fairlead.serve.request_router import FIFOMixin, MultiplexMixin, PendingRequest, RequestRouter, RunningReplica
+from fairlead.serve.request_router import (
+    FIFOMixin,
+    MultiplexMixin,
+    PendingRequest,
+    ReplicaID,
+    ReplicaResult,
+    RequestRouter,
+    RunningReplica,
+)
 
 
 class ThroughputAware(FIFOMixin, MultiplexMixin, RequestRouter):
@@ -15,14 +23,21 @@ class ThroughputAware(FIFOMixin, MultiplexMixin, RequestRouter):
 
     def initialize_state(self, statistic: str) -> None:
         self.statistic = statistic
+        self.misled = False
 
     async def choose_replicas(
         self, candidate_replicas: list[RunningReplica], pending_request: PendingRequest | None = None
     ) -> list[list[RunningReplica]]:
-        if pending_request is not None and pending_request.metadata.session_id == "fail":
-            raise ValueError("on purpose")
+        if pending_request is not None:
+            pending_request.routing_context.should_backoff = True
+            if pending_request.metadata.session_id == "fail" or self.misled:
+                raise ValueError("on purpose")
         available = self.select_available_replicas(candidate_replicas)
         return [sorted(available, key=lambda each: each.routing_stats.get(self.statistic, 0))[:1]]
+
+    def on_request_routed(self, pending_request: PendingRequest, replica_id: ReplicaID, result: ReplicaResult) -> None:
+        chosen = any(replica_id == each for each in self.curr_replicas)
+        self.misled = not (chosen and pending_request.routing_context.should_backoff and result is None)
 
 
 @serve.deployment(

@@ -10,7 +10,7 @@ import random
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from fairlead.serve.handle import DeploymentID
 
@@ -116,6 +116,19 @@ class RequestMetadata:
     """Whether it is a HTTP request for a handler that takes one."""
 
 
+ReplicaResult: TypeAlias = None
+"""What ``on_request_routed`` gets as ``result``: a gateway has none yet."""
+
+
+@dataclass(kw_only=True, slots=True)
+class RoutingContext:
+    """What a router may note about a call. A new one each time that the router is asked."""
+
+    should_backoff: bool = False
+    """For compatibility, without effect: a call that no chosen replica can take always waits before the router is
+    asked again."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PendingRequest:
     """A call that waits for a replica."""
@@ -127,7 +140,9 @@ class PendingRequest:
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     """Always empty."""
     created_at: float = 0.0
-    """When it was asked about first, by ``time.time()``."""
+    """When it was asked about, by ``time.time()``."""
+    routing_context: RoutingContext = field(default_factory=RoutingContext)
+    """The router's to write to."""
 
 
 class RequestRouter(ABC):
@@ -162,7 +177,7 @@ class RequestRouter(ABC):
         """
 
     def on_request_routed(  # noqa: B027 - overridden by those who want to know
-        self, pending_request: PendingRequest, replica_id: ReplicaID, result: None = None
+        self, pending_request: PendingRequest, replica_id: ReplicaID, result: ReplicaResult = None
     ) -> None:
         """A call was sent to a replica. ``result`` is always None: it has not ended yet."""
 
@@ -224,7 +239,9 @@ __all__ = [
     "PendingRequest",
     "PowerOfTwoChoicesRequestRouter",
     "ReplicaID",
+    "ReplicaResult",
     "RequestMetadata",
     "RequestRouter",
+    "RoutingContext",
     "RunningReplica",
 ]
