@@ -100,6 +100,26 @@ def refusal(tmp_path: Path, new: str, *, old: str) -> str:
         ("working_dir: /tmp", "pip: [x]", "14: applications[0].runtime_env.pip: 'pip' has no effect here"),
         ("  - name: two", "  - name: two\n    name: three", "21: 'name' is there twice"),
         ("gateways: 2", "gateways: [", "it is not YAML: "),
+        (
+            "gateways: 2",
+            "target_capacity: 101",
+            "6: target_capacity: input should be less than or equal to 100, not 101",
+        ),
+        (
+            "gateways: 2",
+            "controller_options: {runtime_env: {}}",
+            "6: controller_options: controller_options has no effect",
+        ),
+        (
+            "gateways: 2",
+            "tracing_config: {enabled: true}",
+            "6: tracing_config: tracing_config has no effect here; traces",
+        ),
+        (
+            "working_dir: /tmp",
+            "working_dir: /tmp\n    autoscaling_policy: {a: 1}",
+            "15: applications[0].autoscaling_policy: ",
+        ),
         ("applications:", "applicatons:", "'applicatons'; did you mean 'applications'? (and 1 more)"),
     ],
 )

@@ -156,6 +156,13 @@ def test_what_cannot_run_is_refused_before_anything_happens():
         api.run(Echo.bind(), name="")
     with pytest.raises(ValueError, match="must start with a forward slash"):
         api.run(Echo.bind(), route_prefix="x")
+    with pytest.raises(ValueError, match="controller_options has no effect here"):
+        api.run(Echo.bind(), controller_options={"runtime_env": {}})
+    with pytest.raises(ValueError, match="tracing_config has no effect here; .* OTEL_TRACES_EXPORTER"):
+        api.start(tracing_config={"enabled": True})
+    scaling = Echo.options(autoscaling_config={"max_replicas": 3}).bind()
+    with pytest.raises(ValueError, match="'Echo' scales by itself: give it num_replicas instead"):
+        api.run(scaling, external_scaler_enabled=True)
     with pytest.raises(TypeError, match="prot"):
         api.start(http_options={"prot": 1})
 

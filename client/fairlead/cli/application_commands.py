@@ -17,6 +17,7 @@ from fairlead.cli.status_text import is_well, print_json, print_status, say, sta
 from fairlead.serve.deploy_schema import suggestion
 from fairlead.serve.instance import Instance
 from fairlead.serve.progress import Progress
+from fairlead.serve.status import target_capacity
 from fairlead.v1 import control_pb2
 from fairlead.wire.errors import FairleadError
 
@@ -75,11 +76,16 @@ def _check_routes(
 
 def config(json: Json = False, address: Address = None) -> None:
     """Print the configuration of the applications that were deployed from a file."""
-    found = [json_module.loads(one.config) for one in find(address).configs() if one.config]
+    instance = find(address)
+    found: dict[str, Any] = {
+        "applications": [json_module.loads(one.config) for one in instance.configs() if one.config]
+    }
+    if (capacity := target_capacity(instance.status())) is not None:
+        found = {"target_capacity": capacity, **found}
     if json:
-        print_json({"applications": found})
+        print_json(found)
     else:
-        typer.echo(yaml.safe_dump({"applications": found}, sort_keys=False), nl=False)
+        typer.echo(yaml.safe_dump(found, sort_keys=False), nl=False)
 
 
 def delete(
@@ -111,7 +117,12 @@ def scale(
     if not no_wait:
         with Progress() as progress:
             instance.wait_until_running(application, generation, progress.show)
-    say(f"{application}/{name} has {replicas} replica(s)" if not no_wait else f"scaling {application}/{name}")
+    if no_wait:
+        say(f"scaling {application}/{name}")
+        return
+    found = next(one for one in instance.status().applications if one.name == application)
+    part = f" at a target capacity of {found.target_capacity:g} %" if found.HasField("target_capacity") else ""
+    say(f"{application}/{name} has {replicas} replica(s){part}")
 
 
 def split_target(target: str, status: control_pb2.InstanceStatus) -> tuple[str, str]:

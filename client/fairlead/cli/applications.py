@@ -15,6 +15,7 @@ from fairlead.serve.deployment import Application
 from fairlead.serve.doors import Doors
 from fairlead.serve.graph import application_spec
 from fairlead.serve.logs import LoggingConfig
+from fairlead.serve.unsupported import check_external_scaler
 from fairlead.v1 import control_pb2
 from fairlead.wire.errors import FairleadError
 
@@ -24,10 +25,14 @@ def specs_of(config: ServeDeploySchema, path: str, app_dir: str, address: str) -
 
     Raises ImportPathError and ConfigFileError, before anything is deployed.
     """
-    return [
+    specs = [
         _spec(application, path, app_dir, address, application.logging_config or config.logging_config)
         for application in config.applications
     ]
+    if config.target_capacity is not None:
+        for spec in specs:
+            spec.target_capacity = config.target_capacity
+    return specs
 
 
 def doors_of(config: ServeDeploySchema, *, insecure: bool = False) -> Doors:
@@ -56,6 +61,8 @@ def _spec(
             overrides=overrides,
             logging_config=logging_config,
         )
+        if schema.external_scaler_enabled:
+            check_external_scaler(spec)
     except (FairleadError, TypeError, ValueError) as error:
         raise ConfigFileError(f"{path}: application '{schema.name}': {error}") from error
     known = [deployment.name for deployment in spec.deployments]

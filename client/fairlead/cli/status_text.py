@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from fairlead.cli.traffic_text import traffic_line, traffic_value
-from fairlead.serve.status import application_status, deployment_status
+from fairlead.serve.status import application_status, deployment_status, target_capacity
 from fairlead.v1 import control_pb2
 from fairlead.wire.credentials import TLS_SCHEME
 
@@ -61,6 +61,7 @@ def status_value(status: control_pb2.InstanceStatus) -> dict[str, Any]:
             }
             for gateway in status.gateways
         ],
+        "target_capacity": target_capacity(status),
         "applications": {application.name: _application_value(application) for application in status.applications},
     }
 
@@ -112,6 +113,8 @@ def print_status(status: control_pb2.InstanceStatus, console: Console) -> None:
             line.append(cell.ljust(width) + "  ", style=_STYLES.get(cell, ""))
         line.rstrip()
         console.print(line, soft_wrap=True)
+    if (capacity := target_capacity(status)) is not None:
+        console.print(f"target capacity {capacity:g} %")
     for application in status.applications:
         for policy in application.traffic:
             spread = f"calls to {application.name}/{policy.name} go to {traffic_line(policy)}"

@@ -30,6 +30,7 @@ from fairlead.serve.owned_instance import OwnedInstance
 from fairlead.serve.progress import Progress
 from fairlead.serve.status import ServeStatus, serve_status
 from fairlead.serve.termination import Terminated, terminable
+from fairlead.serve.unsupported import check_external_scaler, check_unsupported
 from fairlead.serve.validation import check_route_prefix
 from fairlead.v1 import control_pb2
 from fairlead.wire.errors import FairleadError
@@ -84,16 +85,25 @@ def run(
 
     An instance is started if there is none; it ends with this process. An application of that name is updated in
     place. ``blocking``: then waits as :func:`fairlead.serve.api.wait` does, for Ctrl-C or SIGTERM. ``logging_config``:
-    a ``LoggingConfig``, or its fields as a dictionary, for deployments that have none of their own. Accepted without
-    effect: ``external_scaler_enabled``, ``controller_options``.
+    a ``LoggingConfig``, or its fields as a dictionary, for deployments that have none of their own.
+    ``external_scaler_enabled``: something outside decides how many replicas there are, by ``fairlead scale``; no
+    deployment may have an ``autoscaling_config``. ``controller_options`` are refused.
 
     ``_local_testing_mode``, or ``FAIRLEAD_FORCE_LOCAL_TESTING_MODE=1``: everything runs in this process, in threads and
     without ports; what a constructor raises is raised here.
 
-    Raises TypeError for what ``.bind()`` did not make, ValueError for a bad route prefix, RuntimeError with the
-    replica's traceback if the application cannot be deployed, FairleadError (``RayServeException``) for an empty name.
+    Raises TypeError for what ``.bind()`` did not make, ValueError for a bad route prefix or option, RuntimeError with
+    the replica's traceback if the application cannot be deployed, FairleadError (``RayServeException``) for an empty
+    name.
     """
-    one = RunTarget(target=target, name=name, route_prefix=route_prefix, logging_config=logging_config)
+    check_unsupported("controller_options", controller_options)
+    one = RunTarget(
+        target=target,
+        name=name,
+        route_prefix=route_prefix,
+        logging_config=logging_config,
+        external_scaler_enabled=external_scaler_enabled,
+    )
     if _local_testing_mode or environment.local_testing_forced():
         return _run_locally([one], "serve.run", blocking=blocking)[0]
     return _run_all([one], "serve.run", blocking=blocking, wait=True)[0]
@@ -164,6 +174,9 @@ def _deploy_all(targets: Sequence[RunTarget], caller: str, *, wait: bool) -> lis
         )
         for one in targets
     ]
+    for one, spec in zip(targets, specs, strict=True):
+        if one.external_scaler_enabled:
+            check_external_scaler(spec)
     _deploy_specs(instance, specs, wait=wait)
     return [DeploymentHandle[Any](spec.ingress_deployment, spec.name) for spec in specs]
 
@@ -214,10 +227,12 @@ def start(
     ``fairlead.serve.api.instance_status()``. If ``FAIRLEAD_TOKEN`` is set, callers of both ports have to present it.
     ``insecure``: ports that other hosts can reach may be open without TLS and authentication. Further options are those
     of ``http_options``. ``logging_config``: how gateway workers log, a ``LoggingConfig`` or its fields in a dictionary.
-    Accepted without effect: ``tracing_config``, ``controller_options``.
+    ``tracing_config`` and ``controller_options`` are refused: the environment that it is started with says both.
 
     Raises TypeError or ValueError for bad options, RuntimeError if a port cannot be bound, TimeoutError after 60 s.
     """
+    check_unsupported("tracing_config", tracing_config)
+    check_unsupported("controller_options", controller_options)
     given = dict(http_options) if isinstance(http_options, Mapping) else {}
     http = http_options if isinstance(http_options, HTTPOptions) else HTTPOptions.of({**given, **options})
     logging = LoggingConfig.of(logging_config)

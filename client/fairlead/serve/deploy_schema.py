@@ -16,6 +16,7 @@ from pydantic_core import PydanticCustomError
 from fairlead.serve.config import HTTPOptions, ProxyLocation, gRPCOptions
 from fairlead.serve.logs import LoggingConfig
 from fairlead.serve.settings import DeploymentConfig
+from fairlead.serve.unsupported import check_unsupported
 from fairlead.serve.validation import check_route_prefix
 
 PROBLEM = "fairlead"
@@ -98,6 +99,17 @@ def _runtime_env(given: dict[str, Any]) -> dict[str, Any]:
     return given
 
 
+def _unsupported(name: str) -> Callable[[Any], Any]:
+    def check(value: Any) -> Any:
+        try:
+            check_unsupported(name, value)
+        except ValueError as error:
+            raise problem(str(error)) from error
+        return value
+
+    return check
+
+
 def _import_path(value: str) -> str:
     if not all(value.partition(":")):
         raise problem(f"'{value}' is not an import path: write package.module:application")
@@ -143,10 +155,10 @@ class ServeApplicationSchema(BaseModel):
     """Settings that take the place of those in the code."""
     logging_config: Annotated[dict[str, Any] | None, AfterValidator(_logging)] = None
     """The fields of ``LoggingConfig``, for deployments that have none of their own."""
-    autoscaling_policy: Any = None
-    """Accepted without effect. So is the next one."""
+    autoscaling_policy: Annotated[Any, AfterValidator(_unsupported("autoscaling_policy"))] = None
+    """Refused: policies belong to deployments."""
     external_scaler_enabled: bool = False
-    """See above."""
+    """Whether something outside decides how many replicas there are: then no deployment may scale by itself."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -169,12 +181,12 @@ class ServeDeploySchema(BaseModel):
     """How many gateway workers share the ports; for the start of an instance. Ray Serve's files do not have it."""
     logging_config: Annotated[dict[str, Any] | None, AfterValidator(_logging)] = None
     """The fields of ``LoggingConfig``, for applications that have none of their own."""
-    controller_options: Any = None
-    """Accepted without effect. So are the next two."""
-    tracing_config: Any = None
+    controller_options: Annotated[Any, AfterValidator(_unsupported("controller_options"))] = None
+    """Refused, and so is the next one: the environment that an instance is started with says both."""
+    tracing_config: Annotated[Any, AfterValidator(_unsupported("tracing_config"))] = None
     """See above."""
-    target_capacity: float | None = None
-    """See above."""
+    target_capacity: float | None = Field(default=None, ge=0, le=100)
+    """How many of their replicas the file's deployments have, in per cent; None: all."""
     applications: list[ServeApplicationSchema]
     """What shall run."""
 

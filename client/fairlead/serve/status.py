@@ -116,7 +116,7 @@ class ServeStatus:
     applications: dict[str, ApplicationStatusOverview] = field(default_factory=dict)
     """The applications by name."""
     target_capacity: float | None = None
-    """Always None."""
+    """How many of their replicas the deployments of the configuration file have, in per cent; None: all."""
 
 
 def serve_status(status: control_pb2.InstanceStatus) -> ServeStatus:
@@ -127,7 +127,13 @@ def serve_status(status: control_pb2.InstanceStatus) -> ServeStatus:
             for gateway in status.gateways
         },
         applications={application.name: _application(application) for application in status.applications},
+        target_capacity=target_capacity(status),
     )
+
+
+def target_capacity(status: control_pb2.InstanceStatus) -> float | None:
+    """That of the applications which the last configuration file declares: it has one for all of them."""
+    return next((one.target_capacity for one in status.applications if one.HasField("target_capacity")), None)
 
 
 def application_status(state: control_pb2.ApplicationState.ValueType) -> ApplicationStatus:

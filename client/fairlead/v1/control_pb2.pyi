@@ -949,6 +949,7 @@ class ApplicationSpec(_message.Message):
     DEPLOYMENTS_FIELD_NUMBER: _builtins.int
     ENVIRONMENT_FIELD_NUMBER: _builtins.int
     CONFIG_FIELD_NUMBER: _builtins.int
+    TARGET_CAPACITY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name; unique."""
     route_prefix: _builtins.str
@@ -957,6 +958,8 @@ class ApplicationSpec(_message.Message):
     """The deployment that is called from outside."""
     config: _builtins.bytes
     """Its part of the configuration file that it was deployed from, as JSON; empty: a program deployed it."""
+    target_capacity: _builtins.float
+    """How many of their replicas its deployments have, in per cent: 0 to 100; absent: 100."""
     @_builtins.property
     def deployments(self) -> _containers.RepeatedCompositeFieldContainer[Global___DeploymentSpec]:
         """Its deployments."""
@@ -974,14 +977,20 @@ class ApplicationSpec(_message.Message):
         deployments: _abc.Iterable[Global___DeploymentSpec] | None = ...,
         environment: Global___CodeEnvironment | None = ...,
         config: _builtins.bytes = ...,
+        target_capacity: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_route_prefix", b"_route_prefix", "environment", b"environment", "route_prefix", b"route_prefix"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_route_prefix", b"_route_prefix", "_target_capacity", b"_target_capacity", "environment", b"environment", "route_prefix", b"route_prefix", "target_capacity", b"target_capacity"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_route_prefix", b"_route_prefix", "config", b"config", "deployments", b"deployments", "environment", b"environment", "ingress_deployment", b"ingress_deployment", "name", b"name", "route_prefix", b"route_prefix"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_route_prefix", b"_route_prefix", "_target_capacity", b"_target_capacity", "config", b"config", "deployments", b"deployments", "environment", b"environment", "ingress_deployment", b"ingress_deployment", "name", b"name", "route_prefix", b"route_prefix", "target_capacity", b"target_capacity"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__route_prefix: _TypeAlias = _typing.Literal["route_prefix"]  # noqa: Y015
     _WhichOneofArgType__route_prefix: _TypeAlias = _typing.Literal["_route_prefix", b"_route_prefix"]  # noqa: Y015
+    _WhichOneofReturnType__target_capacity: _TypeAlias = _typing.Literal["target_capacity"]  # noqa: Y015
+    _WhichOneofArgType__target_capacity: _TypeAlias = _typing.Literal["_target_capacity", b"_target_capacity"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__route_prefix) -> _WhichOneofReturnType__route_prefix | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__target_capacity) -> _WhichOneofReturnType__target_capacity | None: ...
 
 Global___ApplicationSpec: _TypeAlias = ApplicationSpec  # noqa: Y015
 
@@ -1112,6 +1121,7 @@ class DeploymentInterface(_message.Message):
     MESSAGE_MODULES_FIELD_NUMBER: _builtins.int
     DERIVED_SERVICES_FIELD_NUMBER: _builtins.int
     HANDLES_REQUESTS_FIELD_NUMBER: _builtins.int
+    ENDPOINT_FIELD_NUMBER: _builtins.int
     descriptor_set: _builtins.bytes
     """A serialized google.protobuf.FileDescriptorSet with the files of the typed services and all that they import."""
     asgi: _builtins.bool
@@ -1138,6 +1148,12 @@ class DeploymentInterface(_message.Message):
         values that the hints ask for.
         """
 
+    @_builtins.property
+    def endpoint(self) -> Global___Endpoint:
+        """What it is called by, if it is an endpoint of the classic API: it has no replicas, its traffic policy says where its
+        calls go. Absent: it is none.
+        """
+
     def __init__(
         self,
         *,
@@ -1148,14 +1164,43 @@ class DeploymentInterface(_message.Message):
         message_modules: _abc.Iterable[_builtins.str] | None = ...,
         derived_services: _abc.Iterable[_builtins.str] | None = ...,
         handles_requests: _builtins.bool = ...,
+        endpoint: Global___Endpoint | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["endpoint", b"endpoint"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["asgi", b"asgi", "derived_services", b"derived_services", "descriptor_set", b"descriptor_set", "handles_requests", b"handles_requests", "http_routes", b"http_routes", "message_modules", b"message_modules", "typed_services", b"typed_services"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asgi", b"asgi", "derived_services", b"derived_services", "descriptor_set", b"descriptor_set", "endpoint", b"endpoint", "handles_requests", b"handles_requests", "http_routes", b"http_routes", "message_modules", b"message_modules", "typed_services", b"typed_services"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeploymentInterface: _TypeAlias = DeploymentInterface  # noqa: Y015
+
+@_typing.final
+class Endpoint(_message.Message):
+    """An endpoint of the classic API, as the page /-/routes shows it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROUTE_FIELD_NUMBER: _builtins.int
+    HTTP_METHODS_FIELD_NUMBER: _builtins.int
+    route: _builtins.str
+    """The path over HTTP, in Starlette's notation; empty: it is for handles only."""
+    @_builtins.property
+    def http_methods(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The HTTP methods that it was created with, upper case."""
+
+    def __init__(
+        self,
+        *,
+        route: _builtins.str = ...,
+        http_methods: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["http_methods", b"http_methods", "route", b"route"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Endpoint: _TypeAlias = Endpoint  # noqa: Y015
 
 @_typing.final
 class HttpRoute(_message.Message):
@@ -1624,6 +1669,7 @@ class ApplicationStatus(_message.Message):
     INGRESS_DEPLOYMENT_FIELD_NUMBER: _builtins.int
     GENERATION_FIELD_NUMBER: _builtins.int
     TRAFFIC_FIELD_NUMBER: _builtins.int
+    TARGET_CAPACITY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name."""
     state: Global___ApplicationState.ValueType
@@ -1638,6 +1684,8 @@ class ApplicationStatus(_message.Message):
     """The deployment that is called from outside."""
     generation: _builtins.int
     """The generation that this state is about."""
+    target_capacity: _builtins.float
+    """As in ApplicationSpec."""
     @_builtins.property
     def deployments(self) -> _containers.RepeatedCompositeFieldContainer[Global___DeploymentStatus]:
         """Its deployments."""
@@ -1658,14 +1706,20 @@ class ApplicationStatus(_message.Message):
         ingress_deployment: _builtins.str = ...,
         generation: _builtins.int = ...,
         traffic: _abc.Iterable[Global___TrafficPolicy] | None = ...,
+        target_capacity: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_route_prefix", b"_route_prefix", "route_prefix", b"route_prefix"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_route_prefix", b"_route_prefix", "_target_capacity", b"_target_capacity", "route_prefix", b"route_prefix", "target_capacity", b"target_capacity"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_route_prefix", b"_route_prefix", "deployments", b"deployments", "generation", b"generation", "ingress_deployment", b"ingress_deployment", "last_deployed_time_s", b"last_deployed_time_s", "message", b"message", "name", b"name", "route_prefix", b"route_prefix", "state", b"state", "traffic", b"traffic"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_route_prefix", b"_route_prefix", "_target_capacity", b"_target_capacity", "deployments", b"deployments", "generation", b"generation", "ingress_deployment", b"ingress_deployment", "last_deployed_time_s", b"last_deployed_time_s", "message", b"message", "name", b"name", "route_prefix", b"route_prefix", "state", b"state", "target_capacity", b"target_capacity", "traffic", b"traffic"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__route_prefix: _TypeAlias = _typing.Literal["route_prefix"]  # noqa: Y015
     _WhichOneofArgType__route_prefix: _TypeAlias = _typing.Literal["_route_prefix", b"_route_prefix"]  # noqa: Y015
+    _WhichOneofReturnType__target_capacity: _TypeAlias = _typing.Literal["target_capacity"]  # noqa: Y015
+    _WhichOneofArgType__target_capacity: _TypeAlias = _typing.Literal["_target_capacity", b"_target_capacity"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__route_prefix) -> _WhichOneofReturnType__route_prefix | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__target_capacity) -> _WhichOneofReturnType__target_capacity | None: ...
 
 Global___ApplicationStatus: _TypeAlias = ApplicationStatus  # noqa: Y015
 

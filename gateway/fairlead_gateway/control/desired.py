@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from fairlead.v1 import control_pb2
 from fairlead.wire.errors import DeployFailedError, InvalidCallError
+from fairlead_gateway.control.capacity import FULL, at_capacity, capacity_of
 
 _FAILURES_PER_REPLICA = 3
 
@@ -138,8 +139,10 @@ class DesiredState:
 
 def deployment_goals(spec: control_pb2.ApplicationSpec) -> dict[str, DeploymentGoal]:
     """The deployments of an application by name."""
+    percent = capacity_of(spec)
     return {
-        deployment.name: deployment_goal(spec.name, deployment, spec.environment) for deployment in spec.deployments
+        deployment.name: deployment_goal(spec.name, at_capacity(deployment, percent), spec.environment)
+        for deployment in spec.deployments
     }
 
 
@@ -179,6 +182,9 @@ def _check(spec: control_pb2.ApplicationSpec) -> None:
         raise InvalidCallError(
             f"application {spec.name!r} has no deployment {spec.ingress_deployment!r} to be its ingress; it has {names}"
         )
+    if not 0 <= capacity_of(spec) <= FULL:
+        given = f"{spec.target_capacity:g}"
+        raise InvalidCallError(f"application {spec.name!r}: target_capacity must be between 0 and 100, not {given}")
     for deployment in spec.deployments:
         settings = deployment.settings
         where = f"application {spec.name!r}, deployment {deployment.name!r}"

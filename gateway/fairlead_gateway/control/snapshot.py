@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fairlead.v1 import control_pb2
+from fairlead_gateway.control.capacity import capacity_of
 from fairlead_gateway.control.desired import ApplicationGoal, DeploymentGoal
 from fairlead_gateway.control.observed import ObservedState, Phase
 from fairlead_gateway.control.standing import Standing
@@ -59,6 +60,8 @@ def _deployment_routes(
 def _unavailable_message(deployment: DeploymentGoal, goal: ApplicationGoal, observed: ObservedState) -> str:
     if goal.deleting:
         return f"Application {goal.name!r} is being deleted."
+    if capacity_of(goal.spec) == 0:
+        return f"Deployment {deployment.name!r} in application {goal.name!r} has no replicas: its target_capacity is 0."
     progress = observed.progress.get((goal.name, deployment.name))
     if progress is not None and progress.given_up:
         # No traceback: this goes to whoever calls.

@@ -38,6 +38,8 @@ def _application_status(goal: ApplicationGoal, core: Core) -> control_pb2.Applic
         generation=goal.generation,
         traffic=standing.traffic.values(),
     )
+    if goal.spec.HasField("target_capacity"):
+        status.target_capacity = goal.spec.target_capacity
     if standing.route_prefix is not None:
         status.route_prefix = standing.route_prefix
     return status
