@@ -158,6 +158,9 @@ def codec_of(serialization: int) -> Codec:
 
 def codec_of_media_type(media_type: str) -> Codec:
     """The codec for a media type, parameters ignored. Raises UnknownSerializationError that lists the media types."""
+    codec = _BY_MEDIA_TYPE.get(media_type)
+    if codec is not None:
+        return codec
     try:
         return _BY_MEDIA_TYPE[media_type.partition(";")[0].strip().lower()]
     except KeyError:

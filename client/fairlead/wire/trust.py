@@ -30,15 +30,18 @@ class Trust(enum.Enum):
         return self is not Trust.UNTRUSTED
 
 
+_HARMLESS = frozenset(
+    {session_pb2.SERIALIZATION_PROTOBUF, *(codec.serialization for codec in CODECS if not codec.runs_code)}
+)
+
+
 def check_serialization(serialization: int, trust: Trust) -> None:
     """Refuses what the connection is not trusted with.
 
     Raises UnknownSerializationError, or UntrustedSerializationError that names what would work. HTTP payloads are made
     by Fairlead's own HTTP door and never come from a peer that is not the owner.
     """
-    if trust.may_run_code and serialization == session_pb2.SERIALIZATION_HTTP:
-        return
-    if serialization == session_pb2.SERIALIZATION_PROTOBUF:
+    if serialization in _HARMLESS or (trust.may_run_code and serialization == session_pb2.SERIALIZATION_HTTP):
         return
     codec = codec_of(serialization)
     if codec.runs_code and not trust.may_run_code:

@@ -75,7 +75,7 @@ class GrpcMeter:
         measures = self._measures
         measures.ongoing -= 1
         code: Any = context.code()
-        number = code.value[0] if isinstance(code, grpc.StatusCode) else int(code or 0)
+        number = code.value[0] if isinstance(code, grpc.StatusCode) else code or 0
         # A handler that neither answered nor aborted was cut off by its caller.
         status = _NAMES.get(number, "UNKNOWN") if answered or number else "CANCELLED"
         seconds = time.perf_counter() - began
