@@ -6,10 +6,9 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +22,9 @@ from tests.e2e.conftest import Ports
 from tests.e2e.load import Load
 from tests.e2e.rollout_app import Checked, CheckedByInheritance, CheckedSynchronously, Front, Named, Versioned
 from tests.e2e.stage import PATIENCE_S, wait_until
+from tests.typist import Typist
 
-PROGRAM = str(Path(sys.executable).parent / "fairlead")
+Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
@@ -173,8 +173,11 @@ def working_is_done(response: Any) -> bool:
     return True
 
 
-def command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([PROGRAM, *arguments], capture_output=True, text=True, timeout=60, check=False)
+@pytest.fixture
+def command(typist: Typist, ports: Ports) -> Command:
+    """Types a command for the module's instance."""
+    environment = os.environ | {"FAIRLEAD_ADDRESS": api.address()}
+    return lambda *arguments: typist(*arguments, env=environment)
 
 
 class TestTraffic:
@@ -194,8 +197,7 @@ class TestTraffic:
             found = [client.get(f"{ports.http}/named").text for _ in range(count // 2)]
         return Counter([*found, *(handle.remote().result(timeout_s=PATIENCE_S) for _ in range(count // 2))])
 
-    def test_a_canary_by_the_command_line(self, ports: Ports, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("FAIRLEAD_ADDRESS", api.address())
+    def test_a_canary_by_the_command_line(self, ports: Ports, command: Command) -> None:
         assert self.answers(ports) == {"stable": 100}
         done = command("traffic", "stable", "stable=80", "canary=20")
         assert done.returncode == 0, done.stderr
@@ -217,17 +219,13 @@ class TestTraffic:
             (["stable", "canary/Nobody=100"], "no deployment 'Nobody'"),
         ],
     )
-    def test_what_is_wrong_is_said_in_a_line(
-        self, arguments: list[str], told: str, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setenv("FAIRLEAD_ADDRESS", api.address())
+    def test_what_is_wrong_is_said_in_a_line(self, arguments: list[str], told: str, command: Command) -> None:
         done = command("traffic", *arguments)
         assert done.returncode != 0
         (line,) = done.stderr.splitlines()
         assert told in line
 
-    def test_no_call_fails_while_shares_change(self, ports: Ports, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("FAIRLEAD_ADDRESS", api.address())
+    def test_no_call_fails_while_shares_change(self, command: Command) -> None:
         found: list[str] = []
         stopping = threading.Event()
         handle = serve.get_app_handle("stable")
@@ -252,8 +250,7 @@ class TestTraffic:
             thread.join()
         assert set(found) == {"stable", "canary"}
 
-    def test_a_shadow_gets_copies_and_nobody_hears_of_it(self, ports: Ports, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("FAIRLEAD_ADDRESS", api.address())
+    def test_a_shadow_gets_copies_and_nobody_hears_of_it(self, ports: Ports, command: Command) -> None:
         serve.run(Named.bind("broken", str(self.copies)), name="shadow", route_prefix=None)
         assert command("traffic", "stable", "stable=100", "--shadow", "shadow=100").returncode == 0
         assert self.answers(ports, 40) == {"stable": 40}
