@@ -89,7 +89,7 @@ async def respond(
     identify(headers, header.request_id)
     if status in _BODILESS or status < 200:
         body, whole = _unusual(status, headers, body, whole)
-    elif whole and not any(name == b"content-length" for name, _ in headers):
+    elif whole and b"content-length" not in [name for name, _ in headers]:
         headers.append((b"content-length", str(len(body)).encode()))
     if head:
         whole, body = True, b""
@@ -169,5 +169,5 @@ def _parse(message: bytes) -> tuple[http_pb2.HttpResponse, int]:
 
 def identify(headers: list[tuple[bytes, bytes]], request_id: str) -> None:
     """Echoes the request id, unless the handler has set one."""
-    if request_id and not any(name == b"x-request-id" for name, _ in headers):
+    if request_id and b"x-request-id" not in [name for name, _ in headers]:
         headers.append((b"x-request-id", request_id.encode()))
