@@ -1,6 +1,6 @@
 """Existing web servers in front of a standing instance, by the examples: programs that call it through handles.
 
-``deploy.py`` starts the instance, deploys and exits. Then servers are started that know nothing but handles' names.
+Row C27 of the classic pages. ``deploy.py`` starts the instance, deploys and exits. Then servers are started that know nothing but handles' names.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ def test_deploying_again_changes_nothing(instance: Instance) -> None:
 
 
 @pytest.mark.parametrize("preload", ["", " --preload"])
-def test_aiohttp_under_gunicorn(preload: str, instance: Instance) -> None:
+def test_c27_aiohttp_under_gunicorn(preload: str, instance: Instance) -> None:
     """With ``--preload``, handles are made before the workers are forked."""
     command = [script("gunicorn"), *(GUNICORN + preload).split(), "--bind", "127.0.0.1:0"]
     with instance.server(*command, says=r"Listening at: http://127\.0\.0\.1:(\d+)") as url:
@@ -160,7 +160,7 @@ def test_aiohttp_under_gunicorn(preload: str, instance: Instance) -> None:
         assert generated["generated_text"].startswith("hello friend , how ")
 
 
-def test_fastapi_under_uvicorn(instance: Instance) -> None:
+def test_c27_fastapi_under_uvicorn(instance: Instance) -> None:
     command = [sys.executable, "-m", "uvicorn", "fastapi_app:app", "--port", "0"]
     with instance.server(*command, says=r"running on http://127\.0\.0\.1:(\d+)") as url:
         assert get(f"{url}/dummy-model").text == ANSWER
@@ -168,7 +168,7 @@ def test_fastapi_under_uvicorn(instance: Instance) -> None:
         assert generated["generated_text"].startswith("hello friend , how ")
 
 
-def test_a_server_of_the_standard_library(instance: Instance) -> None:
+def test_c27_a_server_of_the_standard_library(instance: Instance) -> None:
     with instance.server(sys.executable, "plain_server.py", "0", says=r"listening on port (\d+)") as url:
         assert [get(url).text for _ in range(5)] == [ANSWER] * 5
 

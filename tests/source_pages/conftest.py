@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,3 +44,18 @@ def classic(state_directory: Path) -> Iterator[Classic]:
     (gateway,) = api.instance_status().gateways
     yield Classic(client, f"http://{gateway.http_address}")
     serve.shutdown()
+
+
+def run(program: str, directory: Path) -> list[str]:
+    """The lines that a program prints, which has an instance of its own."""
+    start = "import os\nimport fairlead as ray\nfrom fairlead import serve\nfrom fairlead.serve import api\n"
+    done = subprocess.run(
+        [sys.executable, "-c", start + textwrap.dedent(program)],
+        env={"PATH": "/usr/bin:/bin", "HOME": str(directory), "FAIRLEAD_STATE_DIR": str(directory / "s")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()

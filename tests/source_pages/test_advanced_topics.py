@@ -5,9 +5,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-import subprocess
-import sys
-import textwrap
 from collections import Counter as Tally
 from pathlib import Path
 from typing import Any
@@ -20,7 +17,7 @@ from fairlead.serve import api, config
 from fairlead.serve.classic import RayServeHandle, RayServeSyncHandle
 from fairlead.serve.handle import DeploymentResponse
 from tests.source_pages.backends import Counter, Named, batched, hello, my_backend, parameters, pid
-from tests.source_pages.conftest import Classic
+from tests.source_pages.conftest import Classic, run
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -149,6 +146,24 @@ def test_b13_no_server_by_the_old_name(tmp_path: Path) -> None:
 
 def test_b15_b16_a_path_parameter(classic: Classic) -> None:
     assert classic.get("/api/scaly").text == "scaly"
+    serve.create_endpoint("nameless", backend="my_backend", route="/nameless")
+    answer = classic.get("/nameless")
+    assert answer.status_code == 500
+    assert "KeyError" in answer.text
+
+
+def test_b15_a_route_that_cannot_be_leaves_the_others(classic: Classic) -> None:
+    for route, error, told in (
+        ("/x/{a:nonesuch}", AssertionError, "no converter 'nonesuch'"),
+        ("/x/{a}/{a}", ValueError, "stands there twice"),
+        ("/x/{a", ValueError, "brace"),
+    ):
+        with pytest.raises(error, match=told):
+            serve.create_endpoint("bad", backend="f", route=route)
+    with pytest.raises(ValueError, match="method"):
+        serve.create_endpoint("bad", backend="f", route="/x", methods=[])
+    assert "bad" not in serve.list_endpoints()
+    assert classic.get("/api/scaly").text == "scaly"
 
 
 def test_b17_b18_converters(classic: Classic) -> None:
@@ -166,23 +181,22 @@ def test_b19_starlettes_rules(classic: Classic) -> None:
     assert classic.get("/files/").json() == {"rest": ["str", ""]}
 
 
+def test_b19_the_first_of_two_routes_wins(classic: Classic) -> None:
+    serve.create_endpoint("same", backend="hello", route="/api/{name}")  # takes what my_endpoint takes
+    serve.create_endpoint("literal", backend="hello", route="/api/literal")
+    assert [classic.get("/api/scaly").text, classic.get("/api/literal").text] == ["scaly", "literal"]
+    serve.create_endpoint("posts", backend="hello", route="/api/{other}", methods=["POST"])
+    assert classic.send("POST", "/api/scaly").text == "hello"
+    serve.delete_endpoint("my_endpoint")
+    assert classic.get("/api/scaly").text == "hello"
+    for name in ("same", "literal", "posts"):
+        serve.delete_endpoint(name)
+    serve.create_endpoint("my_endpoint", backend="my_backend", route="/api/{username}")
+
+
 DESCRIBE = """\
 serve.create_backend("hello", lambda request: "hello")
 serve.create_endpoint("e", backend="hello", route="/e")
 print(sum(bool(each.http_address) for each in api.instance_status().gateways))
 print(ray.get(serve.get_handle("e").remote()))
 """
-
-
-def run(program: str, directory: Path) -> list[str]:
-    start = "import os\nimport fairlead as ray\nfrom fairlead import serve\nfrom fairlead.serve import api\n"
-    done = subprocess.run(
-        [sys.executable, "-c", start + textwrap.dedent(program)],
-        env={"PATH": "/usr/bin:/bin", "HOME": str(directory), "FAIRLEAD_STATE_DIR": str(directory / "s")},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import http.client
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import fairlead as ray
 from fairlead import serve
+from fairlead.serve.config import DeploymentMode, HTTPOptions
 from fairlead.serve.exceptions import RayServeException
 from tests.source_pages import backends
-from tests.source_pages.conftest import Classic
+from tests.source_pages.conftest import Classic, run
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -49,6 +51,26 @@ def test_c2_a_route_is_there_when_the_call_returns(classic: Classic) -> None:
         serve.create_endpoint("again", backend="hello", route="/routed")
 
 
+def test_c2_routes_are_shown_with_their_endpoints(classic: Classic) -> None:
+    serve.create_endpoint("my_endpoint", backend="hello", route="/my_route")
+    serve.create_endpoint("posted", backend="hello", route="/posted/{n:int}", methods=["post", "GET"])
+    serve.create_endpoint("unrouted", backend="hello")
+    shown = classic.get("/-/routes").json()
+    assert shown["/my_route"] == ["my_endpoint", ["GET"]]
+    assert shown["/posted/{n:int}"] == ["posted", ["POST", "GET"]]
+    assert shown["unrouted"] == ["unrouted", ["GET"]]
+    assert set(shown) == {each["route"] or name for name, each in serve.list_endpoints().items()}
+
+
+@pytest.mark.parametrize("location", [None, "HeadOnly", DeploymentMode.EveryNode, DeploymentMode.NoServer])
+def test_c3_locations(location: Any) -> None:
+    """One machine has one server wherever that is: the rows on locations start instances with each."""
+    options = HTTPOptions() if location is None else HTTPOptions(location=location)
+    assert options.location == ("Disabled" if location == "NoServer" else location or "EveryNode")
+    with pytest.raises(ValueError, match="Everywhere"):
+        HTTPOptions(location="Everywhere")
+
+
 def test_c4_any_status_code(classic: Classic) -> None:
     serve.create_backend("f", backends.f)
     serve.create_endpoint("f", backend="f", route="/f")
@@ -56,6 +78,7 @@ def test_c4_any_status_code(classic: Classic) -> None:
     connection.request("GET", "/f")
     answer = connection.getresponse()
     assert (answer.status, answer.getheader("content-type")) == (123, "text/plain; charset=utf-8")
+    assert answer.read() == b"Hello, world!"
     connection.close()
     serve.create_backend("teapot", backends.teapot)
     serve.create_endpoint("teapot", backend="teapot", route="/teapot")
@@ -85,6 +108,35 @@ def test_c6_start_gives_a_client(classic: Classic) -> None:
     assert ray.get(client.get_handle("endpoint1").remote()) == "hello"
     with pytest.raises(AttributeError, match="list_backends"):
         _ = client.lsit_backends
+
+
+def test_c7_the_last_middleware_is_the_outermost(tmp_path: Path) -> None:
+    """Custom ones in Starlette's format, around everything: each says its name on the way out."""
+    program = """
+        from starlette.middleware import Middleware
+        import httpx
+
+        class Named:
+            def __init__(self, app, name):
+                self.app, self.name = app, name
+
+            async def __call__(self, scope, receive, send):
+                async def sending(message):
+                    if message["type"] == "http.response.start":
+                        message["headers"] = [*message["headers"], (b"x-order", self.name.encode())]
+                    await send(message)
+                await self.app(scope, receive, sending)
+
+        middlewares = [Middleware(Named, name="first"), Middleware(Named, name="last")]
+        serve.start(http_options={"middlewares": middlewares, "port": 0}, grpc_options={"port": 0})
+        serve.create_backend("hello", lambda request: "hello")
+        serve.create_endpoint("e", backend="hello", route="/e")
+        url = "http://" + api.instance_status().gateways[0].http_address
+        for path in ("/e", "/-/routes", "/nowhere"):
+            answer = httpx.get(url + path, trust_env=False, timeout=30)
+            print(answer.status_code, *answer.headers.get_list("x-order"))
+    """
+    assert run(program, tmp_path) == ["200 first last", "200 first last", "404 first last"]
 
 
 def test_c8_handles_follow_the_traffic_policy(classic: Classic) -> None:
@@ -182,6 +234,17 @@ def test_c20_a_web_request_is_passed_on_as_it_is(classic: Classic) -> None:
             "header": "b",
             "body": "body",
         }
+
+
+async def test_c21_sync_and_async_handles() -> None:
+    """As the page has it; the rows on advanced topics have the details."""
+    handle = serve.get_handle("endpoint1")
+    reference = handle.remote()
+    assert isinstance(reference, ray.ObjectRef)
+    handle_in_a_loop = serve.get_handle("endpoint1", sync=False)
+    awaited = await handle_in_a_loop.remote()
+    assert isinstance(awaited, ray.ObjectRef)
+    assert [await reference, await awaited] == ["hello", "hello"]
 
 
 def test_c22_c24_c25_methods_besides_call_as_printed(classic: Classic) -> None:

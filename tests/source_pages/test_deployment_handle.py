@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator, Iterator
@@ -23,8 +24,9 @@ from tests.e2e.conftest import state_directory as state_directory
 
 @serve.deployment
 class Downstream:
-    def say_hi(self, message: str) -> str:
+    def say_hi(self, message: str) -> str:  # noqa: RET503 - as the page has it
         return f"Hello {message}!"
+        self._message = message  # type: ignore[unreachable]
 
 
 @serve.deployment
@@ -34,9 +36,14 @@ class Ingress:
 
     async def __call__(self, name: str) -> str:
         response = self._downstream_handle.say_hi.remote(name)
-        assert isinstance(response, DeploymentResponse)
         answer: str = await response
         return answer
+
+    async def kind_of_response(self) -> str:
+        response = self._downstream_handle.say_hi.remote("x")
+        kind = type(response).__name__
+        await response
+        return kind
 
     def injected(self) -> str:
         return type(self._downstream_handle).__name__
@@ -87,6 +94,17 @@ class MyDeployment:
         self.value = new_value
         return self.value
 
+    def count_up(self) -> None:
+        self.value += 1
+
+    def get_value(self) -> int:
+        return self.value
+
+    async def wait(self, path: str) -> str:
+        while not Path(path).exists():
+            await asyncio.sleep(0.01)
+        return "waited"
+
     def add(self, a: int, b: int) -> int:
         return a + b
 
@@ -126,9 +144,13 @@ def test_a3_no_call_method() -> None:
     assert handle.say_hi.remote("x").result() == "Hello x!"
 
 
-def test_a5_a8_the_sample(app: DeploymentHandle[Any]) -> None:
+def test_a5_a8_a9_the_sample(app: DeploymentHandle[Any]) -> None:
     response = app.remote("world")
     assert response.result() == "Hello world!"
+
+
+def test_a6_the_result_of_remote_is_there_at_once(app: DeploymentHandle[Any]) -> None:
+    assert app.kind_of_response.remote().result() == "DeploymentResponse"
 
 
 async def test_a7_a22_await(app: DeploymentHandle[Any], handle: DeploymentHandle[Any]) -> None:
@@ -143,6 +165,7 @@ def test_a10_options_make_a_copy(handle: DeploymentHandle[Any]) -> None:
     assert other.options(stream=False).remote().result() == "other "
     with pytest.raises(TypeError):
         handle.options("other_method")  # type: ignore[misc]
+    assert other.remote().result() == "other "
     with pytest.raises(TypeError):
         handle.options(nonesuch=1)
 
@@ -210,7 +233,13 @@ def test_a21_a23_responses_as_arguments(handle: DeploymentHandle[Any]) -> None:
     assert handle.double.remote(handle.double.remote(2)).result() == 8
 
 
-def test_a24_a25_a26_broadcast_reaches_every_replica(handle: DeploymentHandle[Any]) -> None:
+def test_a25_remote_reaches_one_replica(handle: DeploymentHandle[Any]) -> None:
+    before = handle.broadcast("get_value").results()
+    handle.count_up.remote().result()
+    assert sum(handle.broadcast("get_value").results()) == sum(before) + 1
+
+
+def test_a24_a26_broadcast_reaches_every_replica(handle: DeploymentHandle[Any]) -> None:
     response = handle.broadcast("reset_cache")
     assert isinstance(response, DeploymentBroadcastResponse)
     assert len(set(response.results())) == 3
@@ -222,6 +251,17 @@ async def test_a29_a30_results(handle: DeploymentHandle[Any]) -> None:
     assert await handle.broadcast("add", 1, b=2).results_async(timeout_s=30) == [3, 3, 3]
     failed = await handle.broadcast("fail").results_async(return_exceptions=True)
     assert [type(error) for error in failed] == [ValueError] * 3
+    assert await handle.options(stream=True).broadcast("add", 1, 2).results_async() == [3, 3, 3]
+
+
+def test_a29_results_that_take_too_long(handle: DeploymentHandle[Any], tmp_path: Path) -> None:
+    response = handle.broadcast("wait", str(tmp_path / "go"))
+    with pytest.raises(TimeoutError):
+        response.results(timeout_s=0.1)
+    with pytest.raises(TimeoutError):
+        asyncio.run(handle.broadcast("wait", str(tmp_path / "go")).results_async(timeout_s=0.1))
+    (tmp_path / "go").touch()
+    assert response.results() == ["waited"] * 3
 
 
 def test_a27_broadcast_ignores_the_queue(tmp_path: Path) -> None:
@@ -250,5 +290,14 @@ def test_a27_broadcast_ignores_the_queue(tmp_path: Path) -> None:
     assert [running.result(), waiting.result()] == ["waited", "waited"]
 
 
+@serve.deployment
+class ByName:
+    async def __call__(self, number: int) -> int:
+        found: int = await serve.get_deployment_handle("MyDeployment", "app").double.remote(number)
+        return found
+
+
 def test_a28_handles_by_name(handle: DeploymentHandle[Any]) -> None:
+    other = serve.run(ByName.bind(), name="other", route_prefix=None)
+    assert other.remote(5).result() == 10
     assert serve.get_deployment_handle("MyDeployment", "app").double.remote(4).result() == 8

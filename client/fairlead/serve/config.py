@@ -63,6 +63,17 @@ class ProxyLocation(enum.StrEnum):
         raise ValueError(f"proxy_location must be one of {', '.join(one.value for one in cls)}, not {value!r}")
 
 
+class DeploymentMode(enum.StrEnum):
+    """The classic names of :class:`ProxyLocation`."""
+
+    NoServer = "NoServer"
+    """Nowhere."""
+    HeadOnly = "HeadOnly"
+    """On the machine that started the instance."""
+    EveryNode = "EveryNode"
+    """On every machine."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class HTTPOptions(Settings):
     """How HTTP is served."""
@@ -366,6 +377,7 @@ __all__ = [
     "AutoscalingPolicy",
     "BackendConfig",
     "BackpressureConfig",
+    "DeploymentMode",
     "HTTPOptions",
     "ProxyLocation",
     "RequestRouterConfig",

@@ -195,6 +195,7 @@ class HttpApp:
             self._mounts,
             self._targets,
             own=self._own.routes,
+            applications=table.applications.values(),
             root_path=self._root_path,
             token=not self._access.open,
         )

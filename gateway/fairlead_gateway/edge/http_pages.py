@@ -8,6 +8,7 @@ import hashlib
 import importlib.resources
 import re
 from collections.abc import Iterable
+from typing import Any
 
 from fairlead.paths import Route
 from fairlead_gateway.edge import http_reply, openapi
@@ -15,6 +16,7 @@ from fairlead_gateway.edge.exchange import HttpTarget
 from fairlead_gateway.edge.http_mounts import Mount, Mounts
 from fairlead_gateway.edge.http_reply import Reply
 from fairlead_gateway.edge.http_targets import HttpTargets
+from fairlead_gateway.routing.table import Application
 
 HTML = b"text/html; charset=utf-8"
 
@@ -34,11 +36,12 @@ class Pages:
         targets: HttpTargets,
         *,
         own: Iterable[Route[HttpTarget]] = (),
+        applications: Iterable[Application] = (),
         root_path: str = "",
         token: bool = False,
     ) -> None:
-        """``own``: routes that are no application's. ``root_path``: a prefix that a proxy removes. ``token``: whether
-        requests need a bearer token.
+        """``own``: routes that are no application's. ``applications``: all, for those with classic endpoints.
+        ``root_path``: a prefix that a proxy removes. ``token``: whether requests need a bearer token.
         """
         self._mounts = mounts
         self._targets = targets
@@ -46,10 +49,14 @@ class Pages:
         self._root_path = root_path
         self._token = token
         self._openapi: Reply | None = None
+        self._routes = _routes(mounts, applications)
 
     def routes(self) -> Reply:
-        """Route prefix to application, as Ray Serve's ``/-/routes``."""
-        return http_reply.json(200, self._mounts.as_routes())
+        """Route prefix to application, as Ray Serve's ``/-/routes``.
+
+        In the place of an application of classic endpoints there are these, as classic Ray Serve shows them.
+        """
+        return http_reply.json(200, self._routes)
 
     def openapi(self) -> Reply:
         """The OpenAPI document, made when it is first asked for."""
@@ -63,6 +70,17 @@ class Pages:
             made = openapi.document(applications, root_path=self._root_path, token=self._token)
             self._openapi = http_reply.json(200, made)
         return Reply(self._openapi.status, list(self._openapi.headers), self._openapi.body)
+
+
+def _routes(mounts: Mounts, applications: Iterable[Application]) -> dict[str, Any]:
+    routes: dict[str, Any] = mounts.as_routes()
+    for application in applications:
+        for name, deployment in application.deployments.items():
+            if deployment.interface.HasField("endpoint"):
+                endpoint = deployment.interface.endpoint
+                routes.pop(application.route_prefix or "", None)
+                routes[endpoint.route or name] = [name, list(endpoint.http_methods)]
+    return routes
 
 
 @functools.cache

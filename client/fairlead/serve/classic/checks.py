@@ -7,6 +7,8 @@ import math
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from fairlead.paths.route import Route
+from fairlead.paths.starlette_path import StarlettePath
 from fairlead.serve.backend_config import BackendConfig
 from fairlead.serve.batching.accept import accepts_batch
 from fairlead.serve.classic.registry import Endpoint
@@ -49,7 +51,10 @@ def check_actor_options(options: Any) -> None:
 
 
 def check_endpoint(name: str, backend: Any, route: Any, methods: Any) -> list[str]:
-    """The methods, upper case. Raises TypeError for arguments of other types."""
+    """The methods, upper case. Raises TypeError for arguments of other types, ValueError for what is no route.
+
+    A converter that does not exist is an AssertionError, too, as in Starlette.
+    """
     if backend is None:
         raise TypeError("backend must be specified when creating an endpoint.")
     if not isinstance(backend, str):
@@ -58,6 +63,8 @@ def check_endpoint(name: str, backend: Any, route: Any, methods: Any) -> list[st
         raise TypeError("route must be a string starting with '/'.")
     if not isinstance(methods, list) or not all(isinstance(method, str) for method in methods):
         raise TypeError(f"methods must be a list of strings, got {methods!r}.")
+    if route is not None:
+        Route(StarlettePath(route), methods, None)
     return [method.upper() for method in methods]
 
 

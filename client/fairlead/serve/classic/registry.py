@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field
 
 import orjson
 
+from fairlead.paths.route import Route, Shape
+from fairlead.paths.starlette_path import StarlettePath
 from fairlead.serve import api
 from fairlead.serve.backend_config import BackendConfig
 from fairlead.serve.classic.backend import Backend
@@ -61,13 +63,14 @@ def deploy_endpoints(instance: Instance, wanted: Mapping[str, Endpoint], policie
         if any(one.name == APPLICATION for one in instance.status().applications):
             instance.delete(APPLICATION)
         return
+    routed = [name for name, endpoint in wanted.items() if endpoint.route is not None]
     spec = control_pb2.ApplicationSpec(
         name=APPLICATION,
-        ingress_deployment=next(iter(wanted)),
-        deployments=[_placeholder(name, endpoint) for name, endpoint in wanted.items()],
+        ingress_deployment=next(iter(routed or wanted)),
+        deployments=_placeholders(wanted),
         config=orjson.dumps({"endpoints": {name: asdict(endpoint) for name, endpoint in wanted.items()}}),
     )
-    if any(endpoint.route is not None for endpoint in wanted.values()):
+    if routed:
         spec.route_prefix = "/"
     api.deploy_specs([spec])
     for name in policies:
@@ -87,13 +90,28 @@ def _share(tag: str, share: float) -> control_pb2.TrafficShare:
     return control_pb2.TrafficShare(application=f"{BACKEND}{tag}", deployment=tag, share=share)
 
 
+def _placeholders(wanted: Mapping[str, Endpoint]) -> list[control_pb2.DeploymentSpec]:
+    """Where several endpoints' routes take the same requests, these are the first one's, as in Starlette."""
+    taken: set[tuple[Shape, str]] = set()
+    made = []
+    for name, endpoint in wanted.items():
+        made.append(_placeholder(name, endpoint))
+        if endpoint.route is None:
+            continue
+        shape = Route(StarlettePath(endpoint.route), endpoint.methods, None).shape
+        methods = [method for method in endpoint.methods if (shape, method) not in taken]
+        taken.update((shape, method) for method in methods)
+        if methods:
+            made[-1].interface.http_routes.add(
+                path=endpoint.route, http_methods=methods, method="serve_http", handler=True
+            )
+    return made
+
+
 def _placeholder(name: str, endpoint: Endpoint) -> control_pb2.DeploymentSpec:
     """A deployment that has no replicas as long as nobody calls it, which nobody does."""
     hosted = deployment(name=name, autoscaling_config={"min_replicas": 0, "max_replicas": 1})(Backend)
     (spec,) = application_spec(hosted.bind(None, (), 1), name=APPLICATION, caller="create_endpoint").deployments
-    spec.ClearField("interface")
-    if endpoint.route is not None:
-        spec.interface.http_routes.add(
-            path=endpoint.route, http_methods=endpoint.methods, method="serve_http", handler=True
-        )
+    shown = control_pb2.Endpoint(route=endpoint.route or "", http_methods=endpoint.methods)
+    spec.interface.CopyFrom(control_pb2.DeploymentInterface(endpoint=shown))
     return spec
