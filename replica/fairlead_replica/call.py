@@ -12,6 +12,7 @@ import logging
 import sys
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Protocol
 
 from fairlead.serve import tracing
@@ -27,7 +28,7 @@ from fairlead.wire.errors import (
 )
 from fairlead.wire.messages import MessageAssembler
 from fairlead.wire.stream import Stream, cost
-from fairlead_replica import http
+from fairlead_replica import http_errors
 from fairlead_replica.callable import UserCallable
 from fairlead_replica.measures import ReplicaMeasures
 from fairlead_replica.outcomes import failure_of
@@ -157,6 +158,9 @@ class Call(ABC):
                 self._early = []
             self._early.append((payload, more, last))
 
+    def on_head(self, stream: Stream, metadata: Sequence[session_pb2.Metadata]) -> None:  # noqa: B027 - part of CallOwner
+        """Not for acceptors."""
+
     def on_end(self, stream: Stream, outcome: session_pb2.Outcome | None, payload: bytes | None) -> None:  # noqa: B027 - part of CallOwner
         """Not for acceptors."""
 
@@ -232,10 +236,12 @@ class Call(ABC):
         if self._interrupted is not None:
             error = self._interrupted
         elif self.http and not self._answered and not isinstance(error, FairleadError | asyncio.CancelledError):
-            payload = http.error_response(error)
+            payload = http_errors.response_of(error)
             if payload is None:
-                logger.error("request %s failed\n%s", self.header.request_id, user_traceback(error))
-                error = UserExceptionError()  # the gateway answers, and says nothing of it
+                refusal = http_errors.unreadable(error)
+                if refusal is None:
+                    logger.error("request %s failed\n%s", self.header.request_id, user_traceback(error))
+                error = refusal or UserExceptionError()  # the gateway answers, and says nothing of the latter
         if payload is None:
             self._link.end(self.stream, failure_of(error))
         else:

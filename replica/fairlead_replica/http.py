@@ -188,19 +188,6 @@ def encode_plain_response(response: Any) -> bytes | None:
     return encode_response(response.status_code, response.raw_headers, bytes(response.body))
 
 
-def error_response(error: BaseException) -> bytes | None:
-    """A Starlette HTTPException of the user's as the response that it stands for; None for any other error."""
-    exceptions = sys.modules.get("starlette.exceptions")
-    if exceptions is None or not isinstance(error, exceptions.HTTPException):
-        return None
-    headers = [
-        (name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in (error.headers or {}).items()
-    ]
-    body = error.detail.encode()
-    headers += [(b"content-type", PLAIN_UTF8), (b"content-length", b"%d" % len(body))]
-    return encode_response(error.status_code, headers, body)
-
-
 def _content(value: Any) -> tuple[bytes, bytes]:
     if value is None:
         return PLAIN, b""

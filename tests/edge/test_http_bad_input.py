@@ -128,6 +128,13 @@ async def test_escapes_that_mean_nothing_are_400(path: bytes) -> None:
         assert door.router.calls == []
 
 
+async def test_a_target_that_is_no_path() -> None:
+    async with served(prefix="/app") as door:
+        answer = await door.said(b"OPTIONS * HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        assert answer.startswith(b"HTTP/1.1 404 ")
+        assert json.loads(answer.partition(b"\r\n\r\n")[2])["code"] == 5
+
+
 async def test_a_content_length_that_is_too_short_makes_the_rest_garbage() -> None:
     async with served() as door:
         answer = await door.said(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\n\r\n{}!\r\n\r\n")

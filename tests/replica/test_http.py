@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 import enum
 import json
+import logging
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 from fairlead.v1 import http_pb2
 from fairlead.wire.errors import (
     BackPressureError,
+    InvalidArgumentsError,
     RequestCancelledError,
     ResultNotSerializableError,
     UserExceptionError,
@@ -68,6 +70,13 @@ class Handler:
             "raw": request.scope["raw_path"].decode(),
             "disconnected": await request.is_disconnected(),
         }
+
+    async def own_json(self, request: Request) -> Any:
+        return json.loads("{" + (await request.body()).decode())
+
+    async def json_and_more(self, request: Request) -> int:
+        await request.json()
+        return int("x")
 
     async def form(self, request: Request) -> dict[str, Any]:
         return dict(await request.form())
@@ -265,6 +274,34 @@ async def test_a_users_exception_is_500_without_its_text(
     error = await stage.caller.request(b"", method).error()  # the gateway makes the response
     assert (type(error), str(error)) == (UserExceptionError, "")
     assert 'raise ValueError("secret")' in caplog.text
+
+
+FORM = b"application/x-www-form-urlencoded"
+JSON_BODIES = [b"", b" ", b"{", b"{} {}", b"\xff", b"[" * 100_000, b"9" * 5000]
+MULTIPART = b"multipart/form-data"
+
+
+@pytest.mark.parametrize(
+    ("body", "method", "content_type", "message"),
+    [
+        *((body, "", b"application/json", "the body of the request is no JSON") for body in JSON_BODIES),
+        (b"x", "form", MULTIPART, "the body of the request is no form"),
+        (b"x", "form", MULTIPART + b"; boundary=b", "the body of the request is no form"),
+        (b"&".join([b"a=b"] * 1001), "form", FORM, "the body of the request is no form"),
+    ],
+)
+async def test_a_body_that_cannot_be_read_is_its_senders_fault(
+    stage: Stage, body: bytes, method: str, content_type: bytes, message: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    headers = [http_pb2.HttpHeader(name=b"content-type", value=content_type)]
+    error = await stage.caller.request(body, method, headers=headers).error()
+    assert (type(error), str(error)) == (InvalidArgumentsError, message)
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
+@pytest.mark.parametrize("method", ["own_json", "json_and_more"])
+async def test_what_the_handler_makes_of_it_is_its_own(stage: Stage, method: str) -> None:
+    assert type(await stage.caller.request(b"{}", method).error()) is UserExceptionError
 
 
 async def test_http_exceptions_are_what_they_say(stage: Stage) -> None:

@@ -192,6 +192,8 @@ class OwnTargets:
 
         For requests that no application takes: one that has the path may have a use for other methods.
         """
+        if not scope["path"].startswith(self._starts):
+            return None
         found = self._router.match(scope["method"], scope["raw_path"])
         return by_methods(found, scope) if isinstance(found, MethodNotAllowed | OptionsAnswer) else None
 
