@@ -32,6 +32,7 @@ class {name}:
         return ["{said}", os.getpid()]
 """
 APP = """
+import os
 from fairlead import serve
 from left import Left
 from right import Right
@@ -42,7 +43,7 @@ class Front:
         self.parts = [left, right]
 
     async def __call__(self, request):
-        return [await part.remote() for part in self.parts]
+        return [await part.remote() for part in self.parts] + [os.getpid()]
 
 app = Front.bind(Left.bind(), Right.bind())
 """
@@ -98,20 +99,20 @@ def program(tmp_path: Path) -> Iterator[Program]:
 
 
 def test_only_what_changed_restarts(program: Program) -> None:
-    (left, left_pid), (right, right_pid) = program.answer()
+    (left, left_pid), (right, right_pid), front_pid = program.answer()
     assert (left, right) == ("one", "one")
     program.write("left.py", PART.format(name="Left", said="two"))
     program.until(lambda: program.answer()[0][0] == "two")
-    (_, new_pid), rest = program.answer()
+    (_, new_pid), *rest = program.answer()
     assert new_pid != left_pid
-    assert rest == [right, right_pid]
+    assert rest == [[right, right_pid], front_pid]
 
     program.write("right.py", "this is no Python")
     program.until(lambda: "What ran before goes on" in program.said())
     assert program.answer()[1] == ["one", right_pid], program.said()
     program.write("right.py", PART.format(name="Right", said="three"))
     program.until(lambda: program.answer()[1][0] == "three")
-    assert program.answer()[0] == ["two", new_pid]
+    assert program.answer()[::2] == [["two", new_pid], front_pid]
 
 
 def test_a_redeployment_is_a_process() -> None:

@@ -25,6 +25,17 @@ FILES = {
     "shop/deep/tax.py": "from ..version import NUMBER\nrate = 1\n",
     "shop/other.py": "class Other: pass\n",
     "lazy_part.py": "import shop.app\n",
+    "composed.py": (
+        "from parts.left import Left, bound\nfrom parts.right import Right, rate\nimport parts.whole\n"
+        "from parts.given import Absent\n"
+        "class Front: pass\n"
+    ),
+    "parts/left.py": (
+        "from fairlead import serve\nimport unused\n@serve.deployment\nclass Left: pass\nbound = Left.bind()\n"
+    ),
+    "parts/right.py": "from fairlead import serve\n@serve.deployment\nclass Right: pass\nrate = 1\n",
+    "parts/whole.py": "from fairlead import serve\n@serve.deployment\nclass Whole: pass\n",
+    "parts/given.py": "def __getattr__(name):\n    return None\n",
     "unused.py": "",
 }
 
@@ -82,6 +93,13 @@ def test_a_change_elsewhere_does_not(tree: Path, changed: str):
     before = source_digest(app)
     (tree / changed).write_text("x = 1\n")
     assert source_digest(app) == before
+
+
+def test_a_module_that_gives_nothing_but_deployments_is_theirs_alone(tree: Path):
+    found = source_files(module("composed").Front)
+    assert names(found, tree) == ["composed.py", "parts/given.py", "parts/right.py", "parts/whole.py"]
+    left = source_files(module("parts.left").Left.func_or_class)
+    assert names(left, tree) == ["parts/left.py", "unused.py"]
 
 
 def test_libraries_do_not_count():

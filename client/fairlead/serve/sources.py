@@ -1,7 +1,8 @@
 """Which source files a user's code is made of, so that a deployment restarts when one of them has changed.
 
 Import statements are read, nothing is imported: what a module imports, in its functions too, and what that imports, as
-far as it is the user's own. Libraries that are installed are not: they change with the environment.
+far as it is the user's own. Libraries that are installed are not: they change with the environment. A module from which
+only deployments are imported, to be bound, is made for these: their code runs in replicas of their own.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from fairlead.serve.deployment import Application, Deployment
 
 _FAIRLEAD = Path(__file__).resolve().parents[1]
 
@@ -38,7 +41,8 @@ def source_files(func_or_class: Any) -> list[Path]:
             continue
         found.add(path)
         for name in _imports(path, _package_of(path, roots)):
-            waiting.extend(_locate(name, roots))
+            if not _is_deployment(name):
+                waiting.extend(_locate(name, roots))
     if module.__name__ == "__main__":
         found.discard(start)
     return sorted(found)
@@ -96,6 +100,12 @@ def _locate(name: tuple[str, ...], roots: list[Path]) -> Iterator[Path]:
         if files:
             yield from (file.resolve() for file in files)
             return
+
+
+def _is_deployment(name: tuple[str, ...]) -> bool:
+    """Whether an import gives a deployment, bound or not, rather than code."""
+    module = sys.modules.get(".".join(name[:-1]))
+    return module is not None and isinstance(vars(module).get(name[-1]), Deployment | Application)
 
 
 def _content(path: Path) -> bytes:
