@@ -267,6 +267,26 @@ def test_a_constructor_that_fails(running: Typed) -> None:
     running.well("delete", "broken")
 
 
+AWAY = """
+from fairlead import serve
+from fairlead.serve.exceptions import RayServeException
+
+for handle in (serve.get_app_handle("counter"), serve.get_deployment_handle("Counter", "counter")):
+    print(handle.about.remote().result()["pid"])
+for refused in (serve.status, lambda: serve.delete("counter")):
+    try:
+        refused()
+    except RayServeException as error:
+        assert "has no controller" in str(error) and "`fairlead start` brings it back" in str(error), error
+        print("refused")
+try:
+    serve.get_app_handle("nobody").remote().result()
+except RayServeException as error:
+    assert "Application 'nobody' not found" in str(error), error
+    print("unknown")
+"""
+
+
 def test_a_controller_that_was_killed_is_brought_back(running: Typed) -> None:
     running.well("deploy", running.file(COUNTER))
     before = running.value("status", "--json")
@@ -277,6 +297,12 @@ def test_a_controller_that_was_killed_is_brought_back(running: Typed) -> None:
     assert "`fairlead start` brings it back" in line
     grpc = before["gateways"][0]["grpc"]
     assert running.value("call", "counter/Counter.about", "--address", grpc)["pid"] == replica
+    # Programs that start now have handles, too.
+    assert running.value("call", "counter/Counter.about")["pid"] == replica
+    said = subprocess.run(
+        [sys.executable, "-c", AWAY], env=running.environment, capture_output=True, text=True, timeout=PATIENCE_S
+    )
+    assert said.stdout.split() == [str(replica), str(replica), "refused", "refused", "unknown"], said.stderr
     assert "run with other options" in running.refusal("start", "--http-port", "0")
     running.well("start")
     after = running.value("status", "--json")

@@ -261,10 +261,11 @@ def shutdown() -> None:
     """
     with _current.lock:
         _remove_ended()
-        if _current.instance is None and environment.address() is None and standing.orphans():
+        instance = _find()
+        if instance is not None and instance.away and instance.address == standing.address():
+            _forget()
             standing.end_orphans_for_good()
             return
-        instance = _find()
         if instance is None:
             logger.info("There is nothing to shut down.")
             return
@@ -315,9 +316,10 @@ def controller_address() -> str:
 def get_app_handle(name: str) -> DeploymentHandle[Any]:
     """A handle to an application's ingress deployment. Raises FairleadError (``RayServeException``) for no such one.
 
-    Where ``FAIRLEAD_ADDRESS`` names a gateway's port, whether it exists is found out by the first call.
+    Where ``FAIRLEAD_ADDRESS`` names a gateway's port, and while a standing instance's controller is away, whether it
+    exists is found out by the first call.
     """
-    if _existing().remote:
+    if not _tells_names(_existing()):
         return _handle("", name)
     application = _applications().get(name)
     if application is None:
@@ -339,7 +341,7 @@ def get_deployment_handle(
                 "Please specify an application name when getting a deployment handle outside of a Serve application."
             )
         app_name = context.get_replica_context().app_name
-    if _check_exists and not _existing().remote:
+    if _check_exists and _tells_names(_existing()):
         application = _applications().get(app_name)
         names = [] if application is None else [deployment.name for deployment in application.deployments]
         if deployment_name not in names:
@@ -357,6 +359,11 @@ def _handle(deployment_name: str, app_name: str) -> DeploymentHandle[Any]:
                 handles.popitem(last=False)
         handles.move_to_end((deployment_name, app_name))
         return handle
+
+
+def _tells_names(instance: Instance) -> bool:
+    """Whether there is a controller to ask what is deployed."""
+    return not instance.remote and not instance.away
 
 
 def _applications() -> dict[str, control_pb2.ApplicationStatus]:

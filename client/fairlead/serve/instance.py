@@ -13,7 +13,7 @@ from typing import Any
 
 import grpc
 
-from fairlead.serve import environment
+from fairlead.serve import environment, standing
 from fairlead.serve.connection import spread
 from fairlead.serve.owned_instance import OwnedInstance, answers
 from fairlead.v1 import control_pb2, control_pb2_grpc, session_pb2
@@ -72,6 +72,11 @@ class Instance:
         """Whether this is an instance to deploy to and to look at; False: a gateway's port that takes calls only."""
         return not self.remote or environment.credentials().trust(self.address).may_run_code
 
+    @property
+    def away(self) -> bool:
+        """Whether its controller has ended without being told to, while gateway workers take calls without it."""
+        return self.owned is None and not self.remote and bool(standing.left_gateways(self.address))
+
     def gateway(self) -> tuple[str, Trust, Credentials]:
         """Where its gateway takes this process's calls, what it is trusted with there, and what to prove to it."""
         if self.remote:
@@ -83,6 +88,8 @@ class Instance:
         return address, Trust.OWNER, NONE
 
     def _gateway_addresses(self) -> list[str]:
+        if left := standing.left_gateways(self.address):
+            return left
         gateways = self.status().gateways
         if not gateways:
             raise FairleadError(f"the instance at {self.address} has no gateway")
@@ -209,6 +216,8 @@ class Instance:
                 f"status go to the controller's Unix socket, or to https://host:port with {environment.TOKEN} or a "
                 f"client certificate"
             )
+        if self.owned is None and not self.remote and (why := standing.absence(self.address)):
+            raise FairleadError(why)
         with self._connecting:
             if self._stub is None:
                 if self.owned is not None:

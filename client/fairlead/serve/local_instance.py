@@ -107,6 +107,11 @@ class LocalInstance(Instance):
         return False
 
     @property
+    def away(self) -> bool:
+        """Whether its controller has ended: no, it has none."""
+        return False
+
+    @property
     def controls(self) -> bool:
         """Whether this is an instance to deploy to and to look at: yes."""
         return True

@@ -18,7 +18,6 @@ from fairlead.serve.controller_process import MODULE, ControllerProcess, check_i
 from fairlead.serve.doors import Doors
 from fairlead.serve.orphans import end_orphans
 from fairlead.serve.owned_instance import answers
-from fairlead.wire.errors import FairleadError
 
 LOGS = "logs"
 """The directory of log files in that of the instance; ``fairlead_gateway.control.log_files`` writes them."""
@@ -36,29 +35,40 @@ def directory() -> Path:
 
 
 def address() -> str | None:
-    """The address of its controller; None: there is no standing instance.
-
-    Raises FairleadError if there is one whose controller has ended without being told to.
-    """
+    """The address of its controller, also while that is away; None: there is no standing instance."""
     socket = directory() / "controller.sock"
-    if socket.exists() and answers(socket):
-        return f"unix:{socket}"
-    left = orphans()
-    if left:
-        raise FairleadError(
-            f"the standing instance in {directory()} has no controller: it has ended without being told to, and "
-            f"{len(left)} processes serve on without it; `fairlead start` brings it back, `fairlead shutdown` ends them"
-        )
-    return None
+    return f"unix:{socket}" if (socket.exists() and answers(socket)) or orphans() else None
 
 
-def orphans() -> dict[int, str]:
-    """The processes that serve without a controller, by id."""
-    there = directory()
+def orphans(there: Path | None = None) -> dict[int, str]:
+    """The processes that serve without a controller, by id. ``there``: the instance's directory, if it is another."""
+    there = there or directory()
     mark = f"unix:{there / 'controller.sock'}"
     if answers(there / "controller.sock"):
         return {}
     return {pid: name for pid, name in recorded_processes(there / PROCESSES).items() if runs_with(pid, mark)}
+
+
+def absence(address: str) -> str:
+    """Why the controller of the standing instance at an address cannot be asked; empty: it can, or nothing runs there.
+
+    One that has ended without being told to leaves the others serving.
+    """
+    there = Path(address.removeprefix("unix:")).parent
+    left = orphans(there) if (there / _STATE[0]).exists() else {}
+    if not left:
+        return ""
+    return (
+        f"the standing instance in {there} has no controller: it has ended without being told to, and {len(left)} "
+        f"processes serve on without it; `fairlead start` brings it back, `fairlead shutdown` ends them"
+    )
+
+
+def left_gateways(address: str) -> list[str]:
+    """Where gateway workers take calls from this user while the controller at that address is away."""
+    there = Path(address.removeprefix("unix:")).parent
+    names = sorted(orphans(there).values())
+    return [f"wire:{there / name}.wire" for name in names if name.startswith("gateway-")]
 
 
 def start(doors: Doors | None, *, patience_s: float = PATIENCE_S) -> None:
