@@ -146,6 +146,19 @@ async def test_a_call_is_answered(stage: Stage):
     await until(stage.idle)
 
 
+async def test_a_head_passes_before_any_message(stage: Stage):
+    replica = stage.replica()
+    call = Call().start(stage.caller_link(), stream=True)
+    seen = await replica.called()
+    seen.head("k", b"v")
+    assert await asyncio.wait_for(call.head, PATIENCE) == [("k", b"v")]
+    seen.send(b"item")
+    assert await call.get() == b"item"
+    seen.answer(None)
+    assert await call.outcome() is None
+    await until(stage.idle)
+
+
 async def test_empty_results_are_results(stage: Stage):
     replica = stage.replica()
     replica.serve = lambda call: call.answer(b"")

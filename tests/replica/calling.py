@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from fairlead.v1 import http_pb2, session_pb2
@@ -25,6 +25,7 @@ class Answer:
     def __init__(self, link: Link, codec: Codec | None) -> None:
         self.stream: Stream
         self.outcome: session_pb2.Outcome | None = None
+        self.head: asyncio.Future[list[tuple[str, bytes]]] = asyncio.get_running_loop().create_future()
         self.ended = asyncio.Event()
         self._link = link
         self._codec = codec
@@ -32,6 +33,9 @@ class Answer:
 
     def on_message(self, stream: Stream, payload: bytes, more: bool, last: bool) -> None:
         self._reader.feed(stream, payload, more, last)
+
+    def on_head(self, stream: Stream, metadata: Sequence[session_pb2.Metadata]) -> None:
+        self.head.set_result([(entry.key, entry.value) for entry in metadata])
 
     def on_end(self, stream: Stream, outcome: session_pb2.Outcome | None, payload: bytes | None) -> None:
         self.outcome = outcome

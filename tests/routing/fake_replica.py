@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from fairlead.v1 import control_pb2, session_pb2
@@ -59,6 +59,9 @@ class ReplicaCall:
         if self.reading:
             self.take()
 
+    def on_head(self, stream: Stream, metadata: Sequence[session_pb2.Metadata]) -> None:
+        raise AssertionError("openers send no heads")
+
     def on_end(self, stream: Stream, outcome: session_pb2.Outcome | None, payload: bytes | None) -> None:
         raise AssertionError("openers do not end calls")
 
@@ -74,6 +77,9 @@ class ReplicaCall:
 
     def send(self, payload: bytes, more: bool = False) -> bool:
         return self.stream.link.send(self.stream, payload, more=more)
+
+    def head(self, key: str, value: bytes) -> None:
+        self.stream.link.head(self.stream, [session_pb2.Metadata(key=key, value=value)])
 
     def answer(self, payload: bytes | None = b"answer") -> None:
         self.stream.link.end(self.stream, None, payload)
@@ -147,6 +153,7 @@ class Caller:
     def __init__(self) -> None:
         self.call: Any = None
         self.messages: list[tuple[bytes, bool]] = []
+        self.heads: list[list[tuple[str, bytes]]] = []
         self.reading = True
         self.owed = 0
         self.ends = 0
@@ -165,6 +172,11 @@ class Caller:
         self.owed += cost(payload)
         if self.reading:
             self.take()
+
+    def on_head(self, metadata: Sequence[session_pb2.Metadata]) -> None:
+        assert not self.messages, "a head after a message"
+        assert not self.ends, "a head after the end"
+        self.heads.append([(entry.key, entry.value) for entry in metadata])
 
     def on_end(self, outcome: session_pb2.Outcome | None, payload: bytes | None) -> None:
         self.ends += 1

@@ -88,6 +88,34 @@ async def test_messages_and_the_end_are_passed_on(deployment: Deployment, join: 
     assert (caller.outcome, caller.payload) == (None, None)
 
 
+async def test_a_head_is_passed_on_at_once_and_frees_what_was_kept(deployment: Deployment, join: Join):
+    replica = join()
+    caller = admit(deployment, b"1", last=False, stream=True)
+    assert caller.call.send(b"2") is True
+    assert deployment.kept_bytes == cost(b"2")
+    call = await replica.called()
+    call.head("k", b"v")
+    await until(lambda: caller.heads)
+    assert not caller.messages
+    assert deployment.kept_bytes == 0
+    call.answer(b"done")
+    await caller.end()
+    assert caller.heads == [[("k", b"v")]]
+    assert caller.payload == b"done"
+
+
+async def test_a_head_after_the_caller_gave_up_is_swallowed(deployment: Deployment, join: Join):
+    replica = join()
+    caller = admit(deployment, stream=True)
+    call = await replica.called()
+    call.head("k", b"v")  # crosses the cancellation
+    caller.call.cancel()
+    call.answer(None)
+    await until(lambda: not replica.replica.in_flight)
+    assert caller.heads == []
+    assert replica.replica.link.session.streams == {}
+
+
 async def test_a_reader_that_does_not_read_stops_the_replica(deployment: Deployment, join: Join):
     replica = join()
     caller = admit(deployment, stream=True)

@@ -521,6 +521,33 @@ async def test_an_idempotent_call_is_not_sent_again_after_part_of_its_answer(dep
     assert not other.calls
 
 
+async def test_an_idempotent_call_is_not_sent_again_after_its_head(deployment: Deployment, join: Join):
+    one, other = join("a"), join("b")
+    deployment.leave_rotation(other.replica)
+    caller = admit(deployment, idempotent=True)
+    (await one.called()).head("replica", b"a")
+    await until(lambda: caller.heads)
+    deployment.enter_rotation(other.replica)
+    one.die()
+    assert caller.reason == "REPLICA_LOST"
+    await settle()
+    assert not other.calls
+
+
+async def test_a_call_that_was_sent_again_has_the_head_of_its_last_replica(deployment: Deployment, join: Join):
+    one = join("a")
+    caller = admit(deployment, idempotent=True)
+    lost = await one.called()
+    other = join("b")
+    one.die()
+    lost.head("replica", b"a")  # nobody hears it any more
+    call = await other.called()
+    call.head("replica", b"b")
+    call.answer(b"b")
+    assert await result(caller) == b"b"
+    assert caller.heads == [[("replica", b"b")]]
+
+
 async def test_retries_end_with_their_budget(deployment: Deployment, join: Join):
     caller = admit(deployment, idempotent=True)
     for number in range(11):

@@ -57,6 +57,8 @@ class FakeCall:
             self.messages.finish(None)
         self.task = asyncio.get_running_loop().create_task(self.answer())
 
+    def on_head(self, stream: Stream, metadata: Any) -> None: ...
+
     def on_end(self, stream: Stream, outcome: Any, payload: Any) -> None: ...
 
     def on_writable(self, stream: Stream) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from fairlead.v1 import session_pb2
@@ -34,6 +34,7 @@ class Caller:
 
     def __init__(self) -> None:
         self.reader = MessageReader()
+        self.head: asyncio.Future[list[tuple[str, bytes]]] = asyncio.get_running_loop().create_future()
         self.ended: asyncio.Future[session_pb2.Outcome | None] = asyncio.get_running_loop().create_future()
         self.ends = 0
         self.buffered = 0
@@ -52,6 +53,9 @@ class Caller:
         self.buffered += len(payload)
         self.most_buffered = max(self.most_buffered, self.buffered)
         self.reader.feed(stream, payload, more, last)
+
+    def on_head(self, stream: Stream, metadata: Sequence[session_pb2.Metadata]) -> None:
+        self.head.set_result([(entry.key, entry.value) for entry in metadata])
 
     def on_end(self, stream: Stream, outcome: session_pb2.Outcome | None, payload: bytes | None) -> None:
         self.ends += 1
@@ -99,6 +103,9 @@ class Callee:
     def on_message(self, stream: Stream, payload: bytes, more: bool, last: bool) -> None:
         self.reader.feed(stream, payload, more, last)
 
+    def on_head(self, stream: Stream, metadata: Sequence[session_pb2.Metadata]) -> None:
+        raise AssertionError("openers send no heads")
+
     def on_end(self, stream: Stream, outcome: session_pb2.Outcome | None, payload: bytes | None) -> None:
         raise AssertionError("openers do not end calls")
 
@@ -112,7 +119,7 @@ class Callee:
 
 
 class Service:
-    """Accepts calls: echo, echo each item, count what comes, items of 64 KiB without end, hold, and defects."""
+    """Accepts calls: echo, echo each item, also after a head, count what comes, endless items, hold, and defects."""
 
     def __init__(self) -> None:
         self.calls: list[Callee] = []
@@ -142,6 +149,11 @@ class Service:
         async for item in callee.reader:
             await callee.writer.send(item)
         callee.stream.link.end(callee.stream)
+
+    async def head_first(self, callee: Callee) -> None:
+        first = await callee.reader.get()
+        callee.stream.link.head(callee.stream, [session_pb2.Metadata(key="first", value=first)])
+        await self.echo_each(callee)
 
     async def count(self, callee: Callee) -> None:
         total = 0

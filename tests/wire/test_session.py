@@ -323,13 +323,13 @@ def test_fields_that_do_not_count_for_a_kind_are_ignored(opener, acceptor):
 # -- frames that crossed others
 
 
-@pytest.mark.parametrize("kind", ["DATA", "CREDIT", "CANCEL", "END", "UNSPECIFIED"])
+@pytest.mark.parametrize("kind", ["DATA", "CREDIT", "CANCEL", "END", "HEAD", "UNSPECIFIED"])
 def test_frames_for_an_ended_call_are_ignored(acceptor, kind):
     acceptor.end(accepted(acceptor))
     assert acceptor.receive(frame(kind, credit=0, more=True, last=True)) is None
 
 
-@pytest.mark.parametrize("kind", ["DATA", "CREDIT", "CANCEL", "END", "UNSPECIFIED"])
+@pytest.mark.parametrize("kind", ["DATA", "CREDIT", "CANCEL", "END", "HEAD", "UNSPECIFIED"])
 @pytest.mark.parametrize("call_id", [0, 2, 2**64 - 1])
 @pytest.mark.parametrize("is_opener", [False, True])
 def test_frames_for_a_call_that_was_never_opened_are_violations(kind, call_id, is_opener):
@@ -342,7 +342,7 @@ def test_frames_for_a_call_that_was_never_opened_are_violations(kind, call_id, i
         session.receive(frame(kind, call_id))
 
 
-@pytest.mark.parametrize("kind", [0, 7, 99, -1])
+@pytest.mark.parametrize("kind", [0, 8, 99, -1])
 def test_an_unknown_kind_is_a_violation(acceptor, kind):
     accepted(acceptor)
     with pytest.raises(ProtocolViolationError, match="unknown kind"):

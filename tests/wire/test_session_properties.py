@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from fairlead.v1 import session_pb2
-from fairlead.wire.errors import GatewayDrainingError, ProtocolViolationError
+from fairlead.wire.errors import GatewayDrainingError, InvalidCallError, ProtocolViolationError
 from fairlead.wire.frames import MAX_FRAME_PAYLOAD, MAX_PIECE
 from fairlead.wire.large_frames import decode_packet
 from fairlead.wire.messages import WITHHELD, MessageAssembler
@@ -21,6 +21,7 @@ from fairlead.wire.stream import FRAME_COST, INITIAL_CREDIT, Stream, cost
 from tests.wire.frame_making import HEADER, OWNER, accepted, outcome, sent
 
 ONE_FRAME = MAX_PIECE + FRAME_COST
+METADATA = [session_pb2.Metadata(key="k", value=b"v")]
 SIZES = [0, 1, 255, 5_000, MAX_PIECE - 1, MAX_PIECE, MAX_PIECE + 1, 2 * MAX_PIECE, INITIAL_CREDIT + 1, 700_000]
 CASES = settings(
     max_examples=150,
@@ -63,6 +64,9 @@ class Call:
     up: Direction = field(default_factory=Direction)
     down: Direction = field(default_factory=Direction)
     half_closed: bool = False
+    heads: list[bytes] = field(default_factory=list)
+    """The value in the head that was sent, if one was."""
+    heads_heard: list[bytes] = field(default_factory=list)
     ended_with: str = ""
     ends_heard: int = 0
 
@@ -133,7 +137,14 @@ class TwoSessions(RuleBasedStateMachine):
         assert call.opened is stream
         if kind is EventKind.MESSAGE:
             assert not stream.cancelled
+            assert call.heads_heard == call.heads, "the head comes before any message"
             call.down.take_in(self.opener, stream, frame.payload, frame.more)
+        elif kind is EventKind.HEAD:
+            assert not stream.cancelled
+            assert not call.down.got
+            assert call.down.assembler._parts == []
+            call.heads_heard.extend(entry.value for entry in frame.metadata)
+            assert call.heads_heard == call.heads
         elif kind is EventKind.WRITABLE:
             assert stream.pending is None
             call.up.blocked = False
@@ -142,6 +153,8 @@ class TwoSessions(RuleBasedStateMachine):
             call.ends_heard += 1
             if frame.has_payload and not stream.cancelled:
                 call.down.take_in(self.opener, stream, frame.payload, False)
+            if not stream.cancelled:
+                assert call.heads_heard == call.heads
             if call.ended_with == "success" and not stream.cancelled:
                 assert call.down.got == call.down.sent
                 assert call.down.assembler._parts == []
@@ -189,6 +202,21 @@ class TwoSessions(RuleBasedStateMachine):
         if not call.accepted.cancelled:
             call.down.sent.append(payload)
         call.down.blocked = not self.acceptor.send(call.accepted, payload)
+        self.pump()
+
+    @precondition(lambda self: self.running())
+    @rule(data=st.data(), size=st.sampled_from([0, 5_000, 50_000]))
+    def send_head(self, data: st.DataObject, size: int) -> None:
+        call = self.pick(data, self.running())
+        metadata = [session_pb2.Metadata(key="k", value=self.message(size))]
+        if call.accepted.cancelled:
+            self.acceptor.head(call.accepted, metadata)
+        elif call.heads or call.down.sent:
+            with pytest.raises(InvalidCallError):
+                self.acceptor.head(call.accepted, metadata)
+        else:
+            self.acceptor.head(call.accepted, metadata)
+            call.heads.append(metadata[0].value)
         self.pump()
 
     @precondition(lambda self: self.running())
@@ -372,13 +400,14 @@ outcomes = st.sampled_from([None, session_pb2.Outcome(), outcome(3, "bad")])
 frames = st.builds(
     session_pb2.Frame,
     call_id=ids,
-    kind=st.one_of(st.integers(0, 6), st.sampled_from([7, 99, -1, 2**31 - 1])),
+    kind=st.one_of(st.integers(0, 7), st.sampled_from([8, 99, -1, 2**31 - 1])),
     payload=payloads,
     more=st.booleans(),
     last=st.booleans(),
     has_payload=st.booleans(),
     header=st.sampled_from([None, HEADER]),
     outcome=outcomes,
+    metadata=st.sampled_from([[], METADATA]),
     credit=st.sampled_from([0, 1, FRAME_COST, INITIAL_CREDIT, 2**31 - 1, 2**31, 2**32 - 1]),
 )
 
@@ -390,9 +419,11 @@ def busy_session(opener: bool) -> Session:
         streams = [session.open(HEADER, b"x", OWNER, last=False) for _ in range(4)]
         session.cancel(streams[1])
         session.send(streams[2], bytes(5 * MAX_PIECE), last=True)
+        session.receive(session_pb2.Frame(kind=session_pb2.FRAME_KIND_HEAD, call_id=4, metadata=METADATA))
     else:
         streams = [accepted(session, number, last=number == 4) for number in range(1, 5)]
         session.end(streams[0])
+        session.head(streams[1], METADATA)
         session.send(streams[1], bytes(5 * MAX_PIECE))
         session.end(streams[1])
         session.receive(session_pb2.Frame(kind=session_pb2.FRAME_KIND_CANCEL, call_id=3))

@@ -25,29 +25,31 @@ _sym_db = _symbol_database.Default()
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x66\x61irlead/v1/session.proto\x12\x0b\x66\x61irlead.v1\x1a\x17google/rpc/status.proto\"\xe0\x01\n\x05\x46rame\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\x04\x12$\n\x04kind\x18\x02 \x01(\x0e\x32\x16.fairlead.v1.FrameKind\x12\x0f\n\x07payload\x18\x03 \x01(\x0c\x12\x0c\n\x04more\x18\x04 \x01(\x08\x12\x0c\n\x04last\x18\x05 \x01(\x08\x12\x13\n\x0bhas_payload\x18\x06 \x01(\x08\x12\'\n\x06header\x18\x07 \x01(\x0b\x32\x17.fairlead.v1.CallHeader\x12%\n\x07outcome\x18\x08 \x01(\x0b\x32\x14.fairlead.v1.Outcome\x12\x0e\n\x06\x63redit\x18\t \x01(\r\"\xf3\x03\n\nCallHeader\x12\x13\n\x0b\x61pplication\x18\x01 \x01(\t\x12\x12\n\ndeployment\x18\x02 \x01(\t\x12\x0e\n\x06method\x18\x03 \x01(\t\x12\x39\n\x15request_serialization\x18\x04 \x01(\x0e\x32\x1a.fairlead.v1.Serialization\x12:\n\x16response_serialization\x18\x05 \x01(\x0e\x32\x1a.fairlead.v1.Serialization\x12\x0e\n\x06stream\x18\x06 \x01(\x08\x12\x11\n\tbroadcast\x18\x07 \x01(\x08\x12\x12\n\nidempotent\x18\x08 \x01(\x08\x12\x12\n\ntimeout_us\x18\t \x01(\x04\x12\x12\n\nrequest_id\x18\n \x01(\t\x12\x1c\n\x14multiplexed_model_id\x18\x0b \x01(\t\x12\x12\n\nsession_id\x18\x0c \x01(\t\x12\r\n\x05route\x18\r \x01(\t\x12\'\n\x08metadata\x18\x0e \x03(\x0b\x32\x15.fairlead.v1.Metadata\x12\x0c\n\x04peer\x18\x14 \x01(\t\x12\x11\n\x07reserve\x18\x0f \x01(\x08H\x00\x12\x18\n\x0ereservation_id\x18\x10 \x01(\tH\x00\x12\x0f\n\x07metrics\x18\x1d \x01(\x08\x12\x11\n\tshard_key\x18\x1a \x01(\tB\r\n\x0breservation\"O\n\x10ReplicaSelection\x12\x12\n\nreplica_id\x18\x01 \x01(\t\x12\x16\n\x0ereservation_id\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\"&\n\x08Metadata\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c\"\xb6\x01\n\x07Outcome\x12\"\n\x06status\x18\x01 \x01(\x0b\x32\x12.google.rpc.Status\x12\x11\n\texception\x18\x02 \x01(\x0c\x12\x11\n\ttraceback\x18\x03 \x01(\t\x12\x30\n\x11trailing_metadata\x18\x04 \x03(\x0b\x32\x15.fairlead.v1.Metadata\x12/\n\x10initial_metadata\x18\x05 \x03(\x0b\x32\x15.fairlead.v1.Metadata\"\x82\x01\n\x04Load\x12\x0f\n\x07ongoing\x18\x01 \x01(\r\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12)\n\x06models\x18\x03 \x01(\x0b\x32\x19.fairlead.v1.LoadedModels\x12\x1a\n\rrouting_stats\x18\x04 \x01(\x0cH\x00\x88\x01\x01\x42\x10\n\x0e_routing_stats\"I\n\x0cLoadedModels\x12\x11\n\tmodel_ids\x18\x01 \x03(\t\x12\x14\n\x0cload_time_us\x18\x02 \x01(\x04\x12\x10\n\x08\x63\x61pacity\x18\x03 \x01(\r*\xce\x01\n\rSerialization\x12\x1d\n\x19SERIALIZATION_UNSPECIFIED\x10\x00\x12\x1d\n\x19SERIALIZATION_CLOUDPICKLE\x10\x01\x12\x18\n\x14SERIALIZATION_PICKLE\x10\x02\x12\x19\n\x15SERIALIZATION_MSGPACK\x10\x03\x12\x16\n\x12SERIALIZATION_JSON\x10\x04\x12\x16\n\x12SERIALIZATION_HTTP\x10\x05\x12\x1a\n\x16SERIALIZATION_PROTOBUF\x10\x06*\xab\x01\n\tFrameKind\x12\x1a\n\x16\x46RAME_KIND_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x46RAME_KIND_OPEN\x10\x01\x12\x13\n\x0f\x46RAME_KIND_DATA\x10\x02\x12\x12\n\x0e\x46RAME_KIND_END\x10\x03\x12\x15\n\x11\x46RAME_KIND_CANCEL\x10\x04\x12\x15\n\x11\x46RAME_KIND_CREDIT\x10\x05\x12\x16\n\x12\x46RAME_KIND_GOODBYE\x10\x06\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x66\x61irlead/v1/session.proto\x12\x0b\x66\x61irlead.v1\x1a\x17google/rpc/status.proto\"\x89\x02\n\x05\x46rame\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\x04\x12$\n\x04kind\x18\x02 \x01(\x0e\x32\x16.fairlead.v1.FrameKind\x12\x0f\n\x07payload\x18\x03 \x01(\x0c\x12\x0c\n\x04more\x18\x04 \x01(\x08\x12\x0c\n\x04last\x18\x05 \x01(\x08\x12\x13\n\x0bhas_payload\x18\x06 \x01(\x08\x12\'\n\x06header\x18\x07 \x01(\x0b\x32\x17.fairlead.v1.CallHeader\x12%\n\x07outcome\x18\x08 \x01(\x0b\x32\x14.fairlead.v1.Outcome\x12\x0e\n\x06\x63redit\x18\t \x01(\r\x12\'\n\x08metadata\x18\n \x03(\x0b\x32\x15.fairlead.v1.Metadata\"\xf3\x03\n\nCallHeader\x12\x13\n\x0b\x61pplication\x18\x01 \x01(\t\x12\x12\n\ndeployment\x18\x02 \x01(\t\x12\x0e\n\x06method\x18\x03 \x01(\t\x12\x39\n\x15request_serialization\x18\x04 \x01(\x0e\x32\x1a.fairlead.v1.Serialization\x12:\n\x16response_serialization\x18\x05 \x01(\x0e\x32\x1a.fairlead.v1.Serialization\x12\x0e\n\x06stream\x18\x06 \x01(\x08\x12\x11\n\tbroadcast\x18\x07 \x01(\x08\x12\x12\n\nidempotent\x18\x08 \x01(\x08\x12\x12\n\ntimeout_us\x18\t \x01(\x04\x12\x12\n\nrequest_id\x18\n \x01(\t\x12\x1c\n\x14multiplexed_model_id\x18\x0b \x01(\t\x12\x12\n\nsession_id\x18\x0c \x01(\t\x12\r\n\x05route\x18\r \x01(\t\x12\'\n\x08metadata\x18\x0e \x03(\x0b\x32\x15.fairlead.v1.Metadata\x12\x0c\n\x04peer\x18\x14 \x01(\t\x12\x11\n\x07reserve\x18\x0f \x01(\x08H\x00\x12\x18\n\x0ereservation_id\x18\x10 \x01(\tH\x00\x12\x0f\n\x07metrics\x18\x1d \x01(\x08\x12\x11\n\tshard_key\x18\x1a \x01(\tB\r\n\x0breservation\"O\n\x10ReplicaSelection\x12\x12\n\nreplica_id\x18\x01 \x01(\t\x12\x16\n\x0ereservation_id\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\"&\n\x08Metadata\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c\"\xba\x01\n\x07Outcome\x12\"\n\x06status\x18\x01 \x01(\x0b\x32\x12.google.rpc.Status\x12\x11\n\texception\x18\x02 \x01(\x0c\x12\x11\n\ttraceback\x18\x03 \x01(\t\x12\x30\n\x11trailing_metadata\x18\x04 \x03(\x0b\x32\x15.fairlead.v1.Metadata\x12\x33\n\x10initial_metadata\x18\x05 \x03(\x0b\x32\x15.fairlead.v1.MetadataB\x02\x18\x01\"\x82\x01\n\x04Load\x12\x0f\n\x07ongoing\x18\x01 \x01(\r\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12)\n\x06models\x18\x03 \x01(\x0b\x32\x19.fairlead.v1.LoadedModels\x12\x1a\n\rrouting_stats\x18\x04 \x01(\x0cH\x00\x88\x01\x01\x42\x10\n\x0e_routing_stats\"I\n\x0cLoadedModels\x12\x11\n\tmodel_ids\x18\x01 \x03(\t\x12\x14\n\x0cload_time_us\x18\x02 \x01(\x04\x12\x10\n\x08\x63\x61pacity\x18\x03 \x01(\r*\xce\x01\n\rSerialization\x12\x1d\n\x19SERIALIZATION_UNSPECIFIED\x10\x00\x12\x1d\n\x19SERIALIZATION_CLOUDPICKLE\x10\x01\x12\x18\n\x14SERIALIZATION_PICKLE\x10\x02\x12\x19\n\x15SERIALIZATION_MSGPACK\x10\x03\x12\x16\n\x12SERIALIZATION_JSON\x10\x04\x12\x16\n\x12SERIALIZATION_HTTP\x10\x05\x12\x1a\n\x16SERIALIZATION_PROTOBUF\x10\x06*\xc0\x01\n\tFrameKind\x12\x1a\n\x16\x46RAME_KIND_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x46RAME_KIND_OPEN\x10\x01\x12\x13\n\x0f\x46RAME_KIND_DATA\x10\x02\x12\x12\n\x0e\x46RAME_KIND_END\x10\x03\x12\x15\n\x11\x46RAME_KIND_CANCEL\x10\x04\x12\x15\n\x11\x46RAME_KIND_CREDIT\x10\x05\x12\x16\n\x12\x46RAME_KIND_GOODBYE\x10\x06\x12\x13\n\x0f\x46RAME_KIND_HEAD\x10\x07\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'fairlead.v1.session_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SERIALIZATION']._serialized_start=1311
-  _globals['_SERIALIZATION']._serialized_end=1517
-  _globals['_FRAMEKIND']._serialized_start=1520
-  _globals['_FRAMEKIND']._serialized_end=1691
+  _globals['_OUTCOME'].fields_by_name['initial_metadata']._loaded_options = None
+  _globals['_OUTCOME'].fields_by_name['initial_metadata']._serialized_options = b'\030\001'
+  _globals['_SERIALIZATION']._serialized_start=1356
+  _globals['_SERIALIZATION']._serialized_end=1562
+  _globals['_FRAMEKIND']._serialized_start=1565
+  _globals['_FRAMEKIND']._serialized_end=1757
   _globals['_FRAME']._serialized_start=68
-  _globals['_FRAME']._serialized_end=292
-  _globals['_CALLHEADER']._serialized_start=295
-  _globals['_CALLHEADER']._serialized_end=794
-  _globals['_REPLICASELECTION']._serialized_start=796
-  _globals['_REPLICASELECTION']._serialized_end=875
-  _globals['_METADATA']._serialized_start=877
-  _globals['_METADATA']._serialized_end=915
-  _globals['_OUTCOME']._serialized_start=918
-  _globals['_OUTCOME']._serialized_end=1100
-  _globals['_LOAD']._serialized_start=1103
-  _globals['_LOAD']._serialized_end=1233
-  _globals['_LOADEDMODELS']._serialized_start=1235
-  _globals['_LOADEDMODELS']._serialized_end=1308
+  _globals['_FRAME']._serialized_end=333
+  _globals['_CALLHEADER']._serialized_start=336
+  _globals['_CALLHEADER']._serialized_end=835
+  _globals['_REPLICASELECTION']._serialized_start=837
+  _globals['_REPLICASELECTION']._serialized_end=916
+  _globals['_METADATA']._serialized_start=918
+  _globals['_METADATA']._serialized_end=956
+  _globals['_OUTCOME']._serialized_start=959
+  _globals['_OUTCOME']._serialized_end=1145
+  _globals['_LOAD']._serialized_start=1148
+  _globals['_LOAD']._serialized_end=1278
+  _globals['_LOADEDMODELS']._serialized_start=1280
+  _globals['_LOADEDMODELS']._serialized_end=1353
 # @@protoc_insertion_point(module_scope)

@@ -10,7 +10,8 @@ A session has an opener, the end that started the stream, and an acceptor. Only 
 packets; a packet carries the frames that queued up since the last one. Concatenated packets are a packet.
 
 A call: OPEN by the opener; DATA both ways; END by the acceptor, which finishes the call whatever the opener still
-had to send. The opener may send CANCEL; the call still ends with the acceptor's END.
+had to send. The opener may send CANCEL; the call still ends with the acceptor's END. Before its first DATA of a call the
+acceptor may send one HEAD.
 
 Frames for a call that has ended, or that was never opened by an id lower than the highest one seen, are ignored:
 they crossed an END on the way. Anything else that does not fit is a violation; the end that notices it sends GOODBYE
@@ -20,8 +21,8 @@ After an opener's GOODBYE an OPEN is a violation. A second GOODBYE needs an outc
 
 Flow control: each end may send DATA of a call while that call's credit, at first 262144 bytes (INITIAL_CREDIT), is
 positive. A DATA frame costs the length of its payload plus 256; so does OPEN, and so does an END, which is never held
-back. The receiver returns credit with CREDIT frames: for a frame whose message continues in the next one as far as it
-needs to be for a message of any size to pass, the rest when the consumer takes the message.
+back; a HEAD costs nothing. The receiver returns credit with CREDIT frames: for a frame whose message continues in the
+next one as far as it needs to be for a message of any size to pass, the rest when the consumer takes the message.
 """
 
 from collections import abc as _abc
@@ -38,6 +39,11 @@ if sys.version_info >= (3, 11):
     from typing import TypeAlias as _TypeAlias, Never as _Never
 else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
+
+if sys.version_info >= (3, 13):
+    from warnings import deprecated as _deprecated
+else:
+    from typing_extensions import deprecated as _deprecated
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
@@ -103,6 +109,10 @@ class _FrameKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FrameKind.V
     """The sender will not open (opener) or accept (acceptor) calls above call_id; those up to it go on. With an
     outcome: the session ends now, and that is why. Fields: call_id, outcome.
     """
+    FRAME_KIND_HEAD: _FrameKind.ValueType  # 7
+    """The acceptor says what precedes the messages of its answer: at most once per call, and before its first DATA.
+    Fields: call_id, metadata.
+    """
 
 class FrameKind(_FrameKind, metaclass=_FrameKindEnumTypeWrapper):
     """What a frame is."""
@@ -123,6 +133,10 @@ FRAME_KIND_GOODBYE: FrameKind.ValueType  # 6
 """The sender will not open (opener) or accept (acceptor) calls above call_id; those up to it go on. With an
 outcome: the session ends now, and that is why. Fields: call_id, outcome.
 """
+FRAME_KIND_HEAD: FrameKind.ValueType  # 7
+"""The acceptor says what precedes the messages of its answer: at most once per call, and before its first DATA.
+Fields: call_id, metadata.
+"""
 Global___FrameKind: _TypeAlias = FrameKind  # noqa: Y015
 
 @_typing.final
@@ -140,6 +154,7 @@ class Frame(_message.Message):
     HEADER_FIELD_NUMBER: _builtins.int
     OUTCOME_FIELD_NUMBER: _builtins.int
     CREDIT_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
     call_id: _builtins.int
     """The call, numbered by the opener: 1, 2, 3 and so on."""
     kind: Global___FrameKind.ValueType
@@ -162,6 +177,10 @@ class Frame(_message.Message):
     def outcome(self) -> Global___Outcome:
         """END and GOODBYE: what went wrong; absent if nothing did."""
 
+    @_builtins.property
+    def metadata(self) -> _containers.RepeatedCompositeFieldContainer[Global___Metadata]:
+        """HEAD only: initial metadata of a typed service's method; may be empty."""
+
     def __init__(
         self,
         *,
@@ -174,10 +193,11 @@ class Frame(_message.Message):
         header: Global___CallHeader | None = ...,
         outcome: Global___Outcome | None = ...,
         credit: _builtins.int = ...,
+        metadata: _abc.Iterable[Global___Metadata] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["header", b"header", "outcome", b"outcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id", "credit", b"credit", "has_payload", b"has_payload", "header", b"header", "kind", b"kind", "last", b"last", "more", b"more", "outcome", b"outcome", "payload", b"payload"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id", "credit", b"credit", "has_payload", b"has_payload", "header", b"header", "kind", b"kind", "last", b"last", "metadata", b"metadata", "more", b"more", "outcome", b"outcome", "payload", b"payload"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -366,8 +386,9 @@ class Outcome(_message.Message):
         """Trailing metadata of a typed service's method."""
 
     @_builtins.property
+    @_deprecated("""This field has been marked as deprecated using proto field options.""")
     def initial_metadata(self) -> _containers.RepeatedCompositeFieldContainer[Global___Metadata]:
-        """Initial metadata of a typed service's method."""
+        """Not used: initial metadata go ahead, in a HEAD."""
 
     def __init__(
         self,

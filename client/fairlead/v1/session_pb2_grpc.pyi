@@ -10,7 +10,8 @@ A session has an opener, the end that started the stream, and an acceptor. Only 
 packets; a packet carries the frames that queued up since the last one. Concatenated packets are a packet.
 
 A call: OPEN by the opener; DATA both ways; END by the acceptor, which finishes the call whatever the opener still
-had to send. The opener may send CANCEL; the call still ends with the acceptor's END.
+had to send. The opener may send CANCEL; the call still ends with the acceptor's END. Before its first DATA of a call the
+acceptor may send one HEAD.
 
 Frames for a call that has ended, or that was never opened by an id lower than the highest one seen, are ignored:
 they crossed an END on the way. Anything else that does not fit is a violation; the end that notices it sends GOODBYE
@@ -20,8 +21,8 @@ After an opener's GOODBYE an OPEN is a violation. A second GOODBYE needs an outc
 
 Flow control: each end may send DATA of a call while that call's credit, at first 262144 bytes (INITIAL_CREDIT), is
 positive. A DATA frame costs the length of its payload plus 256; so does OPEN, and so does an END, which is never held
-back. The receiver returns credit with CREDIT frames: for a frame whose message continues in the next one as far as it
-needs to be for a message of any size to pass, the rest when the consumer takes the message.
+back; a HEAD costs nothing. The receiver returns credit with CREDIT frames: for a frame whose message continues in the
+next one as far as it needs to be for a message of any size to pass, the rest when the consumer takes the message.
 """
 
 from collections import abc as _abc

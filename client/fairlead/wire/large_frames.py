@@ -88,6 +88,11 @@ class ReceivedFrame:
         """See ``Frame``."""
         return self.frame.credit
 
+    @property
+    def metadata(self) -> Sequence[session_pb2.Metadata]:
+        """See ``Frame``."""
+        return self.frame.metadata
+
 
 Received: TypeAlias = session_pb2.Frame | ReceivedFrame
 """A frame that came in."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 from fairlead.v1 import session_pb2
@@ -131,6 +131,13 @@ class Link:
         if not self._told or len(session.outbox) >= ENOUGH_FRAMES:
             self._wake()
         return sent
+
+    def head(self, stream: Stream, metadata: Iterable[session_pb2.Metadata]) -> None:
+        """Says what precedes the answer of a call that was accepted; see :meth:`Session.head`."""
+        session = self.session
+        session.head(stream, metadata)
+        if not self._told or len(session.outbox) >= ENOUGH_FRAMES:
+            self._wake()
 
     def end(self, stream: Stream, outcome: session_pb2.Outcome | None = None, payload: bytes | None = None) -> None:
         """Ends a call that was accepted. Harmless for one that has ended, or was lost."""
@@ -368,6 +375,8 @@ class Link:
                 stream.owner.on_message(stream, frame.payload, frame.more, frame.last)
             elif kind is EventKind.WRITABLE:
                 stream.owner.on_writable(stream)
+            elif kind is EventKind.HEAD:
+                stream.owner.on_head(stream, frame.metadata)
             else:
                 stream.owner.on_cancel(stream)
         except Exception:  # an owner's defect must not end the other calls

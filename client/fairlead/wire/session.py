@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
 from fairlead.v1 import session_pb2
@@ -37,6 +37,7 @@ _END = session_pb2.FRAME_KIND_END
 _CANCEL = session_pb2.FRAME_KIND_CANCEL
 _CREDIT = session_pb2.FRAME_KIND_CREDIT
 _GOODBYE = session_pb2.FRAME_KIND_GOODBYE
+_HEAD = session_pb2.FRAME_KIND_HEAD
 _Frame = session_pb2.Frame
 
 
@@ -49,6 +50,7 @@ class EventKind(enum.IntEnum):
     CANCELLED = 4
     WRITABLE = 5
     GOODBYE = 6
+    HEAD = 7
 
 
 Event: TypeAlias = tuple[EventKind, Stream | None]
@@ -180,6 +182,21 @@ class Session:
             self._finish(stream, None, stream.end_waiting[0])
         return True
 
+    def head(self, stream: Stream, metadata: Iterable[session_pb2.Metadata]) -> None:
+        """Says, as a call's acceptor, what precedes its answer. No effect if the call has ended, or its opener gave up.
+
+        Raises InvalidCallError after a message or a first head, and for more metadata than a frame may carry.
+        """
+        if stream.closed or stream.cancelled or stream.end_waiting is not None:
+            return
+        if stream.sent_last is not None:
+            raise InvalidCallError(f"the answer of call {stream.call_id} has begun: it is too late for its head")
+        data = encode_frame(_Frame(call_id=stream.call_id, kind=_HEAD, metadata=metadata))
+        if len(data) > MAX_FRAME_PAYLOAD:
+            raise InvalidCallError(f"initial metadata of {len(data)} bytes; the limit is {MAX_FRAME_PAYLOAD}")
+        stream.sent_last = False
+        self._put(data)
+
     def end(self, stream: Stream, outcome: session_pb2.Outcome | None = None, payload: bytes | None = None) -> None:
         """Ends a call, as its acceptor: at once with an outcome, after what waits without. A second time: no effect."""
         if stream.closed or stream.end_waiting is not None:
@@ -303,6 +320,8 @@ class Session:
             return self._credit(frame, stream)
         if kind == _CANCEL:
             return self._cancel(stream)
+        if kind == _HEAD:
+            return self._head(stream)
         raise ProtocolViolationError(f"a frame of unknown kind {kind} for call {call_id}")
 
     def _opened(self, frame: Received, call_id: int) -> Event | None:
@@ -330,6 +349,14 @@ class Session:
         stream.receive_credit -= self._cost(frame)
         stream.received_last = frame.last
         return None if stream.cancelled or stream.end_waiting is not None else (_MESSAGE, stream)
+
+    def _head(self, stream: Stream) -> Event | None:
+        if not self.opener:
+            raise ProtocolViolationError("HEAD from the opener of a session")
+        if stream.received_last is not None:
+            raise ProtocolViolationError(f"HEAD for call {stream.call_id} after its answer has begun")
+        stream.received_last = False
+        return None if stream.cancelled else (EventKind.HEAD, stream)
 
     def _end(self, frame: Received, stream: Stream) -> Event:
         if not self.opener:

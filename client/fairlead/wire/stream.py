@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from fairlead.v1 import session_pb2
@@ -24,6 +25,12 @@ class CallOwner(Protocol):
 
     def on_message(self, stream: Stream, payload: bytes, more: bool, last: bool) -> None:
         """A message, or with ``more`` (now or the time before) a piece of one. After ``last`` none follows."""
+
+    def on_head(self, stream: Stream, metadata: Sequence[session_pb2.Metadata]) -> None:
+        """What precedes the answer, opener only: at most once, and before any message.
+
+        ``metadata`` keep the memory of the packet that they came in: who wants them for longer copies them.
+        """
 
     def on_end(self, stream: Stream, outcome: session_pb2.Outcome | None, payload: bytes | None) -> None:
         """The call is over, exactly once, opener only. ``outcome`` None: success; ``payload``: the last message."""
@@ -63,8 +70,10 @@ class Stream:
         self.ungranted = 0
         self.pending: deque[tuple[bytes | memoryview, bool, bool]] | None = None
         self.end_waiting: tuple[bytes | memoryview | None] | None = None
-        self.sent_last = False
-        self.received_last = False
+        self.sent_last: bool | None = None
+        """Whether the last message was sent. An acceptor's is None until the answer has begun: then a head may go."""
+        self.received_last: bool | None = None
+        """Whether the last message came. An opener's is None until the answer has begun: then a head may come."""
         self.cancelled = False
         self.closed = False
         self.never_started = False

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 
 from fairlead.v1 import session_pb2
 from fairlead.wire.errors import MessageTooLargeError, ResultNotSerializableError
@@ -42,7 +43,7 @@ class Answer:
         self.outcome: session_pb2.Outcome | None = None
         """Why the call failed; None while it runs and after success."""
         self.metadata: session_pb2.Outcome | None = None
-        """What a call that ended came with besides its messages, failed or not; None: nothing."""
+        """What a call came with at its end besides messages, failed or not; None: nothing."""
         self._limit = limit
         self._call: StartedCall | None = None
         self._abandoned = False
@@ -83,6 +84,9 @@ class Answer:
         else:
             self._messages.append((self._join(payload), cost(payload)))
             self._wake()
+
+    def on_head(self, metadata: Sequence[session_pb2.Metadata]) -> None:
+        """See Downstream: those that want it are ``edge.typed.answers``."""
 
     def on_end(self, outcome: session_pb2.Outcome | None, payload: bytes | None) -> None:
         """See Downstream."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import grpc
@@ -146,6 +146,9 @@ class _SessionCall:
         owed, downstream.owed = downstream.owed, 0
         self.call.consumed(owed)
 
+    def on_head(self, stream: Stream, metadata: Sequence[session_pb2.Metadata]) -> None:
+        """Never called: openers send no heads."""
+
     def on_end(self, stream: Stream, outcome: session_pb2.Outcome | None, payload: bytes | None) -> None:
         """Never called: openers do not end calls."""
 
@@ -170,6 +173,10 @@ class _Answer:
         self.owed += cost(payload)
         if self.timer is None and not (self.header.stream or self.header.broadcast):
             self.timer = asyncio.get_running_loop().call_later(UNREAD_AFTER, self._give_up)
+
+    def on_head(self, metadata: Sequence[session_pb2.Metadata]) -> None:
+        """What precedes the answer."""
+        self.stream.link.head(self.stream, metadata)
 
     def on_end(self, outcome: session_pb2.Outcome | None, payload: bytes | None) -> None:
         """The end."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from google.protobuf.message import DecodeError
 
@@ -54,6 +54,8 @@ class _Question:
             self._assembler.add(stream, payload, more)
         except FairleadError as error:
             self._fail(error)
+
+    def on_head(self, stream: Stream, metadata: Sequence[session_pb2.Metadata]) -> None: ...
 
     def on_end(self, stream: Stream, outcome: session_pb2.Outcome | None, payload: bytes | None) -> None:
         if outcome is not None or payload is None:

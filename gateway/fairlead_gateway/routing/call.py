@@ -246,13 +246,10 @@ class Call:
             stream.link.consumed(stream, cost(payload))
         else:
             if not self.answered:
-                self._begin_answer()
+                self.answered = True
+                if self.pieces is not None:
+                    self._let_go()
             self.downstream.on_message(payload, more)
-
-    def _begin_answer(self) -> None:
-        self.answered = True
-        if self.pieces is not None:
-            self._let_go()
 
     def on_head(self, stream: Stream, metadata: Sequence[session_pb2.Metadata]) -> None:
         """Passes on what precedes the answer, which has begun with it: from now on the call is not sent again.
@@ -260,7 +257,9 @@ class Call:
         Another replica's head could be another, and its messages would not belong to the one that callers have.
         """
         if not self.done:
-            self._begin_answer()
+            self.answered = True
+            if self.pieces is not None:
+                self._let_go()
             self.downstream.on_head(metadata)
 
     def on_end(self, stream: Stream, outcome: session_pb2.Outcome | None, payload: bytes | None) -> None:
