@@ -17,6 +17,7 @@ import pytest
 
 from fairlead import serve
 from fairlead.serve import api
+from fairlead.serve.traffic import set_traffic
 from fairlead.v1 import control_pb2
 from tests.e2e.conftest import Ports
 from tests.e2e.load import Load
@@ -180,16 +181,23 @@ def command(typist: Typist, ports: Ports) -> Command:
     return lambda *arguments: typist(*arguments, env=environment)
 
 
+@pytest.fixture(scope="class")
+def none_left(ports: Ports) -> Iterator[None]:
+    """No applications, when the tests of the class have been run."""
+    yield
+    for name in list(serve.status().applications):
+        serve.delete(name)
+
+
 class TestTraffic:
     @pytest.fixture(autouse=True)
-    def applications(self, ports: Ports, tmp_path: Path) -> Iterator[None]:
+    def applications(self, none_left: None, tmp_path: Path) -> None:
+        """Those that are there stay: nothing of them has changed. Their traffic is their own again."""
         self.copies = tmp_path / "copies"
         self.copies.touch()
         serve.run(Named.bind("stable"), name="stable", route_prefix="/named")
         serve.run(Named.bind("canary"), name="canary", route_prefix=None)
-        yield
-        for name in list(serve.status().applications):
-            serve.delete(name)
+        set_traffic("stable", {})
 
     def answers(self, ports: Ports, count: int = 100) -> Counter[str]:
         handle = serve.get_app_handle("stable")
