@@ -14,10 +14,10 @@ def link_pair(acceptor: Acceptor, *, load: Callable[[], session_pb2.Load] | None
     """An opener's link and the acceptor's, each other's peer. Closing one ends the other."""
     opener = Link(name="memory opener")
     accepting = Link(acceptor=acceptor, load=load, name="memory acceptor")
-    pumps = asyncio.gather(_pump(opener, accepting), _pump(accepting, opener))
+    pumps = [asyncio.create_task(_pump(*ends)) for ends in ((opener, accepting), (accepting, opener))]
 
     async def shutdown() -> None:
-        await asyncio.wait({pumps}, timeout=FAREWELL)
+        await asyncio.wait(pumps, timeout=FAREWELL)
 
     for link in (opener, accepting):
         link.on_close = shutdown
