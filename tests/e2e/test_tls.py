@@ -26,6 +26,7 @@ from fairlead.v1 import control_pb2, control_pb2_grpc, serving_pb2
 from tests.certificates import PASSWORD, make_certificates
 from tests.e2e.peers import body, failure, start
 from tests.e2e.trust_app import Guarded
+from tests.typist import Typist
 
 TOKEN = "correct-horse-battery-staple"
 PICKLE = "application/vnd.fairlead.pickle"
@@ -99,6 +100,20 @@ def instances(pki: Path, request: pytest.FixtureRequest) -> Iterator[Instances]:
         patch.delenv("FAIRLEAD_ADDRESS", raising=False)
         yield Instances(pki)
         serve.shutdown()
+
+
+@pytest.fixture
+def typed(typist: Typist, pki: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Types a command with variables."""
+    cleared = {name: value for name, value in os.environ.items() if not name.startswith("FAIRLEAD_")}
+
+    def typed(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        return typist(*arguments, env=cleared | {f"FAIRLEAD_{name}": value for name, value in variables.items()})
+
+    return typed
+
+
+Typed = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="class")
@@ -213,6 +228,25 @@ class TestTokenOverTls:
             assert client.get("/", headers={"authorization": f"Bearer {TOKEN}"}).text == "0 bytes"
             assert client.get("/-/healthz").status_code == 200
 
+    def test_calls_from_the_command_line(self, address: str, typed: Typed, pki: Path) -> None:
+        own = {"ADDRESS": address, "TLS_CA": str(pki / "ca.pem")}
+        assert json.loads(
+            typed("call", "guarded/Guarded.echo", "--json", '{"value": [1, "é"]}', TOKEN=TOKEN, **own).stdout
+        ) == [
+            1,
+            "é",
+        ]
+        calling = ("call", "guarded/Guarded.count", "--stream", "--json", "[3]")
+        assert typed(*calling, TOKEN=TOKEN, **own).stdout == "0\n1\n2\n"
+        late = typed("call", "guarded/Guarded.fail_late", "--stream", TOKEN=TOKEN, **own)
+        assert (late.returncode, late.stdout) == (1, "1\n")
+        assert late.stderr == "fairlead: guarded/Guarded.fail_late raised ValueError: boom\n"
+        assert json.loads(typed("status", "--json", TOKEN=TOKEN, **own).stdout)["applications"].keys() == {"guarded"}
+        for token in ({}, {"TOKEN": "wrong"}):
+            refused = typed(*calling, **token, **own)
+            assert (refused.returncode, refused.stdout, len(refused.stderr.splitlines())) == (1, "", 1)
+            assert "set FAIRLEAD_TOKEN" in refused.stderr
+
     def test_the_token_is_on_no_command_line(self, gateway: control_pb2.GatewayStatus) -> None:
         children = psutil.Process().children(recursive=True)
         assert len(children) >= 3
@@ -267,11 +301,17 @@ class TestTokenInPlainText:
 
 
 class TestClientCertificates:
-    def test_they_authenticate(self, instances: Instances, run: Run, pki: Path) -> None:
+    def test_they_authenticate(self, instances: Instances, run: Run, typed: Typed, pki: Path) -> None:
         gateway = instances.start(host="0.0.0.0", ssl_ca_certs=str(pki / "ca.pem"), **instances.files)
         address = f"https://127.0.0.1:{gateway.grpc_address.rpartition(':')[2]}"
         own = {"TLS_CERT": str(pki / "client.pem"), "TLS_KEY": str(pki / "client.key")}
         assert run(ADDRESS=address, TLS_CA=str(pki / "ca.pem"), **own) == WORKS
+        where = {"ADDRESS": address, "TLS_CA": str(pki / "ca.pem")}
+        calling = ("call", "guarded/Guarded.count", "--stream", "--json", '{"to": 3}')
+        assert typed(*calling, **where, **own).stdout == "0\n1\n2\n"
+        assert typed("call", "guarded/Guarded.echo", "--json", '["x"]', **where, **own).stdout == '"x"\n'
+        refused = typed(*calling, "--timeout", "5", **where)
+        assert (refused.returncode, refused.stdout, len(refused.stderr.splitlines())) == (1, "", 1)
 
 
 class TestWhoIsThere:

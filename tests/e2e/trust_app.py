@@ -25,6 +25,9 @@ class Guarded:
     def stream(self, value: Any = None) -> Iterator[Any]:
         yield value
 
+    def count(self, to: int) -> Iterator[int]:
+        yield from range(to)
+
     def fail_late(self) -> Iterator[int]:
         yield 1
         raise ValueError("boom")

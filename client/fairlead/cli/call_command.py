@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +15,7 @@ from fairlead.cli.status_text import print_json
 from fairlead.serve import api
 from fairlead.wire.errors import FairleadError
 
+_END = object()
 _SERIALIZATION = "orjson"
 """Every listener takes it, and so does every language."""
 
@@ -49,11 +51,21 @@ def call(
     )
     response: Any = handle.remote(*args, **kwargs)
     if not stream:
-        print_json(response.result())
+        print_json(_fetched(target, response.result))
         return
-    for item in response:
+    for item in iter(lambda: _fetched(target, lambda: next(response, _END)), _END):
         typer.echo(orjson.dumps(item).decode())
         sys.stdout.flush()
+
+
+def _fetched(target: str, fetch: Callable[[], Any]) -> Any:
+    """A result. What the method itself has raised, of whatever type, becomes a FairleadError that names it."""
+    try:
+        return fetch()
+    except FairleadError:
+        raise
+    except Exception as error:
+        raise FairleadError(f"{target} raised {type(error).__name__}: {error}") from error
 
 
 def _handle(application: str, deployment: str) -> Any:

@@ -70,7 +70,9 @@ async def connect(
 
 def _refusal(address: str, code: grpc.StatusCode, details: str | None) -> FairleadError:
     if code is grpc.StatusCode.UNAUTHENTICATED:
-        return UnauthenticatedError(f"{address} does not let this program in: {details}")
+        return UnauthenticatedError(
+            f"{address} does not let this program in: {details}; set FAIRLEAD_TOKEN to the instance's"
+        )
     if code is grpc.StatusCode.UNAVAILABLE:
         return ConnectionLostError(f"cannot reach {address}: {details}")
     return ConnectionLostError(f"{address} refused the session: {code.name}: {details}")
