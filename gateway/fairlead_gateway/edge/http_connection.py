@@ -3,11 +3,52 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from fairlead_gateway.edge.answers import Answer
+from fairlead_gateway.edge.http_limits import HttpLimits
 
 _COPY_LIMIT = 64 * 1024
 """Bytes of a body above which copying it costs more than a system call."""
+
+
+class Patience:
+    """Gives up a client that does not read what it is sent, or next to nothing of it. ``call_later``: the loop's."""
+
+    __slots__ = ("_call_later", "_enough", "_period_s", "_timer", "_transport", "_unread")
+
+    def __init__(
+        self,
+        transport: asyncio.WriteTransport,
+        limits: HttpLimits,
+        call_later: Callable[[float, Callable[[], None]], asyncio.TimerHandle],
+    ) -> None:
+        self._transport = transport
+        self._call_later = call_later
+        self._period_s = limits.write_timeout_s
+        self._enough = limits.write_timeout_s * limits.min_body_rate
+        self._timer: asyncio.TimerHandle | None = None
+        self._unread = 0
+
+    def begin(self) -> None:
+        """More waits for it to read than shall."""
+        if self._timer is None:
+            self._unread = self._transport.get_write_buffer_size()
+            self._timer = self._call_later(self._period_s, self._check)
+
+    def end(self) -> None:
+        """It has read enough, or is gone."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _check(self) -> None:
+        self._timer = None
+        unread = self._transport.get_write_buffer_size()
+        if self._unread - unread >= self._enough:
+            self.begin()
+        elif unread:
+            self._transport.abort()
 
 
 class Connection:
@@ -19,10 +60,10 @@ class Connection:
     __slots__ = (
         "_held",
         "_holding",
-        "_patience_s",
         "abort",
         "get_extra_info",
         "is_closing",
+        "patience",
         "pause_reading",
         "resume_reading",
         "running",
@@ -30,12 +71,11 @@ class Connection:
         "transport",
     )
 
-    def __init__(self, transport: asyncio.Transport, patience_s: float) -> None:
-        """``patience_s``: how long a client may take to read what is left when the connection is closed."""
+    def __init__(self, transport: asyncio.Transport, limits: HttpLimits) -> None:
         self.running: Answer | None = None
         self.streams = False
         self.transport = transport
-        self._patience_s = patience_s
+        self.patience = Patience(transport, limits, asyncio.get_running_loop().call_later)
         self._holding = False
         self._held = b""
         self.get_extra_info = transport.get_extra_info
@@ -74,11 +114,12 @@ class Connection:
         self.flush()
         transport = self.transport
         if not transport.is_closing() and transport.get_write_buffer_size():
-            asyncio.get_running_loop().call_later(self._patience_s, transport.abort)
+            self.patience.begin()
         transport.close()
 
     def lost(self) -> None:
         """The client is gone."""
+        self.patience.end()
         running, self.running = self.running, None
         if running is not None:
             running.close()

@@ -31,7 +31,7 @@ class HttpLimits:
     min_body_rate: float = 1024.0
     """Bytes per second."""
     write_timeout_s: float = 60.0
-    """Seconds after which a client that does not read what it is sent is given up."""
+    """Seconds after which a client that reads less than ``min_body_rate`` of what waits for it is given up."""
     max_pipelined: int = 100
     """Requests that may wait for the answers before theirs; a client that sends more is given up."""
     max_websocket_message_bytes: int = 16 * 1024 * 1024

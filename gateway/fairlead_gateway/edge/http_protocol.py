@@ -64,20 +64,18 @@ class DoorProtocol(HttpToolsProtocol):
         self._head_timer: asyncio.TimerHandle | None = None
         self._body = BodyWatch(self._limits, cast(DoorConfig, self.config).incoming)
         self._body_timer: asyncio.TimerHandle | None = None
-        self._stall_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """See asyncio.Protocol."""
-        self._connection = Connection(transport, self._limits.write_timeout_s)
+        self._connection = Connection(transport, self._limits)
         super().connection_made(cast(asyncio.Transport, self._connection))
         self._expect_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See asyncio.Protocol."""
         self._stop_timer()
-        for timer in (self._body_timer, self._stall_timer):
-            if timer is not None:
-                timer.cancel()
+        if self._body_timer is not None:
+            self._body_timer.cancel()
         self._body.end()
         super().connection_lost(exc)
         self._connection.lost()
@@ -202,14 +200,13 @@ class DoorProtocol(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """See asyncio.Protocol: the client does not read."""
         super().pause_writing()
-        self._stall_timer = self.loop.call_later(self._limits.write_timeout_s, self._connection.abort)
+        self._connection.patience.begin()
 
     def resume_writing(self) -> None:
         """See asyncio.Protocol."""
         super().resume_writing()
-        if self._stall_timer is not None:
-            self._stall_timer.cancel()
-            self._stall_timer = None
+        if not self.transport.is_closing():  # else what is left must be read, too
+            self._connection.patience.end()
 
     # -- WebSockets
 

@@ -14,6 +14,7 @@ from websockets.server import ServerProtocol
 from fairlead_gateway.edge import http_status
 from fairlead_gateway.edge.answers import Answer
 from fairlead_gateway.edge.http_bodies import Incoming
+from fairlead_gateway.edge.http_connection import Patience
 from fairlead_gateway.edge.http_limits import HttpLimits
 from fairlead_gateway.edge.http_refusals import BAD_REQUEST
 from fairlead_gateway.edge.http_response import CONNECTION
@@ -58,9 +59,14 @@ class DoorWebSocketProtocol(WebSocketsSansIOProtocol):
         self._incoming = incoming
         self._held = 0
         self._fragment_bytes = 0
-        self._stalled: asyncio.TimerHandle | None = None
+        self._patience: Patience
         self.running: Answer | None = None
         """The call that ends a while after the connection, even while it takes nothing and sends nothing."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See asyncio.Protocol."""
+        super().connection_made(transport)
+        self._patience = Patience(self.transport, self._limits, self.loop.call_later)
 
     def data_received(self, data: bytes) -> None:
         """See asyncio.Protocol. The first data are the whole handshake."""
@@ -128,26 +134,21 @@ class DoorWebSocketProtocol(WebSocketsSansIOProtocol):
     def pause_writing(self) -> None:
         """See asyncio.Protocol."""
         super().pause_writing()
-        self._stalled = self.loop.call_later(self._limits.write_timeout_s, self.transport.abort)
+        self._patience.begin()
 
     def resume_writing(self) -> None:
         """See asyncio.Protocol."""
         super().resume_writing()
-        self._stop_timer()
+        self._patience.end()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See asyncio.Protocol."""
         super().connection_lost(exc)
         self._hold(0)
-        self._stop_timer()
+        self._patience.end()
         running, self.running = self.running, None
         if running is not None:
             self.loop.call_later(self._limits.websocket_farewell_s, running.close)
-
-    def _stop_timer(self) -> None:
-        if self._stalled is not None:
-            self._stalled.cancel()
-            self._stalled = None
 
 
 def _is_text(fragments: list[bytes]) -> bool:
