@@ -30,7 +30,7 @@ class Controller:
         spec = application(*deployments, **changes)
         goals = self.core.desired.prepare([spec], 1.0)
         self.persistence.deploying(goals)
-        self.core.accept(goals[0])
+        self.core.goals.accept(goals[0])
         return self.step()
 
     def step(self, seconds=0.0):
@@ -55,9 +55,9 @@ class Controller:
     def make_ready(self):
         for replica in list(self.core.observed.replicas.values()):
             if replica.phase is Phase.STARTING:
-                self.core.assignment(replica.replica_id, "/r")
-                self.core.lease_taken(replica.replica_id)
-                self.core.replica_ready(replica.replica_id, f"wire:/{replica.replica_id}", self.now)
+                self.core.events.assignment(replica.replica_id, "/r")
+                self.core.events.lease_taken(replica.replica_id)
+                self.core.events.ready(replica.replica_id, f"wire:/{replica.replica_id}", self.now)
         return self.step()
 
     def hellos(self):
@@ -79,9 +79,9 @@ class Controller:
         ]
 
     def adopt(self, hello):
-        taken = self.core.adopt(hello, self.now)
+        taken = self.core.events.adopt(hello, self.now)
         if taken:
-            self.core.lease_taken(hello.replica_id)
+            self.core.events.lease_taken(hello.replica_id)
         return taken
 
     @property
@@ -158,8 +158,8 @@ def test_an_update_that_was_under_way_goes_on(store):
         second.make_ready()
         for replica in list(second.core.observed.replicas.values()):
             if replica.phase is Phase.STOPPING:
-                second.core.lease_lost(replica.replica_id, second.now)
-                second.core.process_ended(replica.replica_id, "it ended", second.now)
+                second.core.events.lease_lost(replica.replica_id, second.now)
+                second.core.events.process_ended(replica.replica_id, "it ended", second.now)
         second.step(1.0)
     replicas = second.core.observed.replicas.values()
     goal = second.core.desired.applications["default"].deployments["Echo"]
@@ -211,9 +211,9 @@ def test_a_deploy_that_was_given_up_stays_given_up(store):
     first = Controller(store)
     first.deploy(deployment(max_constructor_retry_count=1))
     (name,) = first.started
-    first.core.lease_taken(name)
-    first.core.replica_failed(name, "ValueError: no", first.now)
-    first.core.process_ended(name, "it ended", first.now)
+    first.core.events.lease_taken(name)
+    first.core.events.failed(name, "ValueError: no", first.now)
+    first.core.events.process_ended(name, "it ended", first.now)
     first.step()
     second = Controller(store)
     second.step(100.0)
@@ -229,7 +229,7 @@ def test_traffic_and_the_size_that_autoscaling_has_chosen_stay(store):
         control_pb2.TrafficShare(deployment="Canary", share=0.5),
     ]
     policy = control_pb2.TrafficPolicy(name="Echo", backends=shares)
-    first.core.spread("default", first.core.with_traffic("default", policy))
+    first.core.goals.spread("default", first.core.goals.with_traffic("default", policy))
     goal = first.core.desired.applications["default"]
     goal.deployments["Echo"] = dataclasses.replace(goal.deployments["Echo"], scaled=4)
     first.persistence.follow(first.core)
@@ -245,7 +245,7 @@ def test_an_application_that_was_being_deleted_goes_on_going(store):
     second.adopt(first.hellos()[0])
     second.step()
     assert second.routed == []
-    second.core.process_ended(first.hellos()[0].replica_id, "it ended", second.now)
+    second.core.events.process_ended(first.hellos()[0].replica_id, "it ended", second.now)
     second.step()
     assert second.core.desired.applications == {}
     assert store.read(APPLICATION) == store.read(STANDING) == {}
@@ -293,7 +293,7 @@ def test_an_instance_that_is_stopped_keeps_what_was_deployed(store):
     controller.persistence.freeze()
     controller.core.desired.delete_all()
     controller.step()
-    controller.core.process_ended(controller.started[0], "it ended", controller.now)
+    controller.core.events.process_ended(controller.started[0], "it ended", controller.now)
     controller.step()
     assert controller.core.desired.applications == {}
     assert Controller(store).core.desired.applications["default"].deleting is False

@@ -34,7 +34,7 @@ def at(world, percent, *deployments):
     spec = application(*deployments)
     if percent is not None:
         spec.target_capacity = percent
-    world.core.deploy(spec, 1.0)
+    world.core.goals.deploy(spec, 1.0)
     return world.step()
 
 

@@ -45,17 +45,17 @@ class World:
         return [action for action in actions if not hasattr(action, "snapshot")]
 
     def deploy(self, *deployments, **changes):
-        generation = self.core.deploy(application(*deployments, **changes), 1.0)
+        generation = self.core.goals.deploy(application(*deployments, **changes), 1.0)
         self.step()
         return generation
 
     def spread(self, policy):
-        self.core.spread("default", self.core.with_traffic("default", policy))
+        self.core.goals.spread("default", self.core.goals.with_traffic("default", policy))
 
     def make_ready(self, replica_id):
-        self.core.assignment(replica_id, "/r")
-        self.core.lease_taken(replica_id)
-        self.core.replica_ready(replica_id, f"unix:/{replica_id}", self.now)
+        self.core.events.assignment(replica_id, "/r")
+        self.core.events.lease_taken(replica_id)
+        self.core.events.ready(replica_id, f"unix:/{replica_id}", self.now)
 
     def run_all(self):
         """Has every starting replica become ready."""
@@ -65,13 +65,13 @@ class World:
         return self.step()
 
     def end(self, replica_id):
-        self.core.lease_lost(replica_id, self.now)
-        self.core.process_ended(replica_id, "it ended with exit status 0.", self.now)
+        self.core.events.lease_lost(replica_id, self.now)
+        self.core.events.process_ended(replica_id, "it ended with exit status 0.", self.now)
         return self.step()
 
     def fail(self, replica_id, traceback="ValueError: no"):
-        self.core.lease_taken(replica_id)
-        self.core.replica_failed(replica_id, traceback, self.now)
+        self.core.events.lease_taken(replica_id)
+        self.core.events.failed(replica_id, traceback, self.now)
         return self.end(replica_id)
 
     @property
@@ -192,7 +192,7 @@ def test_fewer_retries_if_so_configured(world):
 
 def test_a_process_that_ends_before_it_is_ready_counts_as_a_failure(world):
     world.deploy(deployment(max_constructor_retry_count=1))
-    world.core.process_ended(world.started[0], "it ended with signal 11 (SIGSEGV).", world.now)
+    world.core.events.process_ended(world.started[0], "it ended with signal 11 (SIGSEGV).", world.now)
     world.step()
     assert world.state == "DEPLOY_FAILED"
     assert "SIGSEGV" in world.status.message
@@ -215,9 +215,9 @@ def test_three_failed_health_checks_replace_a_replica(world):
     world.deploy()
     world.run_all()
     sick = world.started[0]
-    assert world.core.replica_reported(sick, replica_pb2.ReplicaReport(failed_health_checks=2))
+    assert world.core.events.reported(sick, replica_pb2.ReplicaReport(failed_health_checks=2))
     assert world.step() == []
-    world.core.replica_reported(sick, replica_pb2.ReplicaReport(failed_health_checks=3, health_message="no GPU"))
+    world.core.events.reported(sick, replica_pb2.ReplicaReport(failed_health_checks=3, health_message="no GPU"))
     actions = world.step()
     assert [type(action) for action in actions] == [StartReplica, DrainReplica]
     assert world.routed() == []
@@ -253,7 +253,7 @@ def test_a_drained_replica_that_does_not_end_is_killed(world):
     world.deploy(deployment(num_replicas=2))
     world.run_all()
     world.deploy(deployment(num_replicas=1))
-    world.core.replica_drained(world.started[1], world.now)
+    world.core.events.drained(world.started[1], world.now)
     assert world.step(1) == []
     assert [type(action) for action in world.step(1)] == [KillReplica]
 
@@ -273,13 +273,13 @@ def test_scaling_restarts_nothing(world):
 def test_settings_change_without_a_restart(world):
     world.deploy(deployment(max_ongoing_requests=5))
     world.run_all()
-    world.core.deploy(application(deployment(max_ongoing_requests=9, user_config=b"{}")), 1.0)
+    world.core.goals.deploy(application(deployment(max_ongoing_requests=9, user_config=b"{}")), 1.0)
     actions = world.step()
     assert [type(action) for action in actions] == [ReconfigureReplica]
     assert actions[0].settings.max_ongoing_requests == 9
     assert world.routes().max_ongoing_requests == 9
     assert world.state == "DEPLOYING"
-    world.core.replica_reconfigured(world.started[0], "")
+    world.core.events.reconfigured(world.started[0], "")
     assert world.step() == []
     assert world.state == "RUNNING"
     assert len(world.started) == 1
@@ -289,17 +289,17 @@ def test_a_reconfiguration_lost_with_the_lease_is_sent_again(world):
     world.deploy()
     world.run_all()
     world.deploy(deployment(user_config=b"1"))
-    world.core.lease_lost(world.started[0], world.now)
+    world.core.events.lease_lost(world.started[0], world.now)
     assert world.step() == []
     assert world.state == "DEPLOYING"
-    world.core.lease_taken(world.started[0])
+    world.core.events.lease_taken(world.started[0])
     assert [type(action) for action in world.step()] == [ReconfigureReplica]
 
 
 def test_queue_settings_concern_gateways_alone(world):
     world.deploy(deployment(max_queued_requests=-1))
     world.run_all()
-    world.core.deploy(application(deployment(max_queued_requests=7)), 1.0)
+    world.core.goals.deploy(application(deployment(max_queued_requests=7)), 1.0)
     assert world.step() == []
     assert world.routes().max_queued_requests == 7
     assert world.state == "RUNNING"
@@ -309,7 +309,7 @@ def test_a_reconfiguration_that_fails_fails_the_deploy_and_keeps_the_replica(wor
     world.deploy()
     world.run_all()
     world.deploy(deployment(user_config=b"1"))
-    world.core.replica_reconfigured(world.started[0], "Traceback: KeyError")
+    world.core.events.reconfigured(world.started[0], "Traceback: KeyError")
     world.step()
     assert world.state == "DEPLOY_FAILED"
     assert "KeyError" in world.status.message
@@ -321,7 +321,7 @@ def test_new_code_starts_new_replicas_before_old_ones_go(world):
     world.deploy(deployment(code="app:V1", num_replicas=2))
     world.run_all()
     old = list(world.started)
-    world.core.deploy(application(deployment(code="app:V2", num_replicas=2)), 1.0)
+    world.core.goals.deploy(application(deployment(code="app:V2", num_replicas=2)), 1.0)
     assert [type(action) for action in world.step()] == [StartReplica]
     assert world.routed() == old
     assert world.state == "DEPLOYING"
@@ -432,7 +432,7 @@ def test_a_removed_deployment_drains_once_the_new_ones_run(world):
     # The old ingress may still call it.
     assert world.state == "RUNNING"
     assert world.routed("Model") == [model]
-    world.core.replica_drained(ingress, world.now)
+    world.core.events.drained(ingress, world.now)
     actions = world.step()
     assert [action.replica_id for action in actions if isinstance(action, DrainReplica)] == [model]
     world.end(ingress)
@@ -454,14 +454,14 @@ def test_a_deletion_drains_the_ingress_first(world):
     world.deploy(deployment("Ingress"), deployment("Model"))
     world.run_all()
     ingress, model = world.started
-    world.core.delete("default")
+    world.core.goals.delete("default")
     actions = world.step()
     assert [action.replica_id for action in actions] == [ingress]
     assert world.state == "DELETING"
     assert world.core.snapshot.applications[0].serving is False
     assert world.routed("Model") == [model]
     assert "being deleted" in world.routes("Ingress").unavailable_message
-    world.core.replica_drained(ingress, world.now)
+    world.core.events.drained(ingress, world.now)
     assert [action.replica_id for action in world.step()] == [model]
     world.end(ingress)
     world.end(model)
@@ -473,7 +473,7 @@ def test_a_deletion_drains_the_ingress_first(world):
 
 def test_a_deletion_kills_what_is_starting(world):
     world.deploy()
-    world.core.delete("default")
+    world.core.goals.delete("default")
     assert [type(action) for action in world.step()] == [KillReplica]
     world.end(world.started[0])
     assert not world.core.desired.applications
@@ -482,7 +482,7 @@ def test_a_deletion_kills_what_is_starting(world):
 def test_deploying_over_a_deletion_brings_it_back(world):
     world.deploy()
     world.run_all()
-    world.core.delete("default")
+    world.core.goals.delete("default")
     world.step()
     world.deploy()
     assert len(world.started) == 2
@@ -495,11 +495,11 @@ def test_deploying_over_a_deletion_brings_it_back(world):
 def test_a_lost_lease_is_forgiven_for_a_while(world):
     world.deploy()
     world.run_all()
-    world.core.lease_lost(world.started[0], world.now)
+    world.core.events.lease_lost(world.started[0], world.now)
     assert world.step(LEASE_GRACE_S - 1) == []
-    world.core.lease_taken(world.started[0])
+    world.core.events.lease_taken(world.started[0])
     assert world.step(LEASE_GRACE_S) == []
-    world.core.lease_lost(world.started[0], world.now)
+    world.core.events.lease_lost(world.started[0], world.now)
     actions = world.step(LEASE_GRACE_S)
     assert KillReplica(replica_id=world.started[0], reason="lost its lease") in actions
 
@@ -534,22 +534,22 @@ def test_an_update_moves_the_prefix_when_it_is_complete(world):
 )
 def test_nonsense_is_refused(world, spec, message):
     with pytest.raises(InvalidCallError, match=message):
-        world.core.deploy(spec, 1.0)
+        world.core.goals.deploy(spec, 1.0)
     assert not world.core.desired.applications
 
 
 def test_an_unknown_replica_gets_no_assignment(world):
     with pytest.raises(FairleadError, match="not wanted"):
-        world.core.assignment("default#Echo#xxxxxx", "/r")
+        world.core.events.assignment("default#Echo#xxxxxx", "/r")
 
 
 def test_events_of_replicas_that_are_gone_are_ignored(world):
-    world.core.replica_ready("x", "unix:/x", 1.0)
-    world.core.replica_failed("x", "", 1.0)
-    world.core.replica_drained("x", 1.0)
-    world.core.replica_reconfigured("x", "")
-    world.core.lease_lost("x", 1.0)
-    world.core.process_ended("x", "", 1.0)
+    world.core.events.ready("x", "unix:/x", 1.0)
+    world.core.events.failed("x", "", 1.0)
+    world.core.events.drained("x", 1.0)
+    world.core.events.reconfigured("x", "")
+    world.core.events.lease_lost("x", 1.0)
+    world.core.events.process_ended("x", "", 1.0)
     assert world.step() == []
 
 
@@ -610,18 +610,18 @@ def test_a_frozen_replica_gets_no_calls_and_is_replaced_if_it_stays_so(world):
     well, frozen = world.started
     for _ in range(12):
         world.step(0.25)
-        world.core.replica_heard(well, world.now)
+        world.core.events.heard(well, world.now)
     assert world.routed() == [well]
     assert (world.state, world.deployment_state) == ("UNHEALTHY", "UNHEALTHY")
     assert "no sign of life" in world.status.message
-    assert world.core.replica_heard(frozen, world.now)
+    assert world.core.events.heard(frozen, world.now)
     world.step()
     assert world.routed() == [well, frozen]
     assert world.state == "RUNNING"
     killed = []
     for _ in range(160):
         killed += [action.replica_id for action in world.step(0.25) if isinstance(action, KillReplica)]
-        world.core.replica_heard(well, world.now)
+        world.core.events.heard(well, world.now)
     assert killed == [frozen]
     assert len(world.started) == 3
 
@@ -668,7 +668,7 @@ def test_traffic_reaches_gateways_and_survives_a_deploy(world):
 def test_traffic_that_makes_no_sense_changes_nothing(world, application_name, given, told):
     world.deploy()
     with pytest.raises(InvalidCallError, match=told):
-        world.core.with_traffic(application_name, given)
+        world.core.goals.with_traffic(application_name, given)
     assert not world.core.standings["default"].traffic
 
 
@@ -687,7 +687,7 @@ def test_an_application_that_is_being_deleted_can_be_deployed_again(world):
     world.deploy(deployment(code="app:V1"))
     world.run_all()
     old = world.started[0]
-    world.core.delete("default")
+    world.core.goals.delete("default")
     world.step()
     assert world.state == "DELETING"
     world.deploy(deployment(code="app:V1"))
@@ -707,14 +707,14 @@ def test_a_look_between_decisions_finds_the_frozen(world):
     found = []
     for _ in range(12):
         world.now += LOOK_S
-        world.core.replica_heard(well, world.now)
+        world.core.events.heard(well, world.now)
         found.append(world.core.look(world.now))
     assert found.count(True) == 1
     world.step()
     assert world.routed() == [well]
     assert world.core.look_due is not None
     for replica_id in world.started:
-        world.core.lease_lost(replica_id, world.now)
+        world.core.events.lease_lost(replica_id, world.now)
     world.step()
     assert world.core.look_due is None
 

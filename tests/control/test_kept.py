@@ -18,7 +18,7 @@ def core_of(store):
 def deploy(core, persistence, *deployments):
     spec = application(*deployments)
     persistence.deploying(core.desired.prepare([spec], 1.0))
-    core.deploy(spec, 1.0)
+    core.goals.deploy(spec, 1.0)
 
 
 def scaled():
@@ -49,12 +49,12 @@ def test_the_next_controller_spreads_calls_in_the_same_way():
     core, persistence = core_of(store)
     deploy(core, persistence, deployment(), deployment(name="New"))
     shares = [control_pb2.TrafficShare(deployment=name, share=0.5) for name in ("Echo", "New")]
-    traffic = core.with_traffic("default", control_pb2.TrafficPolicy(name="Echo", backends=shares))
+    traffic = core.goals.with_traffic("default", control_pb2.TrafficPolicy(name="Echo", backends=shares))
     persistence.spreading(core, "default", traffic)
-    core.spread("default", traffic)
+    core.goals.spread("default", traffic)
     after, _ = core_of(store)
     assert after.standings["default"].traffic == core.standings["default"].traffic
-    core.delete("default")
+    core.goals.delete("default")
     core.reconcile(10.0)
     persistence.follow(core)
     assert core_of(store)[0].standings == {}

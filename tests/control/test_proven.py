@@ -32,7 +32,7 @@ def failed(*deployments: control_pb2.DeploymentSpec) -> World:
 
 
 def code_of(world: World, replica_id: str) -> str:
-    return world.core.assignment(replica_id, "/r").deployment.import_path
+    return world.core.events.assignment(replica_id, "/r").deployment.import_path
 
 
 def test_a_replica_that_dies_after_a_failed_update_is_replaced_by_one_of_the_old_code() -> None:
@@ -109,16 +109,16 @@ def test_settings_that_were_refused_are_taken_back() -> None:
     world.deploy(good(user_config=b"1"))
     world.run_all()
     world.deploy(good(user_config=b"2"))
-    world.core.replica_reconfigured(world.started[0], "KeyError: 2")
+    world.core.events.reconfigured(world.started[0], "KeyError: 2")
     (action,) = world.step()
     assert action.settings.user_config == b"1"
-    world.core.replica_reconfigured(world.started[0], "")
+    world.core.events.reconfigured(world.started[0], "")
     world.step()
     assert world.state == "DEPLOY_FAILED"
     assert "KeyError: 2" in world.status.message
     world.end(world.started[0])
     world.step(0.2)
-    assert world.core.assignment(world.started[-1], "/r").deployment.settings.user_config == b"1"
+    assert world.core.events.assignment(world.started[-1], "/r").deployment.settings.user_config == b"1"
 
 
 def test_what_an_update_removes_is_kept_until_the_update_is_complete() -> None:
@@ -133,7 +133,7 @@ def test_what_an_update_removes_is_kept_until_the_update_is_complete() -> None:
     world.end(model)
     world.step(0.2)
     assert [one.rpartition("#")[0] for one in world.started[3:]] == ["default#Model"]
-    assignment = world.core.assignment(world.started[-1], "/r")
+    assignment = world.core.events.assignment(world.started[-1], "/r")
     assert assignment.environment.variables["A"] == "old"
     assert assignment.route_prefix == "/", "where it is mounted"
     world.run_all()
@@ -179,9 +179,9 @@ def store() -> MemoryStore:
 
 def fail(controller: Controller) -> None:
     name = controller.started[-1]
-    controller.core.lease_taken(name)
-    controller.core.replica_failed(name, "ValueError: bad", controller.now)
-    controller.core.process_ended(name, "it ended", controller.now)
+    controller.core.events.lease_taken(name)
+    controller.core.events.failed(name, "ValueError: bad", controller.now)
+    controller.core.events.process_ended(name, "it ended", controller.now)
     controller.step()
 
 
@@ -200,7 +200,7 @@ def test_the_next_controller_goes_back_to_the_same(store: MemoryStore, failed_be
         second.step(1)
     progress = second.core.observed.progress["default", "Echo"]
     assert "ValueError: bad" in progress.failure
-    new = second.core.assignment(second.started[-1], "/r").deployment
+    new = second.core.events.assignment(second.started[-1], "/r").deployment
     assert new.import_path == "app:Good"
     second.make_ready()
     assert len(second.routed) == 2
@@ -238,6 +238,6 @@ def test_what_was_removed_for_good_is_forgotten(store: MemoryStore) -> None:
     first.deploy(good())
     first.step(1)
     for replica in list(first.core.observed.replicas_of("default", "Model")):
-        first.core.process_ended(replica.replica_id, "it ended", first.now)
+        first.core.events.process_ended(replica.replica_id, "it ended", first.now)
     first.step()
     assert list(first.core.standings["default"].proven) == ["Echo"]

@@ -107,9 +107,9 @@ class Controller:
         known = self.core.desired.applications
         self.persistence.deploying(goals, [known[name] for name in deleted if name in known])
         for name in deleted:
-            self.core.delete(name)
+            self.core.goals.delete(name)
         for goal in goals:
-            logger.info("deploying application %r, generation %d", goal.name, self.core.accept(goal))
+            logger.info("deploying application %r, generation %d", goal.name, self.core.goals.accept(goal))
         self._act()
         return [goal.generation for goal in goals]
 
@@ -120,7 +120,7 @@ class Controller:
             return
         logger.info("deleting application %r", name)
         self.persistence.deploying([], [goal])
-        self.core.delete(name)
+        self.core.goals.delete(name)
         self._act()
         async for _ in self.statuses.changes():
             if self.core.desired.applications.get(name) is not goal:
@@ -150,9 +150,9 @@ class Controller:
     async def set_traffic(self, application: str, policy: control_pb2.TrafficPolicy) -> None:
         """Spreads an endpoint's calls; returns when gateway workers do so. Raises FairleadError."""
         self._refuse_while_stopping()
-        traffic = self.core.with_traffic(application, policy)
+        traffic = self.core.goals.with_traffic(application, policy)
         self.persistence.spreading(self.core, application, traffic)
-        self.core.spread(application, traffic)
+        self.core.goals.spread(application, traffic)
         logger.info("traffic of %r in application %r: %s", policy.name, application, _described(policy))
         self._act()
         version = self.core.snapshot.version
@@ -170,21 +170,21 @@ class Controller:
         Raises FairleadError for one that is not wanted; it is ended.
         """
         replica_id = hello.replica_id
-        adopted = replica_id not in self.core.observed.replicas and self.core.adopt(hello, time.monotonic())
+        adopted = replica_id not in self.core.observed.replicas and self.core.events.adopt(hello, time.monotonic())
         if adopted and replica_id not in self._processes:
             process = self._launcher.adopt(replica_id, hello.pid, self._end_of(replica_id))
             if process is not None:
                 self._processes[replica_id] = process
         self._recovery.heard(replica_id)
         assignment = self._assignment(hello)
-        self.core.replica_started(replica_id, hello.pid)
-        self.core.lease_taken(replica_id)
+        self.core.events.started(replica_id, hello.pid)
+        self.core.events.lease_taken(replica_id)
         self.wake()
         return assignment
 
     def _assignment(self, hello: replica_pb2.ReplicaHello) -> replica_pb2.ReplicaAssignment | None:
         try:
-            assignment = self.core.assignment(hello.replica_id, str(self.settings.socket_path(hello.replica_id)))
+            assignment = self.core.events.assignment(hello.replica_id, str(self.settings.socket_path(hello.replica_id)))
         except FairleadError:
             if hello.HasField("running") and hello.replica_id in self.core.observed.replicas:
                 return None
@@ -199,30 +199,30 @@ class Controller:
     def lease_event(self, replica_id: str, request: replica_pb2.RegisterRequest) -> None:
         """A replica has said something on its lease."""
         now = time.monotonic()
-        returned = self.core.replica_heard(replica_id, now)
+        returned = self.core.events.heard(replica_id, now)
         match request.WhichOneof("event"):
             case "report":
-                if not self.core.replica_reported(replica_id, request.report) and not returned:
+                if not self.core.events.reported(replica_id, request.report) and not returned:
                     return
             case "ready":
-                self.core.replica_ready(replica_id, request.ready.address, now)
+                self.core.events.ready(replica_id, request.ready.address, now)
             case "failed":
                 failed = request.failed
                 # The replica has logged the traceback.
                 logger.info("%s could not start: %s", replica_id, failed.message)
-                self.core.replica_failed(replica_id, failed.traceback or failed.message, now)
+                self.core.events.failed(replica_id, failed.traceback or failed.message, now)
             case "drained":
-                self.core.replica_drained(replica_id, now)
+                self.core.events.drained(replica_id, now)
             case "reconfigured":
                 if request.reconfigured.traceback:
                     logger.error("(%s) could not be reconfigured", replica_id)
-                self.core.replica_reconfigured(replica_id, request.reconfigured.traceback)
+                self.core.events.reconfigured(replica_id, request.reconfigured.traceback)
         # At once rather than on the next turn of the loop: this is on the way of a cold start.
         self._act()
 
     def lease_lost(self, replica_id: str) -> None:
         """A replica's lease stream has ended."""
-        self.core.lease_lost(replica_id, time.monotonic())
+        self.core.events.lease_lost(replica_id, time.monotonic())
         self.wake()
 
     def gateway_said(self, view: GatewayView) -> None:
@@ -381,7 +381,7 @@ class Controller:
             asyncio.get_running_loop().call_soon(self._replica_ended, replica_id, ending)
             return
         self._processes[replica_id] = process
-        self.core.replica_started(replica_id, process.pid)
+        self.core.events.started(replica_id, process.pid)
 
     def _end_of(self, replica_id: str) -> Callable[[Ending], None]:
         return lambda ending: self._replica_ended(replica_id, ending)
@@ -411,7 +411,7 @@ class Controller:
         replica = self.core.observed.replicas.get(replica_id)
         unexpected = replica is not None and replica.stop is None
         logger.log(logging.WARNING if unexpected else logging.INFO, "%s ended with %s", replica_id, ending.how)
-        self.core.process_ended(replica_id, ending.description, time.monotonic())
+        self.core.events.process_ended(replica_id, ending.description, time.monotonic())
         self._act()
 
     def _start_gateway(self, gateway_id: str) -> None:

@@ -1,7 +1,7 @@
 """The controller's mind: what shall run, what runs, and what to do about the difference.
 
-Pure: the clock and randomness are arguments, and what is to be done is returned for the shell to do. Events change what
-is known; :meth:`Core.reconcile` decides. Not thread-safe.
+Pure: the clock and randomness are arguments, and what is to be done is returned for the shell to do. Goals and events
+change what is known; :meth:`Core.reconcile` decides. Not thread-safe.
 """
 
 from __future__ import annotations
@@ -9,24 +9,18 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from fairlead.v1 import control_pb2, replica_pb2, store_pb2
-from fairlead.wire.errors import FairleadError
-from fairlead_gateway.control.actions import (
-    Action,
-    PublishSnapshot,
-)
-from fairlead_gateway.control.adoption import adopted_replica, application_of, progress_of, resize, standing_of
-from fairlead_gateway.control.backoff import CALM_S
+from fairlead.v1 import control_pb2, store_pb2
+from fairlead_gateway.control.actions import Action, PublishSnapshot
 from fairlead_gateway.control.desired import ApplicationGoal, DeploymentGoal, DesiredState
-from fairlead_gateway.control.observed import GatewayView, ObservedState, Phase, Progress, Replica
+from fairlead_gateway.control.goals import Goals
+from fairlead_gateway.control.observed import GatewayView, ObservedState, Phase
 from fairlead_gateway.control.planning import Planner
-from fairlead_gateway.control.rollout import kind_of_change
-from fairlead_gateway.control.scaling import Scaling, carried_over
-from fairlead_gateway.control.silence import LOOK_S, Listener, heard
+from fairlead_gateway.control.replica_events import ReplicaEvents
+from fairlead_gateway.control.scaling import Scaling
+from fairlead_gateway.control.silence import LOOK_S, Listener
 from fairlead_gateway.control.snapshot import application_routes
-from fairlead_gateway.control.standing import Standing, Traffic, is_complete, is_met, is_settled
-from fairlead_gateway.control.stopping import EXIT_GRACE_S, advance_stop, begin_stop, note_drained
-from fairlead_gateway.control.traffic import checked_policy
+from fairlead_gateway.control.standing import Standing, is_complete, is_met, is_settled
+from fairlead_gateway.control.stopping import advance_stop, begin_stop
 
 LEASE_GRACE_S = 10.0
 """A process whose lease was lost has that long to end or to take it up again."""
@@ -53,13 +47,15 @@ class Core:
         """When to reconcile next if nothing happens before; None: no need."""
         self.look_due: float | None = None
         """When to look at the replicas next; None: no need."""
+        self.goals = Goals(self.desired, self.observed, self.standings)
+        """Takes what users ask for."""
+        self.events = ReplicaEvents(self.desired, self.observed, self.standings)
+        """Takes what happens to replicas."""
         self._listener = Listener(processor_time)
         self._planner = Planner(self.observed, self.scaling, randomness)
         self._gateways = gateways
         self._draining_gateways = False
         self._ending = False
-
-    # What an earlier controller has left.
 
     def restore(
         self,
@@ -72,69 +68,7 @@ class Core:
         """Takes in what was written down; ``version``: snapshots begin above it. Before anything else."""
         self.desired.generation = generation
         self.snapshot.version = version
-        for goal in applications:
-            record = standings.get(goal.name)
-            self.desired.applications[goal.name] = goal
-            self.standings[goal.name] = standing = standing_of(goal, record)
-            for deployment in [*standing.retired.values(), *goal.deployments.values()]:
-                self.observed.progress[goal.name, deployment.name] = progress_of(goal, deployment, standing, record)
-            if record is not None:
-                resize(goal.deployments, record.scaled)
-                resize(standing.retired, record.scaled)
-
-    def adopt(self, hello: replica_pb2.ReplicaHello, now: float) -> bool:
-        """A replica that is not known has registered; whether it can be one of this instance's.
-
-        One that nobody wants any more is drained, as if it had always been known.
-        """
-        goal = self.desired.applications.get(application_of(hello))
-        replica = adopted_replica(hello, goal, now)
-        if replica is None:
-            return False
-        self.observed.replicas[replica.replica_id] = replica
-        known = {} if goal is None else {**self.standings[goal.name].retired, **goal.deployments}
-        if replica.deployment not in known:
-            begin_stop(replica, now, "it is not deployed any more")
-        elif replica.phase is Phase.RUNNING and (progress := self._progress_of(replica)):
-            progress.started_once = True
-        return True
-
-    # What users ask for.
-
-    def deploy(self, spec: control_pb2.ApplicationSpec, now: float) -> int:
-        """Takes an application's new goal; its generation. ``now``: seconds since the epoch. Raises FairleadError."""
-        (goal,) = self.desired.prepare([spec], now)
-        return self.accept(goal)
-
-    def accept(self, goal: ApplicationGoal) -> int:
-        """Takes an application's new goal that was prepared; its generation."""
-        spec = goal.spec
-        before = self.desired.applications.get(spec.name)
-        known = {} if before is None else {**self.standings[spec.name].retired, **before.deployments}
-        self.desired.accept(goal)
-        for name, deployment in goal.deployments.items():
-            goal.deployments[name] = deployment = carried_over(deployment, known.get(name))
-            self._renew_progress(deployment, known.get(name), goal.generation)
-        standing = self.standings.get(spec.name)
-        if standing is None:
-            self.standings[spec.name] = Standing(route_prefix=goal.route_prefix, ingress=spec.ingress_deployment)
-            return goal.generation
-        standing.renewed(before, goal)
-        return goal.generation
-
-    def delete(self, name: str) -> bool:
-        """Takes an application's end as its goal; whether there is one."""
-        return self.desired.delete(name)
-
-    def with_traffic(self, application: str, policy: control_pb2.TrafficPolicy) -> Traffic:
-        """How an application's calls would be spread with that policy; changes nothing. Raises FairleadError."""
-        policy = checked_policy(application, policy, self.desired.applications)
-        others = {name: one for name, one in self.standings[application].traffic.items() if name != policy.name}
-        return {**others, policy.name: policy} if policy.backends else others
-
-    def spread(self, application: str, traffic: Traffic) -> None:
-        """Takes how an application's calls shall be spread, by its endpoints' names, as :meth:`with_traffic` said."""
-        self.standings[application].traffic = traffic
+        self.goals.restore(applications, standings)
 
     def end(self) -> None:
         """Takes the end of the whole instance as the goal: first that of all applications."""
@@ -144,128 +78,6 @@ class Core:
     def drain_gateways(self) -> None:
         """From the next snapshot on gateway workers are told to drain."""
         self._draining_gateways = True
-
-    # What replicas' processes and leases tell. Events of replicas that are gone are ignored.
-
-    def assignment(self, replica_id: str, socket_path: str) -> replica_pb2.ReplicaAssignment:
-        """What a replica shall run. Raises FairleadError for one that this controller has not started."""
-        replica = self.observed.replicas.get(replica_id)
-        goal = None if replica is None else self.desired.applications.get(replica.application)
-        deployment = None if replica is None or goal is None else self._deployment_of(replica, goal)
-        if replica is None or goal is None or deployment is None:
-            raise FairleadError(f"replica {replica_id!r} is not wanted here")
-        if replica.phase is Phase.STARTING:
-            replica.settings = deployment.spec.settings
-        assignment = replica_pb2.ReplicaAssignment(
-            application=goal.name,
-            deployment=deployment.spec,
-            environment=deployment.environment,
-            socket_path=socket_path,
-            code_version=replica.code_version,
-            rank=replica.rank,
-        )
-        new = goal.deployments.get(deployment.name) is deployment and not self.observed.progress[replica.key].failed
-        prefix = goal.route_prefix if new else self.standings[goal.name].route_prefix
-        if prefix is not None:
-            assignment.route_prefix = prefix
-        return assignment
-
-    def _deployment_of(self, replica: Replica, goal: ApplicationGoal) -> DeploymentGoal | None:
-        """What a replica is one of; None: it is to end."""
-        if replica.phase is Phase.STOPPING:
-            return None
-        if replica.deployment in goal.deployments or replica.phase is not Phase.STARTING:
-            return goal.deployments.get(replica.deployment)
-        return self.standings[goal.name].retired.get(replica.deployment)
-
-    def replica_started(self, replica_id: str, pid: int) -> None:
-        """The process runs."""
-        if replica := self.observed.replicas.get(replica_id):
-            replica.pid = pid
-
-    def lease_taken(self, replica_id: str) -> None:
-        """The lease stream is open."""
-        if replica := self.observed.replicas.get(replica_id):
-            replica.leased = True
-            replica.lease_lost_at = None
-            replica.heard_at = None
-
-    def replica_heard(self, replica_id: str, now: float) -> bool:
-        """The replica has said anything at all; whether it was taken for frozen."""
-        replica = self.observed.replicas.get(replica_id)
-        return replica is not None and heard(replica, now)
-
-    def lease_lost(self, replica_id: str, now: float) -> None:
-        """The lease stream has ended."""
-        if replica := self.observed.replicas.get(replica_id):
-            replica.leased = False
-            replica.lease_lost_at = now
-            if replica.reconfiguring:
-                # Whether it heard is not known: it will be told again.
-                replica.reconfiguring = False
-                replica.settings = control_pb2.DeploymentSettings()
-
-    def replica_ready(self, replica_id: str, address: str, now: float) -> None:
-        """The replica can be called at that address."""
-        replica = self.observed.replicas.get(replica_id)
-        if replica is None or replica.phase is not Phase.STARTING:
-            return
-        replica.phase = Phase.RUNNING
-        replica.address = address
-        replica.running_since = now
-        progress = self._progress_of(replica)
-        if progress is not None:
-            progress.started_once = True
-            progress.failures = 0
-
-    def replica_failed(self, replica_id: str, description: str, now: float) -> None:
-        """The replica could not start; the description has the traceback."""
-        replica = self.observed.replicas.get(replica_id)
-        if replica is None or replica.phase is not Phase.STARTING:
-            return
-        self._count_failure(replica, description, now)
-        begin_stop(replica, now, "could not start", EXIT_GRACE_S)
-        if replica.stop is not None:
-            replica.stop.drain_sent = True
-
-    def replica_reported(self, replica_id: str, report: replica_pb2.ReplicaReport) -> bool:
-        """The replica says how it is; whether there may be something to decide."""
-        replica = self.observed.replicas.get(replica_id)
-        if replica is None:
-            return False
-        replica.ongoing = report.load.ongoing
-        if replica.failed_health_checks == report.failed_health_checks:
-            return False
-        replica.failed_health_checks = report.failed_health_checks
-        replica.health_message = report.health_message
-        return True
-
-    def replica_drained(self, replica_id: str, now: float) -> None:
-        """The replica has finished its calls."""
-        replica = self.observed.replicas.get(replica_id)
-        if replica is not None and replica.stop is not None:
-            note_drained(replica.stop, now)
-
-    def replica_reconfigured(self, replica_id: str, traceback: str) -> None:
-        """The replica runs with the settings that it was sent, or could not."""
-        replica = self.observed.replicas.get(replica_id)
-        if replica is None:
-            return
-        replica.reconfiguring = False
-        if traceback:
-            self._note_refusal(replica, f"Replica {replica_id} could not be reconfigured:\n{traceback}")
-
-    def process_ended(self, replica_id: str, description: str, now: float) -> None:
-        """A replica's process has ended; the description says how."""
-        replica = self.observed.replicas.pop(replica_id, None)
-        if replica is None or replica.phase is Phase.STOPPING:
-            return
-        if replica.phase is Phase.STARTING:
-            self._count_failure(replica, f"The replica's process ended before it was ready: {description}", now)
-        else:
-            self._note_crash(replica, f"Replica {replica_id} died: {description}", now)
-
-    # What gateway workers tell on their watches.
 
     def gateway_said(self, view: GatewayView) -> None:
         """A gateway worker has connected, or applied a snapshot."""
@@ -280,8 +92,6 @@ class Core:
         """A gateway worker tells its calls; whether that cannot wait for the next decision."""
         return self.scaling.note(gateway_id, loads, now)
 
-    # Deciding.
-
     def reconcile(self, now: float) -> list[Action]:
         """Decides what to do now. Deciding twice without an event in between decides nothing the second time."""
         actions: list[Action] = []
@@ -295,7 +105,7 @@ class Core:
         for replica in self.observed.replicas.values():
             lost = replica.lease_lost_at
             if lost is not None and replica.phase is not Phase.STOPPING and self._is_due(lost + LEASE_GRACE_S, now):
-                self._note_crash(replica, f"Replica {replica.replica_id} lost its lease", now)
+                self.events.crashed(replica, f"Replica {replica.replica_id} lost its lease", now)
                 begin_stop(replica, now, "lost its lease", 0.0)
         self._publish(actions)
         for replica in self.observed.replicas.values():
@@ -349,10 +159,10 @@ class Core:
         """Looks for frozen replicas."""
         replicas = self.observed.replicas.values()
         for replica in self._listener.look(replicas, now):
-            self._note_crash(replica, f"Replica {replica.replica_id} was frozen for too long; it is replaced", now)
+            self.events.crashed(replica, f"Replica {replica.replica_id} was frozen for too long; it is replaced", now)
             begin_stop(replica, now, "it was frozen for too long", 0.0)
         for replica in replicas:
-            if replica.silent and replica.phase is Phase.RUNNING and (progress := self._progress_of(replica)):
+            if replica.silent and replica.phase is Phase.RUNNING and (progress := self.observed.progress_of(replica)):
                 progress.unhealthy(
                     f"Replica {replica.replica_id} (process {replica.pid}) gives no sign of life and gets no calls: it "
                     "may be stopped, swapped out or deadlocked"
@@ -430,60 +240,6 @@ class Core:
         if enough and self.observed.applied_by_all(standing.ready_version):
             standing.running = True
             standing.was_running = True
-
-    # Small parts.
-
-    def _renew_progress(self, goal: DeploymentGoal, before: DeploymentGoal | None, generation: int) -> None:
-        key = (goal.application, goal.name)
-        progress = self.observed.progress.get(key)
-        if progress is None or before is None or progress.code_version != goal.code_version or progress.failed:
-            self.observed.progress[key] = Progress(generation=generation, code_version=goal.code_version)
-            return
-        progress.generation = generation
-        progress.renew(kind_of_change(before, goal))
-
-    def _progress_of(self, replica: Replica) -> Progress | None:
-        """The progress of its deployment, if the replica is one of those that the goal asks for."""
-        progress = self.observed.progress.get(replica.key)
-        return progress if progress is not None and progress.code_version == replica.code_version else None
-
-    def _count_failure(self, replica: Replica, description: str, now: float) -> None:
-        progress = self._progress_of(replica)
-        goal = self.desired.applications.get(replica.application)
-        if progress is None or goal is None:
-            return
-        progress.failures += 1
-        progress.backoff.failed(now)
-        if progress.failed:
-            progress.message = f"What ran before cannot be started again. Error:\n{description}"
-            return
-        progress.trigger = control_pb2.DEPLOYMENT_TRIGGER_REPLICA_STARTUP_FAILED
-        progress.message = (
-            f"The deployment failed to start {progress.failures} times in a row. This may be due to a problem with its "
-            f"constructor or initial health check failing. Error:\n{description}"
-        )
-        deployment = goal.deployments.get(replica.deployment)
-        if deployment is None or progress.started_once or progress.failures < deployment.constructor_failure_limit:
-            return
-        self.standings[goal.name].give_up(goal, deployment.name, progress, progress.message)
-
-    def _note_refusal(self, replica: Replica, description: str) -> None:
-        """A replica could not take new settings: that ends a deploy."""
-        progress = self._progress_of(replica)
-        goal = self.desired.applications.get(replica.application)
-        if progress is None or goal is None or replica.deployment not in goal.deployments:
-            return
-        if progress.failed:
-            progress.message = description
-        else:
-            self.standings[goal.name].give_up(goal, replica.deployment, progress, description)
-
-    def _note_crash(self, replica: Replica, description: str, now: float) -> None:
-        if progress := self._progress_of(replica):
-            if now - replica.running_since >= CALM_S:
-                progress.backoff.recovered()
-            progress.backoff.failed(now)
-            progress.unhealthy(description)
 
     def _has_calls(self, application: str, deployment: str) -> bool:
         """Whether replicas of the deployment may have calls that they have been asked to finish."""

@@ -208,6 +208,11 @@ class ObservedState:
             if replica.deployment == deployment and replica.application == application
         ]
 
+    def progress_of(self, replica: Replica) -> Progress | None:
+        """The progress of its deployment, if the replica is one of those that the goal asks for."""
+        progress = self.progress.get(replica.key)
+        return progress if progress is not None and progress.code_version == replica.code_version else None
+
     def applied_by_all(self, version: int) -> bool:
         """Whether every connected gateway worker routes by that snapshot or a later one."""
         return all(view.applied_version >= version for view in self.gateways.values())
