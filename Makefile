@@ -33,7 +33,7 @@ run: install ## Serves examples/digits on HTTP 8000 and gRPC 9000
 	@$(PYTHON_BIN) -m examples.digits $(ARGS)
 
 test: install clients ## Runs the tests, those of the Go, Java and Node.js clients where there is a toolchain
-	@$(PYTHON_BIN) -m pytest -q -n auto --dist loadscope $(ARGS)
+	@$(PYTHON_BIN) -m pytest -q -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 clients: install
 	@$(PYTHON_BIN) -m tests.clients.build

@@ -13,6 +13,26 @@ from tests.typist import Typist
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
+LONGEST_FIRST = (
+    "tests/cli/",
+    "tests/test_docs.py",
+    "tests/serve/test_instance.py",
+    "tests/e2e/",
+    "tests/source_pages/",
+    "tests/replica/test_replica.py",
+    "tests/wire/",
+)
+"""Where files take long, most of them because they start processes."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that take long come first, so that no worker has one left when the others have nothing to do any more."""
+
+    def place(item: pytest.Item) -> int:
+        return next((at for at, start in enumerate(LONGEST_FIRST) if item.nodeid.startswith(start)), len(LONGEST_FIRST))
+
+    items.sort(key=place)
+
 
 def pytest_collection_finish() -> None:
     """What is there before the first test stays: tests that have garbage collected need not look through it."""
