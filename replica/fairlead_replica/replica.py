@@ -14,7 +14,7 @@ from typing import Any
 
 from fairlead.lifetime import process_ended
 from fairlead.serve import connection
-from fairlead.serve.context import ReplicaContext, ReplicaRank, set_replica_context
+from fairlead.serve.context import ReplicaContext, ReplicaName, ReplicaRank, set_replica_context
 from fairlead.serve.logs import LoggingConfig, set_up
 from fairlead.serve.multiplexing.registry import registry
 from fairlead.v1 import control_pb2, replica_pb2
@@ -134,7 +134,7 @@ class Replica:
         context = ReplicaContext(
             app_name=assigned.application,
             deployment=spec.name,
-            replica_id=self._options.replica_id,
+            replica_id=ReplicaName(self._options.replica_id),
             rank=ReplicaRank(rank=assigned.rank, local_rank=assigned.rank),  # there is one machine
             world_size=max(1, settings.num_replicas),
             code_version=assigned.code_version,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fairlead.serve.context import ReplicaContext
+from fairlead.serve.context import ReplicaContext, ReplicaName
 from fairlead.serve.multiplexing.registry import Registry
 from fairlead.v1 import control_pb2
 from fairlead_replica.hosting import Hosted, host
@@ -29,7 +29,7 @@ async def hosted() -> Hosted:
         (),
         {},
         settings=control_pb2.DeploymentSettings(max_ongoing_requests=1),
-        context=ReplicaContext(app_name="app", deployment="Tidy", replica_id="app#Tidy#abc"),
+        context=ReplicaContext(app_name="app", deployment="Tidy", replica_id=ReplicaName("app#Tidy#abc")),
         set_context=lambda context: None,
         registry=Registry(),
         links=set(),

@@ -280,6 +280,8 @@ class TestErrors:
             (iter([1, 2]), TypeError),
             ({1: 2, 3: 4}, TypeError),
             ({1, 2}, TypeError),
+            ("no", TypeError),
+            (b"no", TypeError),
         ],
     )
     async def test_results_that_do_not_fit(self, result, error):

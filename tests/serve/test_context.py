@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import json
+import pickle
 import time
 
 import pytest
@@ -11,6 +13,7 @@ import pytest
 from fairlead import serve
 from fairlead.serve.context import (
     ReplicaContext,
+    ReplicaName,
     RequestContext,
     _get_serve_request_context,
     get_multiplexed_model_id,
@@ -60,11 +63,14 @@ def test_fields(context):
 def test_the_replica():
     with pytest.raises(RayServeException, match="get_replica_context"):
         get_replica_context()
-    mine = ReplicaContext(app_name="app", deployment="D", replica_id="app#D#abcdef")
+    mine = ReplicaContext(app_name="app", deployment="D", replica_id=ReplicaName("app#D#abcdef"))
     set_replica_context(mine)
     try:
         assert serve.get_replica_context() is mine
         assert (mine.replica_tag, is_replica()) == ("abcdef", True)
+        sent = pickle.loads(pickle.dumps(mine.replica_id))
+        assert (sent, sent.unique_id, sent.to_full_id_str()) == ("app#D#abcdef", "abcdef", "app#D#abcdef")
+        assert json.loads(json.dumps([sent])) == ["app#D#abcdef"]
     finally:
         set_replica_context(None)
 

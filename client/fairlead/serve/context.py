@@ -204,6 +204,21 @@ class ReplicaRank:
     """Its number on its machine."""
 
 
+class ReplicaName(str):
+    """A replica's id, ``application#deployment#suffix``: a string that knows what Ray Serve's ``ReplicaID`` does."""
+
+    __slots__ = ()
+
+    @property
+    def unique_id(self) -> str:
+        """The last part."""
+        return self.rpartition("#")[2]
+
+    def to_full_id_str(self) -> str:
+        """The whole id, as a plain string."""
+        return str(self)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReplicaContext:
     """What is known of the replica that user code runs in."""
@@ -212,7 +227,7 @@ class ReplicaContext:
     """The application."""
     deployment: str
     """The deployment's name."""
-    replica_id: str
+    replica_id: ReplicaName
     """The replica's id, ``application#deployment#suffix``."""
     servable_object: Any = None
     """The instance of the user's class, or the function; None while the constructor runs."""
@@ -226,7 +241,7 @@ class ReplicaContext:
     @property
     def replica_tag(self) -> str:
         """The last part of the id."""
-        return self.replica_id.rpartition("#")[2]
+        return self.replica_id.unique_id
 
 
 _EMPTY_HEADER = session_pb2.CallHeader()

@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeVar
 from uuid import uuid4
 
 from fairlead.serve import connection
-from fairlead.serve.context import ReplicaContext, ReplicaRank
+from fairlead.serve.context import ReplicaContext, ReplicaName, ReplicaRank
 from fairlead.serve.deployment import Application
 from fairlead.serve.instance import Instance
 from fairlead.serve.local_graph import LocalDeployment, LocalGraph
@@ -169,7 +169,7 @@ class LocalInstance(Instance):
             context = ReplicaContext(
                 app_name=application,
                 deployment=deployment.name,
-                replica_id=f"{application}#{deployment.name}#{uuid4().hex[:8]}",
+                replica_id=ReplicaName(f"{application}#{deployment.name}#{uuid4().hex[:8]}"),
                 rank=ReplicaRank(rank=rank, local_rank=rank),
                 world_size=max(1, settings.num_replicas),
             )

@@ -54,7 +54,7 @@ def spread(results: Any, callers: int) -> list[Any]:
     """The results by position. Raises TypeError for what has no positions, FairleadError for a wrong number."""
     if type(results) is list and len(results) == callers:
         return results
-    if not isinstance(results, Sized) or isinstance(results, Mapping | Set):
+    if not isinstance(results, Sized) or isinstance(results, Mapping | Set | str | bytes):
         raise TypeError(
             "A batched function must return (or yield) a sequence with one result for each call in the batch; "
             f"it returned {type(results).__name__}."
