@@ -1,141 +1,20 @@
-"""A standing instance, by what is typed: started once, used, crashed, brought back and ended."""
+"""A standing instance, by what is typed: deploying, calling, looking, and a controller that comes back."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 import yaml
 
-from tests.typist import PATIENCE_S, PROGRAM, ROOT, Typist
-
-
-class Typed:
-    """Types commands, for instances in a state directory of their own."""
-
-    def __init__(self, typist: Typist, state: Path) -> None:
-        self.typist = typist
-        self.state = state
-        given = {key: value for key, value in os.environ.items() if not key.startswith("FAIRLEAD_")}
-        self.environment = {
-            **given,
-            "FAIRLEAD_STATE_DIR": str(state),
-            "COLUMNS": "200",
-            "NO_COLOR": "1",
-            "TERM": "dumb",
-        }
-        self.files = state.parent
-
-    def __call__(self, *arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
-        return self.typist(*arguments, env=self.environment | changes)
-
-    def really(self, *arguments: str) -> str:
-        """What a command prints that succeeds, typed to the program itself."""
-        return subprocess.run(
-            [PROGRAM, *arguments],
-            cwd=ROOT,
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            text=True,
-            timeout=PATIENCE_S,
-            check=True,
-        ).stdout
-
-    def well(self, *arguments: str, **changes: str) -> str:
-        """What a command prints that succeeds."""
-        done = self(*arguments, **changes)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    def refusal(self, *arguments: str, status: int = 1, **changes: str) -> str:
-        """The one line that a command says that fails."""
-        done = self(*arguments, **changes)
-        assert done.returncode == status, (done.returncode, done.stdout, done.stderr)
-        (line,) = done.stderr.splitlines()
-        return line
-
-    def value(self, *arguments: str, **changes: str) -> Any:
-        """What a command prints as JSON."""
-        return json.loads(self.well(*arguments, **changes))
-
-    def file(self, *applications: dict[str, Any], **options: Any) -> str:
-        """A configuration file."""
-        path = self.files / "config.yaml"
-        path.write_text(yaml.safe_dump({**options, "applications": list(applications)}))
-        return str(path)
-
-    def processes(self) -> list[psutil.Process]:
-        """Those that work in the state directory."""
-        return [
-            process
-            for process in psutil.process_iter(["cmdline", "status"])
-            if process.info["status"] != psutil.STATUS_ZOMBIE
-            and str(self.state) in " ".join(process.info["cmdline"] or ())
-        ]
-
-    def end(self) -> None:
-        """Ends all, however it is."""
-        for process in self.processes():
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
-
-
-@contextlib.contextmanager
-def typing_in_a_directory(typist: Typist) -> Iterator[Typed]:
-    with tempfile.TemporaryDirectory(prefix="fl-", dir="/tmp") as name:
-        (Path(name) / "s").mkdir(mode=0o700)
-        typed = Typed(typist, Path(name) / "s")
-        try:
-            yield typed
-        finally:
-            typed.end()
-
-
-@pytest.fixture
-def fresh(typist: Typist) -> Iterator[Typed]:
-    """No instance."""
-    with typing_in_a_directory(typist) as typed:
-        yield typed
-
-
-@pytest.fixture(scope="module")
-def running(typist: Typist) -> Iterator[Typed]:
-    """A standing instance with two gateway workers."""
-    with typing_in_a_directory(typist) as typed:
-        started = typed.value("start", "--http-port", "0", "--grpc-port", "0", "--gateways", "2", "--json")
-        assert len({gateway["http"] for gateway in started["gateways"]}) == 1
-        yield typed
-        typed.well("shutdown", "--yes")
-        assert typed.processes() == []
-
-
-@pytest.fixture(scope="module")
-def counter(running: Typed) -> None:
-    """An application that is there."""
-    running.well("deploy", running.file(COUNTER))
-
-
-COUNTER = {"name": "counter", "route_prefix": "/counter", "import_path": "tests.cli.standing_app:app"}
-OTHER = {"name": "other", "route_prefix": None, "import_path": "tests.cli.standing_app:app"}
-
-
-def until(condition: Any) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+from tests.cli.typed import COUNTER, Typed, until
+from tests.typist import PATIENCE_S, PROGRAM, ROOT
 
 
 def test_from_a_file_to_calls_and_back(running: Typed) -> None:
@@ -156,10 +35,14 @@ def test_from_a_file_to_calls_and_back(running: Typed) -> None:
     about = running.value("call", "counter/Counter.about")
     assert (about["greeting"], about["flavour"]) == ("hi", "vanilla")
     running.well("scale", "counter/Counter", "1")
-    status = running.value("status", "--json")
-    counter = status["applications"]["counter"]
+    counter = running.value("status", "--json")["applications"]["counter"]
     assert (counter["status"], counter["deployments"]["Counter"]["target_replicas"]) == ("RUNNING", 1)
-    assert len(counter["deployments"]["Counter"]["replicas"]) == 1
+
+    def replicas() -> int:
+        status = running.value("status", "--json")
+        return len(status["applications"]["counter"]["deployments"]["Counter"]["replicas"])
+
+    until(lambda: replicas() == 1)
     shown = running.well("status", "counter")
     assert "RUNNING" in shown
     assert "/counter" in shown
@@ -322,52 +205,6 @@ def test_logs(running: Typed) -> None:
     assert len(running.well("logs", "controller", "-n", "2").splitlines()) == 2
 
 
-def test_sigterm_keeps_what_was_deployed(fresh: Typed) -> None:
-    fresh.well("start", "--http-port", "0", "--grpc-port", "0")
-    fresh.well("deploy", fresh.file(COUNTER))
-    os.kill(fresh.value("status", "--json")["controller"]["pid"], signal.SIGTERM)
-    until(lambda: fresh.processes() == [])
-    assert "no instance runs" in fresh.refusal("status")
-    fresh.well("start")
-    until(lambda: fresh("status").returncode == 0)
-    assert fresh.well("call", "counter", "--json", "[1]").strip() == "2"
-    fresh.well("shutdown", "--yes")
-    fresh.well("start", "--http-port", "0", "--grpc-port", "0")
-    assert fresh.value("status", "--json")["applications"] == {}
-
-
-def test_what_a_killed_controller_has_left_can_be_ended(fresh: Typed) -> None:
-    fresh.well("start", "--http-port", "0", "--grpc-port", "0")
-    fresh.well("deploy", fresh.file(COUNTER))
-    os.kill(fresh.value("status", "--json")["controller"]["pid"], signal.SIGKILL)
-    assert len(fresh.processes()) >= 2
-    fresh.well("shutdown", "--yes")
-    assert fresh.processes() == []
-    assert "no instance runs" in fresh.refusal("status")
-
-
-def test_without_an_instance(fresh: Typed) -> None:
-    for command in (["status"], ["config"], ["delete", "x"], ["call", "x"], ["shutdown", "-y"], ["scale", "a/b", "1"]):
-        assert "no instance runs; `fairlead start` starts one" in fresh.refusal(*command)
-    (fresh.state / "standing").mkdir()
-    with socket.socket(socket.AF_UNIX) as dead:
-        dead.bind(str(fresh.state / "standing" / "controller.sock"))
-    assert "no instance runs" in fresh.refusal("status")
-    fresh.well("start", "--http-port", "0", "--grpc-port", "0")
-    fresh.well("status")
-
-
-def test_in_the_foreground_it_is_the_controller_itself(fresh: Typed) -> None:
-    file = fresh.file(COUNTER, http_options={"port": 0}, grpc_options={"port": 0})
-    serving = subprocess.Popen([PROGRAM, "start", "--foreground", "--config", file], env=fresh.environment)
-    until(lambda: fresh("status").returncode == 0)
-    assert fresh.value("status", "--json")["controller"]["pid"] == serving.pid
-    fresh.well("deploy", file)
-    serving.send_signal(signal.SIGTERM)
-    assert serving.wait(PATIENCE_S) == 0
-    assert fresh.processes() == []
-
-
 def test_a_program_brings_a_controller_back(running: Typed) -> None:
     before = running.value("status", "--json")
     os.kill(before["controller"]["pid"], signal.SIGKILL)
@@ -395,72 +232,6 @@ def test_a_second_controller_on_the_same_state(running: Typed) -> None:
     (line,) = done.stderr.splitlines()
     pid = running.value("status", "--json")["controller"]["pid"]
     assert f"a controller, process {pid}, uses the state" in line
-
-
-def test_ports_in_use_are_one_line(fresh: Typed) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = str(taken.getsockname()[1])
-        said = f"cannot listen on 127.0.0.1:{port}: Address already in use"
-        for command in (
-            ["start"],
-            ["run", "tests.cli.standing_app:app"],
-            ["run", "tests.cli.standing_app:app", "--gateways", "2"],
-        ):
-            assert said in fresh.refusal(*command, "--http-port", port, "--grpc-port", "0")
-        assert said in fresh.refusal("start", "--grpc-port", port, "--http-port", "0")
-    assert fresh.processes() == []
-
-
-def test_a_state_directory_that_cannot_be_written_to(fresh: Typed) -> None:
-    (fresh.files / "file").write_text("")
-    for state in ("/proc/no", str(fresh.files / "file")):
-        line = fresh.refusal("start", "--http-port", "0", FAIRLEAD_STATE_DIR=state)
-        assert state in line
-    (fresh.state / "standing").mkdir()
-    (fresh.state / "standing" / "state.db").write_text("this is no database, and it was long enough " * 40)
-    assert "move it away" in fresh.refusal("start", "--http-port", "0", "--grpc-port", "0")
-
-
-def test_a_full_disk_refuses_every_change_and_changes_nothing(fresh: Typed) -> None:
-    fresh.well("start", "--http-port", "0", "--grpc-port", "0")
-    fresh.well("deploy", fresh.file(COUNTER, OTHER))
-    pid = fresh.value("status", "--json")["controller"]["pid"]
-    # What a full disk does to the controller: it may write no file beyond the size that its state has.
-    size = (fresh.state / "standing" / "state.db-wal").stat().st_size
-    controller, unlimited = psutil.Process(pid), psutil.Process(pid).rlimit(psutil.RLIMIT_FSIZE)
-    controller.rlimit(psutil.RLIMIT_FSIZE, (size, unlimited[1]))
-    before = fresh.value("status", "--json")
-    twice = {**COUNTER, "deployments": [{"name": "Counter", "num_replicas": 2}]}
-    half = ["traffic", "counter", "Counter=50", "other=50"]
-    for command in (
-        ["deploy", fresh.file(twice, OTHER)],
-        half,
-        ["shutdown", "--yes"],
-    ):
-        line = fresh.refusal(*command)
-        assert "Nothing was changed: the state in" in line
-        assert "free some space on that disk and try again" in line
-    assert fresh.value("status", "--json") == before
-    controller.rlimit(psutil.RLIMIT_FSIZE, unlimited)
-    fresh.well(*half)
-    assert "calls to counter/Counter go to counter/Counter 50 %, other 50 %" in fresh.well("status")
-
-
-def test_a_file_can_be_served_until_ctrl_c(fresh: Typed) -> None:
-    file = fresh.file(COUNTER, http_options={"port": 0}, grpc_options={"port": 0}, gateways=2)
-    serving = subprocess.Popen(
-        [PROGRAM, "run", file], cwd=ROOT, env=fresh.environment, stderr=subprocess.PIPE, text=True
-    )
-    assert serving.stderr is not None
-    assert any("counter is running" in line for line in serving.stderr)
-    assert fresh.well("call", "counter", "--json", "[1]").strip() == "2"
-    assert len(fresh.value("status", "--json")["gateways"]) == 2
-    serving.send_signal(signal.SIGINT)
-    serving.communicate(timeout=PATIENCE_S)
-    assert serving.returncode == 0
-    assert fresh.processes() == []
 
 
 def test_a_program_that_uses_the_standing_instance_ends_what_it_has_deployed(running: Typed) -> None:
@@ -505,16 +276,3 @@ def test_a_script_that_is_run_again_restarts_what_has_changed(running: Typed, tm
     assert run(SCRIPT) == first
     assert run(SCRIPT.replace("getpid(), 1", "getpid(), 2")) != first
     running.well("delete", "script")
-
-
-def test_the_examples_of_help_work(fresh: Typed) -> None:
-    pytest.importorskip("sklearn")
-    names = ("start", "deploy", "status", "call", "scale", "config", "logs", "traffic", "delete", "shutdown")
-    for name in names:
-        shown = " ".join(fresh.well(name, "--help").split())
-        example = shown.partition("Example: fairlead ")[2].rstrip()
-        assert example.split()[0] == name
-        arguments = ["0" if part in ("8000", "9000") else part for part in example.split()]
-        said = fresh.really(*arguments)
-        if name == "call":
-            assert json.loads(said)["digit"] == 7
