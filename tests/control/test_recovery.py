@@ -42,7 +42,7 @@ async def controlling(settings):
     store = SqliteStore(directory / FILE)
     launcher = DetachedLauncher(LogFiles(directory / "logs"), directory / PROCESSES, settings.address)
     controller = Controller(settings, launcher, store)
-    controller.recover(launcher.found())
+    controller.processes.recover(launcher.found())
     server = make_server(controller, controller.shutdown)
     await server.start()
     loop = asyncio.create_task(controller.run())
@@ -97,7 +97,7 @@ async def test_what_was_deployed_runs_again(settings):
 
 async def test_one_that_never_registers_is_ended_and_replaced(settings, monkeypatch):
     await deployed(settings)
-    monkeypatch.setattr("fairlead_gateway.control.controller.LEASE_GRACE_S", 0.3)
+    monkeypatch.setattr("fairlead_gateway.control.processes.LEASE_GRACE_S", 0.3)
     with bystander(settings, "default#Echo#frozen") as process:
         async with controlling(settings) as (controller, channel):
             assert not controller.recovered.is_set()

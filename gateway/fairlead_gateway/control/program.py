@@ -84,7 +84,7 @@ class ControllerProgram:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal)
         server = make_server(self._controller, self._stop)
-        self._controller.recover(self._surroundings.found)
+        self._controller.processes.recover(self._surroundings.found)
         # The first decision is to start the gateway worker: it starts while this server does.
         watchers = [asyncio.create_task(self._decide())]
         await server.start()
@@ -118,7 +118,7 @@ class ControllerProgram:
         self._report.say("ready", last=True)
 
     async def _fail_with_gateway(self) -> None:
-        message = await self._controller.fatal
+        message = await self._controller.processes.fatal
         with contextlib.suppress(StoreError):
             self._surroundings.forget()  # the options are of no use: the next start shall not take them up
         self._report.say(f"failed {message}", last=True)

@@ -125,7 +125,7 @@ class LeaseServicer:
     """The controller's side of ReplicaService: Register. Session is the replica's side."""
 
     def __init__(self, controller: Controller) -> None:
-        self._controller = controller
+        self._registrations = controller.registrations
 
     async def register(
         self, requests: AsyncIterator[replica_pb2.RegisterRequest], context: Context
@@ -136,10 +136,10 @@ class LeaseServicer:
             return
         hello = first.hello
         try:
-            assignment = self._controller.take_lease(hello)
+            assignment = self._registrations.take(hello)
         except FairleadError as error:
             await _abort(context, error)
-        lease = self._controller.leases.open(hello.replica_id)
+        lease = self._registrations.leases.open(hello.replica_id)
         reader = asyncio.create_task(self._read_lease(hello.replica_id, lease, requests))
         try:
             if assignment is not None:
@@ -148,15 +148,15 @@ class LeaseServicer:
                 yield command
         finally:
             reader.cancel()
-            if self._controller.leases.close(hello.replica_id, lease):
-                self._controller.lease_lost(hello.replica_id)
+            if self._registrations.leases.close(hello.replica_id, lease):
+                self._registrations.lost(hello.replica_id)
 
     async def _read_lease(
         self, replica_id: str, lease: Lease, requests: AsyncIterator[replica_pb2.RegisterRequest]
     ) -> None:
         try:
             async for request in requests:
-                self._controller.lease_event(replica_id, request)
+                self._registrations.event(replica_id, request)
         finally:
             lease.end()
 
