@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 import pickle
 import types
 
@@ -107,6 +108,16 @@ def test_lambdas_and_classes_of_main():
     data = CLOUDPICKLE.dumps(kind())
     del __main__.Local
     assert CLOUDPICKLE.loads(data).answer == 42
+
+
+@pytest.mark.parametrize("codec", [CLOUDPICKLE, PICKLE])
+def test_fields_of_dataclasses_without_a_default_stay_without_one(codec):
+    @dataclasses.dataclass
+    class Size:
+        width: int
+
+    (field,) = dataclasses.fields(Size)
+    assert codec.loads(codec.dumps([field.default, field.default_factory])) == [dataclasses.MISSING] * 2
 
 
 def test_pickle_is_pickle():

@@ -7,6 +7,8 @@ before a payload comes here.
 
 from __future__ import annotations
 
+import copyreg
+import dataclasses
 import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +23,10 @@ from fairlead.wire.errors import InvalidArgumentsError, UnknownSerializationErro
 
 _PLAIN_SCALARS = frozenset({type(None), bool, int, float, complex, str, bytes})
 _PLAIN_LIMIT = 64
+
+# A dataclass that cannot be imported travels by value, and its fields say by this very object that they have no
+# default.
+copyreg.pickle(type(dataclasses.MISSING), lambda missing: "MISSING")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
