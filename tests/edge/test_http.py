@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import logging
 import ssl
 
 import grpc
@@ -423,7 +424,7 @@ class TestListener:
             assert (await client.get("/", headers={"authorization": "Bearer s3cret"})).status_code == 200
         assert len(router.calls) == 1
 
-    async def test_tls(self, pki):
+    async def test_tls(self, pki, caplog):
         async with served(listener=TcpListener(tls=tls(pki), token="s3cret")) as (_, router, address):
             async with https(address, pki) as client:
                 assert (await client.get("/")).status_code == 401
@@ -435,6 +436,7 @@ class TestListener:
                 with pytest.raises(httpx.HTTPError):
                     await stranger.get(f"http://{address}/")
         assert request_of(router.calls[0]).scheme == "https"
+        assert [record.message for record in caplog.records if record.levelno > logging.INFO] == []
 
     async def test_client_certificates(self, pki):
         listener = TcpListener(tls=tls(pki, client_ca_file=str(pki / "ca.pem")))
