@@ -48,9 +48,9 @@ class Environment:
     def _make(self) -> None:
         print(f"  installing {' '.join(self.requirements)} into {self.folder}", flush=True)
         shutil.rmtree(self.folder, ignore_errors=True)
-        self._run([sys.executable, "-m", "venv", str(self.folder)])
-        pip = [str(self.folder / "bin" / "python"), "-m", "pip", "install", "--disable-pip-version-check", "--quiet"]
-        self._run([*pip, *self.requirements])
+        self._run([sys.executable, "-m", "venv", "--without-pip", str(self.folder)])
+        pip = [sys.executable, "-m", "pip", "--python", str(self.folder / "bin" / "python")]
+        self._run([*pip, "install", "--disable-pip-version-check", "--quiet", *self.requirements])
 
     def _run(self, command: list[str]) -> str:
         try:
