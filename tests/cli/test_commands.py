@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import fairlead
+from fairlead.cli.commands import app as main_app
 from tests.typist import PATIENCE_S, PROGRAM, ROOT, Typist
 
 
@@ -46,9 +48,25 @@ def test_help_has_an_example_that_works(environment: dict[str, str], typist: Typ
             break
     with urllib.request.urlopen(f"{address}/-/healthz", timeout=10) as answer:
         assert answer.read() == b"success"
+    both = " ".join(typist("--help", env=environment).stdout.split()).partition("Example: fairlead ")[2]
+    first, _, second = both.partition(", then in another terminal fairlead ")
+    assert typed[: len(first.split())] == first.split()
+    said = typist(*second.split(), env=environment)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=PATIENCE_S)
     assert process.returncode in (0, 130)
+    assert json.loads(said.stdout)["digit"] == 7
+
+
+def test_every_help_has_an_example(environment: dict[str, str], typist: Typist) -> None:
+    """Those that need an instance are typed where there is one."""
+    for command in main_app.registered_commands:
+        name = command.name or command.callback.__name__.removesuffix("_")  # type: ignore[union-attr]
+        shown = " ".join(typist(name, "--help", env=environment).stdout.split())
+        example = shown.partition("Example: fairlead ")[2].split()
+        assert example[:1] == [name]
+        if name in ("version", "build"):
+            assert typist(*example, env=environment).returncode == 0
 
 
 @pytest.mark.parametrize(

@@ -130,6 +130,16 @@ async def test_what_runs_is_recorded(tmp_path):
     assert list(tmp_path.iterdir()) == [record]
 
 
+async def test_a_record_that_cannot_be_written_holds_up_nothing(tmp_path, caplog):
+    launcher = LocalLauncher(logging.getLogger("output"), tmp_path / "gone" / "processes")
+    ended = asyncio.get_running_loop().create_future()
+    program = Program(name="p", module="timeit", arguments=("pass",), variables={})
+    launcher.start(program, ended.set_result)
+    assert (await ended).status == 0
+    await launcher.close()
+    assert "cannot be written" in caplog.text
+
+
 async def test_where_there_is_no_pidfd(launch, caplog, monkeypatch):
     monkeypatch.delattr(os, "pidfd_open", raising=False)
     _, ended = launch("print('here')")

@@ -30,6 +30,8 @@ from fairlead.wire.errors import FairleadError
 app = typer.Typer(
     name="fairlead",
     help="Serve Python classes over gRPC, Python handles and HTTP/JSON.",
+    epilog="Example: [bold]fairlead run examples.digits.app:app[/bold], then in another terminal "
+    "[bold]fairlead call default/Digits.classify --json @examples/digits/seven.json[/bold]",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
@@ -42,7 +44,7 @@ def program() -> None:
     """Serve Python classes over gRPC, Python handles and HTTP/JSON."""
 
 
-@app.command()
+@app.command(epilog="Example: [bold]fairlead version[/bold]")
 def version() -> None:
     """Print the version."""
     typer.echo(fairlead.__version__)
@@ -142,7 +144,7 @@ def run_file(path: str, app_dir: str, *, insecure: bool) -> None:
             insecure=insecure,
             gateways=config.gateways,
         )
-        specs = specs_of(config, path, app_dir, api.address())
+        specs = specs_of(config, path, app_dir, api.controller_address())
         api.deploy_specs(specs)
         found = api.instance_status()
         for spec in specs:

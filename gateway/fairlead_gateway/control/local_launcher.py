@@ -90,7 +90,11 @@ class LocalLauncher:
     def _write_record(self) -> None:
         if self._record is None:
             return
-        write_processes(self._record, {process.pid: process.name for process in self._supervisors})
+        try:
+            write_processes(self._record, {process.pid: process.name for process in self._supervisors})
+        except OSError as error:
+            # It is for who cleans up if this process is killed. Who waits for the end of another hears of it regardless.
+            self._output.warning("which processes run cannot be written to %s: %s", self._record, error)
 
 
 class _LocalProcess(asyncio.Protocol):
