@@ -6,7 +6,7 @@ import collections.abc
 import dataclasses
 import enum
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from typing import Any, Generic, Literal, TypeVar, Union
+from typing import Any, ForwardRef, Generic, Literal, TypeVar, Union
 
 import numpy as np
 import numpy.typing as npt
@@ -51,6 +51,10 @@ class Both:
     limit: int | None = 5
 
 
+class Unfinished(pydantic.BaseModel):
+    at: dict[str, Nowhere]  # type: ignore[name-defined]  # noqa: F821
+
+
 class Paged(pydantic.BaseModel, Generic[T]):
     items: list[T]
 
@@ -87,6 +91,12 @@ NAMED: list[tuple[Any, str, str]] = [
     (Holder, "field 'inner' of Holder: Opaque cannot be mapped", "Use a scalar"),
     (Clash, "'image_url' and 'imageURL' of Clash would have the same name", "Rename one of them"),
     (Both, "field 'limit' of Both: a field that is not sent can mean None or the default 5", "Make None the default"),
+    (
+        Unfinished,
+        "field 'at' of Unfinished: 'dict[str, Nowhere]' cannot be looked up",
+        "Define or import what it names",
+    ),
+    (list[ForwardRef("Nowhere")], "'Nowhere' cannot be looked up", "Define or import what it names"),  # type: ignore[misc]
     (list[Holder | other_holder()], "is one of several types", "Use a dataclass"),  # type: ignore[misc]
 ]
 

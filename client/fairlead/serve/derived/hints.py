@@ -73,7 +73,8 @@ def unmapped(where: str, hint: Any) -> HintError:
     if isinstance(hint, typing.TypeVar):
         return HintError(where, f"{hint} stands for any type", "Write the type itself")
     if isinstance(hint, str | typing.ForwardRef):
-        return HintError(where, f"the name {hint!r} cannot be looked up", "Define or import it in the module")
+        text = hint if isinstance(hint, str) else hint.__forward_arg__
+        return HintError(where, f"{text!r} cannot be looked up", "Define or import what it names in the module")
     return HintError(
         where,
         f"{spelled(hint)} cannot be mapped to protobuf",
