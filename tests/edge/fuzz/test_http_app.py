@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import unquote
@@ -72,4 +73,10 @@ def test_any_request_has_one_whole_response(
     scope = scope_of(asked.method, asked.path, asked.query, asked.headers)
     responses = loop.run_until_complete(play(app, scope, requests.pieces_of(asked.body, cuts)))
     assert responses.ended, responses.events
+    assert responses.status is not None
     assert responses.status != 500, responses.events
+    if responses.status >= 400:
+        assert (b"content-type", b"application/json") in responses.events[0]["headers"], responses.events
+        said = json.loads(b"".join(event["body"] for event in responses.events[1:]))
+        assert said["code"], said
+        assert said["message"], said
