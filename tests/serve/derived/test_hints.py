@@ -6,7 +6,7 @@ import collections.abc
 import dataclasses
 import enum
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from typing import Any, ForwardRef, Generic, Literal, TypeVar, Union
+from typing import Any, Generic, Literal, TypeVar, Union
 
 import numpy as np
 import numpy.typing as npt
@@ -96,7 +96,6 @@ NAMED: list[tuple[Any, str, str]] = [
         "field 'at' of Unfinished: 'dict[str, Nowhere]' cannot be looked up",
         "Define or import what it names",
     ),
-    (list[ForwardRef("Nowhere")], "'Nowhere' cannot be looked up", "Define or import what it names"),  # type: ignore[misc]
     (list[Holder | other_holder()], "is one of several types", "Use a dataclass"),  # type: ignore[misc]
 ]
 
