@@ -54,6 +54,6 @@ def test_a_router_by_value(workers: DeploymentHandle) -> None:
         request_router_kwargs={"statistic": "work"},
         request_routing_stats_period_s=0.02,
     )
-    local = "LocalInstance" in repr(serve.api._existing())
+    local = "LocalInstance" in repr(serve.api.existing_instance())
     handle = serve.run(Workers.options(request_router_config=config).bind(), _local_testing_mode=local)
     until_all_go_to(handle, max(handle.broadcast("__call__").results(timeout_s=LIMIT_S)))

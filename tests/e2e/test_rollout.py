@@ -177,7 +177,7 @@ def working_is_done(response: Any) -> bool:
 @pytest.fixture
 def command(typist: Typist, ports: Ports) -> Command:
     """Types a command for the module's instance."""
-    environment = os.environ | {"FAIRLEAD_ADDRESS": api.address()}
+    environment = os.environ | {"FAIRLEAD_ADDRESS": api.controller_address()}
     return lambda *arguments: typist(*arguments, env=environment)
 
 

@@ -19,6 +19,7 @@ from fairlead import serve
 from fairlead.serve import api, connection, standing
 from fairlead.serve.config import HTTPOptions, gRPCOptions
 from fairlead.serve.connection import Connection
+from fairlead.serve.current import current
 from fairlead.serve.doors import Doors
 from fairlead.serve.exceptions import RayServeException
 from fairlead.serve.handle import DeploymentHandle
@@ -232,7 +233,7 @@ def test_without_a_controller_for_too_long_everything_ends_and_comes_back(
 ) -> None:
     state = tmp_path_factory.mktemp("s")
     monkeypatch.setenv("FAIRLEAD_STATE_DIR", str(state))
-    monkeypatch.setattr(api, "_current", api._Current())
+    monkeypatch.setattr(current, "instance", None)
     before = connection.use(None)
     try:
         standing.start(DOORS, patience_s=1.0)
@@ -241,7 +242,7 @@ def test_without_a_controller_for_too_long_everything_ends_and_comes_back(
         wait_until(lambda: processes(state) == [], lambda: processes(state))
         assert standing.address() is None
         standing.start(None)
-        api._forget()
+        current.forget()
         running = control_pb2.APPLICATION_STATE_RUNNING
         wait_until(lambda: api.instance_status().applications[0].state == running)
         assert api.get_app_handle("default").echo.remote(3).result(timeout_s=LIMIT_S) == 3

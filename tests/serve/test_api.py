@@ -11,7 +11,7 @@ import urllib.request
 
 import pytest
 
-from fairlead.serve import api
+from fairlead.serve import api, lifecycle
 from fairlead.serve.deployment import deployment
 from fairlead.serve.exceptions import FairleadError
 from fairlead.serve.status import ApplicationStatus, DeploymentStatus, ProxyStatus, ServeStatus
@@ -158,7 +158,7 @@ def test_what_cannot_run_is_refused_before_anything_happens():
         api.run(Echo.bind(), route_prefix="x")
     with pytest.raises(ValueError, match="controller_options has no effect here"):
         api.run(Echo.bind(), controller_options={"runtime_env": {}})
-    with pytest.raises(ValueError, match="tracing_config has no effect here; .* OTEL_TRACES_EXPORTER"):
+    with pytest.raises(ValueError, match=r"tracing_config has no effect here; .* OTEL_TRACES_EXPORTER"):
         api.start(tracing_config={"enabled": True})
     scaling = Echo.options(autoscaling_config={"max_replicas": 3}).bind()
     with pytest.raises(ValueError, match="'Echo' scales by itself: give it num_replicas instead"):
@@ -250,7 +250,7 @@ def test_an_instance_without_ports():
 
 
 def test_an_instance_at_an_address_is_used_and_left_alone():
-    address = api._found().address
+    address = api.controller_address()
     ended = run_program("print(api.run(nothing.bind(), name='guest', route_prefix=None))", FAIRLEAD_ADDRESS=address)
     assert ended.returncode == 0, ended.stderr
     assert api.status().applications["guest"].status == "RUNNING"
@@ -258,7 +258,8 @@ def test_an_instance_at_an_address_is_used_and_left_alone():
 
 
 NOTHING_RUNS = """
-print(api.status() == api.ServeStatus())
+from fairlead.serve.status import ServeStatus
+print(api.status() == ServeStatus())
 api.shutdown()
 try:
     api.get_app_handle("x")
@@ -277,6 +278,6 @@ def test_nothing_runs(tmp_path):
 
 async def test_shutdown_is_there_for_coroutines_too(monkeypatch):
     called = threading.Event()
-    monkeypatch.setattr(api, "shutdown", called.set)
+    monkeypatch.setattr(lifecycle, "shutdown", called.set)
     await asyncio.wait_for(api.shutdown_async(), 10)
     assert called.is_set()

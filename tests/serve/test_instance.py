@@ -18,7 +18,7 @@ from fairlead.serve.instance import Instance
 
 DRIVER = """
 import os, sys, time
-import fairlead.serve.api as api
+from fairlead.serve import api, current, lifecycle
 from fairlead.serve.deployment import deployment
 
 @deployment
@@ -26,11 +26,11 @@ class Echo:
     def __call__(self, value):
         return value
 
-def wait_for_end(instance, inner=api._wait_for_end):
+def wait_for_end(instance, inner=lifecycle._wait_for_end):
     print("waits", flush=True)
     inner(instance)
 
-api._wait_for_end = wait_for_end
+lifecycle._wait_for_end = wait_for_end
 api.start(http_options={"port": 0}, grpc_options={"port": 0})
 handle = api.run(Echo.bind())
 assert handle.remote(1).result() == 1
@@ -142,7 +142,7 @@ AGAIN = """
 def killed():
     status = api.instance_status()
     ports = [int(status.gateways[0].http_address.rpartition(":")[2])]
-    controller = api._current.instance.owned._controller.popen
+    controller = current.current.instance.owned._controller.popen
     controller.kill()
     controller.wait()
     return ports[0]
@@ -155,7 +155,7 @@ def test_running_again_after_the_controller_was_killed_starts_anew_on_the_same_p
         AGAIN
         + textwrap.dedent(
             """
-            before = api._current.instance.owned.directory
+            before = current.current.instance.owned.directory
             port = killed()
             api.start(http_options={"port": port}, grpc_options={"port": 0})
             print(before.exists(), api.instance_status().gateways[0].http_address.endswith(f":{port}"), flush=True)

@@ -6,7 +6,7 @@ import contextlib
 import difflib
 from collections.abc import Collection, Mapping
 
-from fairlead.serve import api
+from fairlead.serve.in_use import controller_address
 from fairlead.serve.instance import Instance
 from fairlead.serve.validation import check_number
 from fairlead.v1 import control_pb2
@@ -28,7 +28,7 @@ def set_traffic(
 
     Raises FairleadError for applications and deployments that there are not, and for shares that make no sense.
     """
-    instance = Instance(api.address())
+    instance = Instance(controller_address())
     with contextlib.closing(instance):
         known = {one.name: one for one in instance.status().applications}
         if application not in known:
