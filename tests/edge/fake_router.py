@@ -73,6 +73,12 @@ class FakeCall:
             self.credit -= cost(payload)
             self.downstream.on_message(payload, more)
 
+    def head(self, **metadata: bytes) -> None:
+        """Initial metadata; hyphens of their keys are underscores."""
+        if not self.done:
+            entries = [session_pb2.Metadata(key=key.replace("_", "-"), value=value) for key, value in metadata.items()]
+            self.downstream.on_head(entries)
+
     async def stream(self, payload: bytes) -> None:
         """Like ``message``, when there is credit."""
         while self.credit <= 0 and not self.done:

@@ -115,8 +115,38 @@ async def test_reading_and_writing():
     items.put_nowait("a")
     assert await context.read() == "a"
     assert await context.read() is grpc.aio.EOF
-    assert not context.wrote
+    assert not context.answered
     await context.write("b")
-    assert (written, context.wrote) == (["b"], True)
-    await context.send_initial_metadata([("i", "1")])
-    assert context.initial_metadata() == (("i", "1"),)
+    assert (written, context.answered) == (["b"], True)
+
+
+async def test_initial_metadata_are_sent_once():
+    context, sent = gRPCContext(), []
+    context.connect(None, None, sent.append)
+    with pytest.raises(ValueError, match="gRPC's own"):
+        context.send_initial_metadata([("grpc-i", "1")])
+    assert (sent, context.initial_metadata(), context.answered) == ([], (), False)
+    await context.send_initial_metadata([("I", "1")])
+    assert sent == [context.initial_metadata()] == [(("i", "1"),)]
+    assert context.answered
+    with pytest.raises(RuntimeError, match="sent once"):
+        context.send_initial_metadata([])
+
+
+async def test_initial_metadata_that_come_too_late_are_not_noted():
+    def refuse(metadata):
+        raise RuntimeError("a message was sent before")
+
+    context = gRPCContext()
+    context.connect(None, None, refuse)
+    with pytest.raises(RuntimeError, match="a message was sent"):
+        context.send_initial_metadata([("i", "1")])
+    assert context.initial_metadata() == ()
+
+
+async def test_initial_metadata_of_a_call_without_grpc_are_noted():
+    context = gRPCContext()
+    await context.send_initial_metadata([])
+    assert context.initial_metadata() == ()
+    with pytest.raises(RuntimeError, match="sent once"):
+        context.send_initial_metadata([("i", "1")])

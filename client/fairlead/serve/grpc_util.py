@@ -68,13 +68,14 @@ class gRPCContext:
         "_code",
         "_deadline",
         "_details",
+        "_head",
         "_header",
         "_initial",
         "_read",
         "_trailing",
         "_write",
+        "answered",
         "is_cancelled",
-        "wrote",
     )
 
     def __init__(self, header: session_pb2.CallHeader | None = None, deadline: float | None = None) -> None:
@@ -82,12 +83,13 @@ class gRPCContext:
         self._deadline = deadline
         self._code: grpc.StatusCode | None = None
         self._details = ""
-        self._initial: Metadata = ()
+        self._initial: Metadata | None = None
         self._trailing: Metadata = ()
         self._read: Callable[[], Awaitable[Any]] | None = None
         self._write: Callable[[Any], Awaitable[None]] | None = None
-        self.wrote = False
-        """Whether :meth:`write` was called."""
+        self._head: Callable[[Metadata], None] | None = None
+        self.answered = False
+        """Whether something was sent by :meth:`write` or :meth:`send_initial_metadata`."""
         self.is_cancelled: Callable[[], bool] = bool
         """See :meth:`cancelled`."""
 
@@ -95,11 +97,18 @@ class gRPCContext:
         return f"gRPCContext(method={self._header.method!r}, code={self._code}, details={self._details!r})"
 
     def connect(
-        self, read: Callable[[], Awaitable[Any]] | None, write: Callable[[Any], Awaitable[None]] | None
+        self,
+        read: Callable[[], Awaitable[Any]] | None,
+        write: Callable[[Any], Awaitable[None]] | None,
+        head: Callable[[Metadata], None] | None = None,
     ) -> None:
-        """Gives :meth:`read` and :meth:`write` their streams. The replica host calls it."""
+        """Gives :meth:`read`, :meth:`write` and :meth:`send_initial_metadata` their streams. The replica host calls it.
+
+        ``head`` raises RuntimeError if a message was sent before.
+        """
         self._read = read
         self._write = write
+        self._head = head
 
     # -- what the caller sent
 
@@ -158,16 +167,25 @@ class gRPCContext:
         self._trailing = checked_metadata(trailing_metadata)
 
     def send_initial_metadata(self, initial_metadata: Metadata) -> Awaitable[None]:
-        """Sends metadata with the head of the response; may be awaited.
+        """Sends the head of the response, before any message, and metadata with it; may be awaited.
 
-        Callers of methods that stream find it in the trailing metadata: the head of theirs goes with the first message.
+        It goes at once. Callers who came over plain HTTP get it with the first message or the end: a call that fails
+        before has a status of its own there. Once it was sent, the call is not sent to another replica any more.
+
+        Raises TypeError or ValueError for what gRPC cannot carry, RuntimeError after a message or a first time.
         """
-        self._initial = checked_metadata(initial_metadata)
+        metadata = checked_metadata(initial_metadata)
+        if self._initial is not None:
+            raise RuntimeError("initial metadata were sent before; they can be sent once")
+        if self._head is not None:
+            self._head(metadata)
+        self._initial = metadata
+        self.answered = True
         return _DONE
 
     def initial_metadata(self) -> Metadata:
-        """The initial metadata that was set."""
-        return self._initial
+        """The initial metadata that was sent."""
+        return self._initial or ()
 
     def set_compression(self, compression: grpc.Compression) -> None:
         """Accepted without effect: the gateway answers with the encodings that the caller takes."""
@@ -198,7 +216,7 @@ class gRPCContext:
         """Sends a message of the result, for asynchronous methods that neither return nor yield it."""
         if self._write is None:
             raise RuntimeError("the method does not answer with a stream")
-        self.wrote = True
+        self.answered = True
         await self._write(message)
 
 

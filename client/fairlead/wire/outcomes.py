@@ -171,5 +171,4 @@ def without_secrets(outcome: session_pb2.Outcome) -> session_pb2.Outcome:
     return session_pb2.Outcome(
         status=outcome.status,
         trailing_metadata=outcome.trailing_metadata,
-        initial_metadata=outcome.initial_metadata,
     )

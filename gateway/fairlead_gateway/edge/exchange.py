@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from fairlead.v1 import session_pb2
 from fairlead.wire.errors import MessageTooLargeError
@@ -25,6 +25,8 @@ from fairlead_gateway.edge.http_request import (
 from fairlead_gateway.edge.http_response import CONNECTION, HttpConnection, Send, identify, send_reply
 from fairlead_gateway.edge.upstream import CallRouter
 from fairlead_gateway.routing.router import StartedCall
+
+_A = TypeVar("_A", bound=Answer)
 
 
 class Exchange:
@@ -108,20 +110,23 @@ class Exchange:
         more: bool = False,
         last: bool = True,
         trust: Trust = Trust.OWNER,
+        answer: Answer | None = None,
     ) -> Answer:
         """Starts the call, which from here on ends with the client's connection. ``call`` takes further messages of it.
 
         ``trust``: in the payload; one that is made at the door, of a request that may say what it likes, needs none.
+        ``answer``: what :meth:`expect` was given, if it was; otherwise one is made here.
         """
-        answer = self.expect()
+        if answer is None:
+            answer = self.expect(Answer(self.limits.max_message_bytes))
         self.call = self.router.start(header, payload, answer, trust=trust, more=more, last=last)
         self.scope[REQUEST_ID] = header.request_id
         answer.attach(self.call)
         return answer
 
-    def expect(self) -> Answer:
-        """An answer for a call that the target starts itself; the call ends with the client's connection."""
-        answer = self._answer = Answer(self.limits.max_message_bytes)
+    def expect(self, answer: _A) -> _A:
+        """Takes the answer to the exchange's call, which from here on ends with the client's connection."""
+        self._answer = answer
         if self.connection is not None and self.noticed.get(KEEP_ON_DISCONNECT) != "?1":
             self.connection.running = answer
         return answer

@@ -10,10 +10,10 @@ from typing import Any
 
 import grpc
 
-from fairlead.serve.grpc_util import RpcAborted, gRPCContext, gRPCInputStream
+from fairlead.serve.grpc_util import Metadata, RpcAborted, gRPCContext, gRPCInputStream
 from fairlead.v1 import session_pb2
 from fairlead.wire.codecs import Codec
-from fairlead.wire.errors import CardinalityError, DeadlineExceededError, ResultNotSerializableError
+from fairlead.wire.errors import CardinalityError, DeadlineExceededError, InvalidCallError, ResultNotSerializableError
 from fairlead.wire.stream import Stream
 from fairlead_replica.call import Host
 from fairlead_replica.callable import MethodKind
@@ -21,7 +21,7 @@ from fairlead_replica.execution import Execution
 from fairlead_replica.streams import Inbound
 from fairlead_replica.tracebacks import user_traceback
 from fairlead_replica.typed.services import Rpc, TypedServices
-from fairlead_replica.typed.statuses import failure_in, is_users_status, success_of
+from fairlead_replica.typed.statuses import entries_of, failure_in, is_users_status, success_of
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +74,6 @@ class TypedExecution(Execution):
             )
             if last:
                 inbound.finish(None)
-            self._grpc.connect(inbound.__anext__, None)
         elif not last:
             raise CardinalityError(f"{self._rpc.path} takes one message")
 
@@ -85,8 +84,8 @@ class TypedExecution(Execution):
             raise DeadlineExceededError("the call's deadline passed before it could start")
         payload, self._payload = self._payload, b""
         rpc = self._rpc
-        if rpc.stream:
-            self._grpc.connect(self._inbound.__anext__ if self._inbound is not None else None, self._write)
+        read = None if self._inbound is None else self._inbound.__anext__
+        self._grpc.connect(read, self._write if rpc.stream else None, self._begin_answer)
         assert self._context is not None
         self._context.grpc_context = self._grpc
         return rpc.arguments(payload, self._inbound, self._grpc)
@@ -94,8 +93,33 @@ class TypedExecution(Execution):
     async def _write(self, message: Any) -> None:
         await self._send(self._encode(message))
 
+    def _begin_answer(self, metadata: Metadata) -> None:
+        """Sends the head of the answer. In the method's thread, or on the loop."""
+        try:
+            running = asyncio.get_running_loop()
+        except RuntimeError:  # a thread of the pool
+            running = None
+        if running is self._host.loop:
+            self._send_head(metadata)
+        else:
+            asyncio.run_coroutine_threadsafe(self._send_head_later(metadata), self._host.loop).result()
+
+    async def _send_head_later(self, metadata: Metadata) -> None:
+        self._send_head(metadata)
+
+    def _send_head(self, metadata: Metadata) -> None:
+        stream: Stream | None = getattr(self, "stream", None)  # there is none any more after the end of the call
+        if stream is None:
+            return
+        if stream.sent_last is not None:
+            raise RuntimeError("a message was sent before; initial metadata go before all messages")
+        try:
+            self._link.head(stream, entries_of(metadata))
+        except InvalidCallError as error:  # too much
+            raise ValueError(error.message) from error
+
     async def _finish(self, result: Any) -> bytes | None:
-        if result is None and (self._grpc.wrote or success_of(self._grpc) is not None):
+        if result is None and (self._grpc.answered or success_of(self._grpc) is not None):
             return None  # what there was to send has been written
         return await super()._finish(result)
 

@@ -21,9 +21,9 @@ def success_of(context: gRPCContext) -> session_pb2.Outcome | None:
     """The outcome of a call whose method returned; None: there is nothing to tell but the result."""
     code = context.code()
     if code is not None and code is not _OK:
-        return _outcome(context, code, context.details(), context.trailing_metadata())
-    if context.trailing_metadata() or context.initial_metadata():
-        return _outcome(context, _OK, "", context.trailing_metadata())
+        return _outcome(code, context.details(), context.trailing_metadata())
+    if context.trailing_metadata():
+        return _outcome(_OK, "", context.trailing_metadata())
     return None
 
 
@@ -36,16 +36,16 @@ def failure_in(error: BaseException, context: gRPCContext) -> session_pb2.Outcom
     try:
         raised = _status_of(error)
         if raised is not None:
-            return _outcome(context, *raised)
+            return _outcome(*raised)
         code = context.code()
         if code is not None and code is not _OK:
-            return _outcome(context, code, context.details() or str(error), context.trailing_metadata())
+            return _outcome(code, context.details() or str(error), context.trailing_metadata())
     except Exception:  # what looks like a RpcError may be anything
         return failure_of(error)
     outcome = failure_of(error)
     if isinstance(error, TypeError) and not isinstance(error, FairleadError):
         outcome.status.code = grpc.StatusCode.INTERNAL.value[0]  # the arguments are ours, and not the caller's
-    _add(outcome.trailing_metadata, context.trailing_metadata())
+    outcome.trailing_metadata.extend(entries_of(context.trailing_metadata()))
     return outcome
 
 
@@ -78,14 +78,13 @@ def _may_pass(key: Any) -> bool:
     return isinstance(key, str) and (not key.startswith("grpc-") or key == DETAILS_KEY)
 
 
-def _outcome(context: gRPCContext, code: grpc.StatusCode, details: str, trailing: Metadata) -> session_pb2.Outcome:
+def _outcome(code: grpc.StatusCode, details: str, trailing: Metadata) -> session_pb2.Outcome:
     status = status_pb2.Status(code=code.value[0], message=details.encode("utf-8", "replace").decode()[:MAX_MESSAGE])
     outcome = session_pb2.Outcome(status=status)
     for key, value in trailing:
         if key == DETAILS_KEY and isinstance(value, bytes):
             _take_details(outcome.status, value)
-    _add(outcome.trailing_metadata, trailing)
-    _add(outcome.initial_metadata, context.initial_metadata())
+    outcome.trailing_metadata.extend(entries_of(trailing))
     return outcome
 
 
@@ -97,7 +96,10 @@ def _take_details(status: status_pb2.Status, data: bytes) -> None:
         pass
 
 
-def _add(entries: Any, metadata: Metadata) -> None:
-    for key, value in metadata:
-        if key != DETAILS_KEY:
-            entries.add(key=key, value=value if isinstance(value, bytes) else value.encode())
+def entries_of(metadata: Metadata) -> list[session_pb2.Metadata]:
+    """Metadata as they travel; the details of a status travel with it, and are not among them."""
+    return [
+        session_pb2.Metadata(key=key, value=value if isinstance(value, bytes) else value.encode())
+        for key, value in metadata
+        if key != DETAILS_KEY
+    ]

@@ -59,15 +59,13 @@ async def served():
         await served.close()
 
 
-def outcome(code=0, text="", trailing=(), initial=(), *details):
+def outcome(code=0, text="", trailing=(), *details):
     status = status_pb2.Status(code=code, message=text)
     for detail in details:
         status.details.add().Pack(detail)
     found = session_pb2.Outcome(status=status)
     for key, value in trailing:
         found.trailing_metadata.add(key=key, value=value)
-    for key, value in initial:
-        found.initial_metadata.add(key=key, value=value)
     return found
 
 
@@ -181,7 +179,7 @@ async def test_statuses_and_their_metadata(served):
     here = await served()
     info = error_details_pb2.ResourceInfo(resource_name="b")
     here.router.behave = lambda call: call.downstream.on_end(
-        outcome(5, "gone", [("k", b"v"), ("b-bin", b"\x00")], [("i", b"1")], info), None
+        outcome(5, "gone", [("k", b"v"), ("b-bin", b"\x00")], info), None
     )
     call = here.unary("GetBook")(b"", metadata=(("x-request-id", "mine"),))
     error = await failure(call)
@@ -190,7 +188,6 @@ async def test_statuses_and_their_metadata(served):
     assert trailing.items() >= {**IDS, "k": "v", "b-bin": b"\x00"}.items()
     status = status_pb2.Status.FromString(trailing["grpc-status-details-bin"])
     assert status.details[0].Unpack(info)
-    assert dict(error.initial_metadata())["i"] == "1"
     here.router.behave = lambda call: call.end(ReplicaUnavailableError("lost"))
     error = await failure(here.unary("GetBook")(b""))
     assert (error.code(), error.details()) == (grpc.StatusCode.UNAVAILABLE, "lost")
@@ -199,17 +196,94 @@ async def test_statuses_and_their_metadata(served):
 async def test_success_with_metadata(served):
     def answer(call):
         call.message(b"book")
-        call.downstream.on_end(outcome(0, "", [("k", b"v")], [("i", b"1")]), None)
+        call.downstream.on_end(outcome(0, "", [("k", b"v")]), None)
 
     here = await served()
     here.router.behave = answer
     call = here.unary("GetBook")(b"")
     assert await call == b"book"
     assert dict(await call.trailing_metadata())["k"] == "v"
-    assert dict(await call.initial_metadata())["i"] == "1"
     call = here.stream("WatchBooks")(b"")
     assert [item async for item in call] == [b"book"]
     assert dict(await call.trailing_metadata())["k"] == "v"
+
+
+async def initial(call):
+    """The initial metadata of a call, as soon as they have come: not of a unary one, to which Python gives all at once.
+
+    Clients in other languages see those of a unary method when they come, too; here its answer is read as a stream.
+    """
+    return dict(await asyncio.wait_for(call.initial_metadata(), 10))
+
+
+async def test_initial_metadata_come_before_the_answer(served):
+    async def behave(call):
+        call.head(i=b"1", i_bin=b"\x00")
+        await seen.wait()
+        if call.header.stream:
+            await call.stream(b"book")
+        call.end(None, None if call.header.stream else b"book")
+
+    here = await served()
+    here.router.behave = behave
+    for name in ("GetBook", "WatchBooks"):
+        seen = asyncio.Event()
+        call = here.stream(name)(b"", metadata=(("x-request-id", "mine"),))
+        found = await initial(call)
+        assert found.items() >= {"i": "1", "i-bin": b"\x00"}.items()
+        assert ("x-request-id" in found) == (name == "WatchBooks")
+        seen.set()
+        assert [item async for item in call] == [b"book"]
+        assert dict(await call.trailing_metadata()) == IDS
+    seen.set()
+    call = here.unary("GetBook")(b"")
+    assert await call == b"book"
+    assert (await initial(call))["i"] == "1"
+
+
+@pytest.mark.parametrize("server_streams", [True, False], ids=["both ways", "one way"])
+async def test_a_client_may_wait_for_initial_metadata_before_it_sends(served, server_streams):
+    async def behave(call):
+        call.head(i=b"1")
+        await call.half_closed.wait()
+        call.end(None, b"".join(call.sent))
+
+    here = await served()
+    here.router.behave = behave
+    if server_streams:
+        call = here.channel.stream_stream(f"/{SERVICE}/Chat")()
+    else:
+        call = here.channel.stream_unary(f"/{SERVICE}/AddBooks")()
+    assert (await initial(call))["i"] == "1"
+    await call.write(b"a")
+    await call.done_writing()
+    assert (await call.read() if server_streams else await call) == b"a"
+
+
+async def test_an_error_after_initial_metadata(served):
+    here = await served()
+
+    def behave(call):
+        call.head(i=b"1")
+        call.downstream.on_end(outcome(5, "gone", [("k", b"v")]), None)
+
+    here.router.behave = behave
+    for start in (here.unary("GetBook"), here.stream("WatchBooks")):
+        call = start(b"")
+        error = await failure(call.read() if hasattr(call, "read") else call)
+        assert (error.code(), error.details()) == (grpc.StatusCode.NOT_FOUND, "gone")
+        assert (await initial(call))["i"] == "1"
+        assert dict(await call.trailing_metadata())["k"] == "v"
+
+
+async def test_cancelling_after_initial_metadata(served):
+    here = await served()
+    here.router.behave = lambda call: call.head(i=b"1")
+    for name in ("GetBook", "WatchBooks"):
+        call = here.stream(name)(b"")
+        assert (await initial(call))["i"] == "1"
+        call.cancel()
+        await asyncio.wait_for(here.router.calls[-1].cancelled.wait(), 10)
 
 
 async def test_a_stream_that_fails_late(served):

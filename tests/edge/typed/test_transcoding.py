@@ -280,9 +280,9 @@ class TestAnswer:
 
     async def test_metadata_become_fields(self):
         async def behave(call):
+            call.head(x_initial=b"i")
             call.message(message("Book").SerializeToString())
             end = outcome(0, "", x_own=b"v", content_type=b"evil", data_bin=b"\x00")
-            end.initial_metadata.add(key="x-initial", value=b"i")
             call.downstream.on_end(end, None)
 
         async with served(behave=behave) as (client, _):
@@ -291,6 +291,41 @@ class TestAnswer:
         assert answer.headers["x-initial"] == "i"
         assert answer.headers["data-bin"] == "AA=="
         assert answer.headers["content-type"] == "application/json"
+
+    async def test_initial_metadata_come_with_the_first_message_of_a_stream(self):
+        async def behave(call):
+            call.head(x_initial=b"i", data_bin=b"\x00", content_type=b"evil")
+            await call.stream(message("Book").SerializeToString())
+            await read.wait()
+            call.end()
+
+        read = asyncio.Event()
+        async with served(behave=behave) as (client, _), client.stream("GET", "/v1/books:watch") as answer:
+            assert (answer.headers["x-initial"], answer.headers["data-bin"]) == ("i", "AA==")
+            assert answer.headers["content-type"] == "application/x-ndjson"
+            read.set()
+            assert await answer.aread() == b"{}\n"
+
+    @pytest.mark.parametrize("path", ["/v1/books/x", "/v1/books:watch"], ids=["unary", "stream"])
+    async def test_an_error_after_initial_metadata_has_its_status_and_them(self, path):
+        def behave(call):
+            call.head(x_initial=b"i")
+            call.downstream.on_end(outcome(5, "gone", x_own=b"v"), None)
+
+        async with served(behave=behave) as (client, _):
+            answer = await client.get(path)
+        assert (answer.status_code, answer.json()["message"]) == (404, "gone")
+        assert (answer.headers["x-initial"], answer.headers["x-own"]) == ("i", "v")
+
+    async def test_a_stream_without_messages_has_its_initial_metadata(self):
+        def behave(call):
+            call.head(x_initial=b"i")
+            call.downstream.on_end(outcome(0, "", x_own=b"v"), None)
+
+        async with served(behave=behave) as (client, _):
+            answer = await client.get("/v1/books:watch")
+        assert (answer.status_code, answer.content) == (200, b"")
+        assert (answer.headers["x-initial"], answer.headers["x-own"]) == ("i", "v")
 
     @pytest.mark.parametrize(
         ("code", "status"),

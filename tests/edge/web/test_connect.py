@@ -10,7 +10,7 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 
 from fairlead.v1 import session_pb2
-from fairlead.wire.errors import ApplicationNotFoundError
+from fairlead.wire.errors import ApplicationNotFoundError, InvalidArgumentsError
 from fairlead_gateway.edge import http_status
 from fairlead_gateway.edge.http import HttpApp
 from fairlead_gateway.edge.http_limits import HttpLimits
@@ -56,10 +56,10 @@ async def test_an_empty_message_has_an_empty_body():
 async def test_metadata_both_ways():
     def behave(call):
         seen.extend((entry.key, entry.value) for entry in call.header.metadata)
+        call.head(first=b"1")
         call.done = True
         outcome = session_pb2.Outcome(
             status=status_pb2.Status(),
-            initial_metadata=[session_pb2.Metadata(key="first", value=b"1")],
             trailing_metadata=[session_pb2.Metadata(key="last-bin", value=b"\xff\0")],
         )
         call.downstream.on_end(outcome, call.payload)
@@ -71,6 +71,17 @@ async def test_metadata_both_ways():
     assert ("own-bin", b"\xff\0") in seen
     assert "connect-timeout-ms" not in {key for key, _ in seen}
     assert (answer.headers["first"], answer.headers["trailer-last-bin"]) == ("1", "/wA=")
+
+
+async def test_an_error_after_initial_metadata_has_its_status_and_them():
+    def behave(call):
+        call.head(first=b"1")
+        call.end(InvalidArgumentsError("no such"))
+
+    async with door(behave) as (client, _):
+        answer = await post(client, "Echo", b"", PROTO)
+    assert (answer.status_code, answer.headers["first"]) == (400, "1")
+    assert answer.json()["message"] == "no such"
 
 
 @pytest.mark.parametrize("code", list(CODES))

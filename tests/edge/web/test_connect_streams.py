@@ -8,25 +8,35 @@ from google.rpc import status_pb2
 
 from fairlead.v1 import session_pb2
 from fairlead.wire.errors import InvalidArgumentsError
-from fairlead.wire.stream import INITIAL_CREDIT
 from fairlead_gateway.edge.http_limits import HttpLimits
 from fairlead_gateway.edge.web.envelopes import COMPRESSED, envelope
 from tests.edge.web.calls import SERVICE, connect_stream, door, text
 
 
-async def test_metadata_of_the_head_that_come_too_late_for_it_end_the_stream():
+async def test_initial_metadata_come_before_the_first_message_is_sent():
     async def behave(call):
-        await call.stream(text("a"))
-        while call.credit < INITIAL_CREDIT:  # until it has gone out, and with it the head
-            await asyncio.sleep(0)
-        call.done = True
-        metadata = [session_pb2.Metadata(key="first", value=b"1")]
-        call.downstream.on_end(session_pb2.Outcome(status=status_pb2.Status(), initial_metadata=metadata), None)
+        call.head(first=b"1", own_bin=b"\xff\0")
+        while not call.half_closed.is_set():
+            await call.arrived.wait()
+            call.arrived.clear()
+        for message in call.sent:
+            await call.stream(message)
+        call.end(InvalidArgumentsError("enough"))
 
+    message = envelope(0, text("a"))
     async with door(behave) as (client, _):
-        response, _, end = await connect_stream(client, "Count", b"")
-    assert "first" not in response.headers
-    assert end == {"metadata": {"first": ["1"]}}
+        reader, writer = await asyncio.open_connection(client.base_url.host, client.base_url.port)
+        head = f"POST /{SERVICE}/Chat HTTP/1.1\r\ncontent-type: application/connect+proto\r\n"
+        writer.write(f"{head}content-length: {len(message)}\r\n\r\n".encode())
+        answered = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)  # and nothing was sent yet
+        writer.write(message)
+        body = await asyncio.wait_for(reader.readuntil(b"\r\n0\r\n\r\n"), 10)
+        writer.close()
+    assert answered.startswith(b"HTTP/1.1 200 ")
+    assert b"\r\nfirst: 1\r\n" in answered
+    assert b"\r\nown-bin: /wA=\r\n" in answered
+    assert message in body
+    assert b'"message":"enough"' in body
 
 
 async def test_server_stream():

@@ -14,7 +14,7 @@ from fairlead_gateway.edge.binding import TcpListener
 from fairlead_gateway.edge.http_limits import HttpLimits
 from fairlead_gateway.edge.web import base64_text
 from fairlead_gateway.edge.web.envelopes import COMPRESSED, envelope
-from tests.edge.web.calls import SERVICE, door, echo_application, grpc_web, text
+from tests.edge.web.calls import SERVICE, door, echo_application, grpc_web, opened, text, trailers_of
 
 
 async def test_unary():
@@ -76,9 +76,9 @@ async def test_json():
 async def test_metadata_both_ways():
     def behave(call):
         seen.extend((entry.key, entry.value) for entry in call.header.metadata)
+        call.head(first=b"1")
         outcome = session_pb2.Outcome(
             status=status_pb2.Status(),
-            initial_metadata=[session_pb2.Metadata(key="first", value=b"1")],
             trailing_metadata=[
                 session_pb2.Metadata(key="last", value=b"2"),
                 session_pb2.Metadata(key="last-bin", value=b"\xff\0"),
@@ -96,6 +96,26 @@ async def test_metadata_both_ways():
     assert response.headers["first"] == "1"
     assert messages == [(0, text("x"))]
     assert trailers == {"grpc-status": "0", "last": "2", "last-bin": "/wA="}
+
+
+@pytest.mark.parametrize("method", ["Echo", "Count"])
+@pytest.mark.parametrize("fails", [False, True], ids=["answered", "failed"])
+async def test_initial_metadata_come_before_the_answer(method, fails):
+    async def behave(call):
+        call.head(first=b"1")
+        await seen.wait()
+        call.end(InvalidArgumentsError("enough") if fails else None, None if fails else text("x"))
+
+    seen = asyncio.Event()
+    headers = {"content-type": "application/grpc-web+proto"}
+    async with door(behave) as (client, _):
+        request = client.stream("POST", f"/{SERVICE}/{method}", content=envelope(0, text("x")), headers=headers)
+        async with request as response:
+            assert (response.status_code, response.headers["first"]) == (200, "1")
+            seen.set()
+            *messages, (_, last) = opened(await response.aread())
+    assert messages == ([] if fails else [(0, text("x"))])
+    assert trailers_of(last)["grpc-status"] == ("3" if fails else "0")
 
 
 async def test_an_error_has_its_details_in_the_trailers():

@@ -13,12 +13,12 @@ from fairlead.v1 import session_pb2
 from fairlead.wire.errors import ApplicationNotFoundError
 from fairlead.wire.outcomes import outcome_of
 from fairlead.wire.trust import Trust
-from fairlead_gateway.edge.answers import Answer
 from fairlead_gateway.edge.gathering import Gathering
 from fairlead_gateway.edge.grpc_meter import GrpcMeter
 from fairlead_gateway.edge.serving import shown
 from fairlead_gateway.edge.serving_headers import REQUEST_ID_KEY, bound_deadline, checked_request_id
 from fairlead_gateway.edge.status import grpc_status
+from fairlead_gateway.edge.typed.answers import Head, TypedAnswer
 from fairlead_gateway.edge.typed.calls import drive
 from fairlead_gateway.edge.typed.methods import RpcMethods
 from fairlead_gateway.edge.typed.rpc_method import RpcMethod
@@ -117,7 +117,11 @@ class TypedHandlers:
             payload = self._method(path, header, context).begin(header, request)
         except Exception as error:
             await _fail(context, outcome_of(shown(error), trusted=False), header)
-        answer = Answer(self._limit)
+
+        async def send_head(head: Head) -> None:
+            await context.send_initial_metadata(_pairs(head))
+
+        answer = TypedAnswer(self._limit, send_head)
         try:
             self._gathering.start(header, payload, answer, self._trust)
             result = await answer.single()
@@ -126,8 +130,6 @@ class TypedHandlers:
         finally:
             answer.close()
             self._gathering.done()
-        if answer.metadata is not None and answer.metadata.initial_metadata:
-            await context.send_initial_metadata(_pairs(answer.metadata.initial_metadata))
         if answer.outcome is not None:
             await _fail(context, answer.outcome, header)
         context.set_trailing_metadata(_trailing(header, answer.metadata))
@@ -136,19 +138,24 @@ class TypedHandlers:
     async def _stream(self, path: str, messages: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
         """A call in which at least one side streams. An item's credit is returned when gRPC has taken it."""
         header = session_pb2.CallHeader()
-        answer = Answer(self._limit)
+        begun = False
+
+        async def begin(head: Head = ()) -> None:
+            nonlocal begun
+            begun = True
+            await context.send_initial_metadata(((REQUEST_ID_KEY, header.request_id), *_pairs(head)))
+
+        answer = TypedAnswer(self._limit, begin)
         try:
             method = self._method(path, header, context)
             driving = self._start(method, header, messages, answer, await _first(method, messages), context)
         except Exception as error:
             await _fail(context, outcome_of(shown(error), trusted=False), header)
-        begun = False
         try:
             while True:
                 entry = await answer.next()
                 if not begun and (entry is not None or answer.outcome is None):
-                    begun = True
-                    await context.send_initial_metadata(_initial(header, answer.metadata))
+                    await begin()
                 if entry is None:
                     break
                 yield entry[0]
@@ -166,7 +173,7 @@ class TypedHandlers:
         method: RpcMethod,
         header: session_pb2.CallHeader,
         messages: AsyncIterator[bytes],
-        answer: Answer,
+        answer: TypedAnswer,
         first: bytes | None,
         context: Context,
     ) -> asyncio.Task[None] | None:
@@ -229,11 +236,6 @@ def _pairs(metadata: Iterable[session_pb2.Metadata]) -> Metadata:
         (entry.key, entry.value if entry.key.endswith("-bin") else entry.value.decode("utf-8", "replace"))
         for entry in metadata
     )
-
-
-def _initial(header: session_pb2.CallHeader, metadata: session_pb2.Outcome | None) -> Metadata:
-    own = () if metadata is None else _pairs(metadata.initial_metadata)
-    return ((REQUEST_ID_KEY, header.request_id), *own)
 
 
 def _trailing(header: session_pb2.CallHeader, metadata: session_pb2.Outcome | None) -> Metadata:

@@ -23,6 +23,7 @@ from fairlead_gateway.edge.http_request import Scope, read_ids
 from fairlead_gateway.edge.http_targets import by_methods
 from fairlead_gateway.edge.protojson import JsonRefused
 from fairlead_gateway.edge.typed import openapi
+from fairlead_gateway.edge.typed.answers import TypedAnswer
 from fairlead_gateway.edge.typed.bodies import JSON_TYPES, messages, refused_type
 from fairlead_gateway.edge.typed.calls import drive
 from fairlead_gateway.edge.typed.methods import RpcMethods
@@ -76,7 +77,8 @@ class TypedTarget:
             return await fail(exchange, _bad_request(refused), self.method)
         except FairleadError as error:
             return await fail(exchange, outcome_of(error, trusted=False), self.method)
-        answer = exchange.start(header, payload, trust=self._trust)
+        answer = exchange.expect(TypedAnswer(exchange.limits.max_message_bytes))
+        exchange.start(header, payload, trust=self._trust, answer=answer)
         if self.method.server_streaming:
             return await respond_stream(exchange, answer, header, self.method, self._result)
         return await respond_unary(exchange, answer, header, self.method, self._result)
@@ -84,7 +86,7 @@ class TypedTarget:
     async def _serve_uploads(self, exchange: Exchange, header: session_pb2.CallHeader) -> None:
         """A method that takes a stream: its answer may begin while the body is still coming."""
         content_type = self._content_type(exchange, True)
-        answer = exchange.expect()
+        answer = exchange.expect(TypedAnswer(exchange.limits.max_message_bytes))
         if exchange.connection is not None:
             exchange.connection.streams = True
         sent = messages(exchange, self._request, content_type)

@@ -9,6 +9,7 @@ import orjson
 
 from fairlead.v1 import session_pb2
 from fairlead.wire.errors import FairleadError, InvalidCallError, MessageTooLargeError
+from fairlead_gateway.edge.http_headers import from_metadata
 from fairlead_gateway.edge.http_reply import Reply
 from fairlead_gateway.edge.http_request import ClientGoneError, read_body
 from fairlead_gateway.edge.http_status import CLOSE
@@ -20,7 +21,6 @@ from fairlead_gateway.edge.web.exchange import WebExchange, failed, outcome_for
 from fairlead_gateway.edge.web.fields import (
     CONNECT_TIMEOUT,
     Fields,
-    initial_fields,
     timeout_s,
     trailing_fields,
 )
@@ -88,10 +88,10 @@ async def _respond(exchange: WebExchange, codec: MessageCodec) -> None:
             body = codec.dump(message)
     except FairleadError as error:  # a result that cannot be written
         return await exchange.reply(error_reply(outcome_for(error)))
-    outcome = exchange.outcome
+    outcome, head = exchange.outcome, from_metadata(exchange.head)
     if outcome is not None and failed(outcome):
-        return await exchange.reply(error_reply(outcome))
-    fields: Fields = [(b"content-type", f"application/{codec.name}".encode()), *_metadata(outcome), _VARY]
+        return await exchange.reply(error_reply(outcome, *head))
+    fields: Fields = [(b"content-type", f"application/{codec.name}".encode()), *head, *_trailing(outcome), _VARY]
     if len(body) >= compression.WORTHWHILE and compression.offered(exchange.fields.get("accept-encoding", "")):
         fields.append((b"content-encoding", compression.GZIP.encode()))
         body = compression.compress(body)
@@ -104,9 +104,8 @@ def error_reply(outcome: session_pb2.Outcome, *more: tuple[bytes, bytes]) -> Rep
     code = code_of(outcome.status)
     body = orjson.dumps(error_value(code, outcome.status))
     length = (b"content-length", b"%d" % len(body))
-    return Reply(CODES[code][1], [(b"content-type", b"application/json"), length, *_metadata(outcome), *more], body)
+    return Reply(CODES[code][1], [(b"content-type", b"application/json"), length, *_trailing(outcome), *more], body)
 
 
-def _metadata(outcome: session_pb2.Outcome | None) -> Fields:
-    trailing = [(b"trailer-" + name, value) for name, value in trailing_fields(outcome)]
-    return [*initial_fields(outcome), *trailing]
+def _trailing(outcome: session_pb2.Outcome | None) -> Fields:
+    return [(b"trailer-" + name, value) for name, value in trailing_fields(outcome)]

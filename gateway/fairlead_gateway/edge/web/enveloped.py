@@ -6,16 +6,18 @@ from typing import Protocol
 
 from fairlead.v1 import session_pb2
 from fairlead.wire.errors import FairleadError
+from fairlead_gateway.edge.http_headers import from_metadata
 from fairlead_gateway.edge.http_reply import Reply
 from fairlead_gateway.edge.http_request import ClientGoneError
 from fairlead_gateway.edge.http_status import CLOSE
 from fairlead_gateway.edge.status import code_of, grpc_status
+from fairlead_gateway.edge.typed.answers import Head
 from fairlead_gateway.edge.web import base64_text, compression
 from fairlead_gateway.edge.web.body import EnvelopedBody
 from fairlead_gateway.edge.web.connect_errors import end_of_stream, error_value
 from fairlead_gateway.edge.web.envelopes import COMPRESSED, END_STREAM, envelope
 from fairlead_gateway.edge.web.exchange import WebExchange, failed, outcome_for
-from fairlead_gateway.edge.web.fields import Fields, as_text, initial_fields, trailing_fields
+from fairlead_gateway.edge.web.fields import Fields, as_text, trailing_fields
 from fairlead_gateway.edge.web.message_codecs import MessageCodec
 from fairlead_gateway.edge.web.trailers import trailers
 
@@ -112,6 +114,8 @@ async def answer_enveloped(
 ) -> None:
     """Calls the method with the messages of a body in envelopes, and answers. Raises ClientGoneError."""
     refused: session_pb2.Outcome | None = None
+    response = _Response(exchange, shape)
+    exchange.send_head = response.announce
     try:
         if exchange.method.client_streaming:
             exchange.start_stream(timeout_s, aiter(body))
@@ -123,37 +127,50 @@ async def answer_enveloped(
         refused = outcome_for(error)
     if refused is not None:
         return await exchange.reply(refusal(shape, refused, whole=body.whole))
-    return await _respond(exchange, shape, codec, body)
+    return await response.send(codec, body)
 
 
-async def _respond(exchange: WebExchange, shape: Shape, codec: MessageCodec, body: EnvelopedBody) -> None:
-    """Sends the answer: in one piece if the method gives one message, else each message when it comes.
+class _Response:
+    """The response to a call: in one piece if the method gives one message, else each message when it comes.
 
-    The head waits for the first message, or the end: then it can hold the initial metadata of calls that end at once.
+    Its head goes out with the first message, or in one piece with all of them, unless the method sends initial metadata
+    before: then it goes at once, since its status is 200 whatever becomes of the call.
     """
-    pieces: list[bytes] = []
-    begun = False
-    problem: session_pb2.Outcome | None = None
-    try:
-        async for message in exchange.results():
-            piece = shape.message(codec.dump(message))
-            if not exchange.method.server_streaming:
-                pieces.append(piece)
-                continue
-            if not begun:
-                begun = True
-                await exchange.begin_response(200, [*shape.fields(), *initial_fields(exchange.outcome)])
-            await exchange.write(piece, more=True)
-    except FairleadError as error:  # a result that cannot be written
-        problem = outcome_for(error)
-    outcome = problem or exchange.outcome
-    if begun:
-        if outcome is not None:  # for the head it comes too late
-            outcome.trailing_metadata.extend(outcome.initial_metadata)
-        return await exchange.write(shape.end(outcome), more=False)
-    end = shape.end(outcome)
-    whole = b"".join([*pieces, end])
-    fields = [*shape.fields(), *initial_fields(outcome), (b"content-length", b"%d" % len(whole))]
-    if not body.whole:
-        fields.append(CLOSE)
-    return await exchange.reply(Reply(200, fields, whole))
+
+    def __init__(self, exchange: WebExchange, shape: Shape) -> None:
+        self._exchange = exchange
+        self._shape = shape
+        self._begun = False
+
+    async def announce(self, head: Head) -> None:
+        """Sends the head of the response, and nothing else."""
+        await self._begin(head)
+        self._exchange.flush()
+
+    async def _begin(self, head: Head) -> None:
+        self._begun = True
+        await self._exchange.begin_response(200, [*self._shape.fields(), *from_metadata(head)])
+
+    async def send(self, codec: MessageCodec, body: EnvelopedBody) -> None:
+        """Sends the messages and the end as they come."""
+        exchange, shape = self._exchange, self._shape
+        pieces: list[bytes] = []
+        problem: session_pb2.Outcome | None = None
+        try:
+            async for message in exchange.results():
+                piece = shape.message(codec.dump(message))
+                if not exchange.method.server_streaming:
+                    pieces.append(piece)
+                    continue
+                if not self._begun:
+                    await self._begin(())
+                await exchange.write(piece, more=True)
+        except FairleadError as error:  # a result that cannot be written
+            problem = outcome_for(error)
+        whole = b"".join([*pieces, shape.end(problem or exchange.outcome)])
+        if self._begun:
+            return await exchange.write(whole, more=False)
+        fields = [*shape.fields(), (b"content-length", b"%d" % len(whole))]
+        if not body.whole:
+            fields.append(CLOSE)
+        return await exchange.reply(Reply(200, fields, whole))

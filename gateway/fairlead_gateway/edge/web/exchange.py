@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 from fairlead.v1 import session_pb2
 from fairlead.wire.errors import FairleadError, InternalError
 from fairlead.wire.outcomes import outcome_of
 from fairlead.wire.trust import Trust
-from fairlead_gateway.edge.answers import Answer
 from fairlead_gateway.edge.http_limits import HttpLimits
 from fairlead_gateway.edge.http_meter import REQUEST_ID as REQUEST_ID_OF
 from fairlead_gateway.edge.http_reply import Reply
 from fairlead_gateway.edge.http_request import KEEP_ON_DISCONNECT, MODEL_ID, REQUEST_ID, SESSION_ID, Receive, Scope
 from fairlead_gateway.edge.http_response import CONNECTION, HttpConnection, Send, identify
 from fairlead_gateway.edge.serving_headers import checked_request_id
+from fairlead_gateway.edge.typed.answers import Head, TypedAnswer
 from fairlead_gateway.edge.typed.calls import drive
 from fairlead_gateway.edge.typed.grpc_handlers import read_metadata
 from fairlead_gateway.edge.typed.methods import RpcMethod
@@ -57,7 +57,9 @@ class WebExchange:
         self._secret = secret
         self._connection: HttpConnection | None = scope.get(CONNECTION)
         self._header = session_pb2.CallHeader()
-        self._answer: Answer | None = None
+        self._answer: TypedAnswer | None = None
+        self.send_head: Callable[[Head], Awaitable[None]] | None = None
+        """Set before the start; sends the head of the response when initial metadata come. None: they wait."""
         self._driving: asyncio.Task[None] | None = None
 
     def _make_header(self, timeout_s: float | None) -> session_pb2.CallHeader:
@@ -88,8 +90,8 @@ class WebExchange:
             drive(self._router, self.method, header, messages, answer, Trust.UNTRUSTED)
         )
 
-    def _watched(self) -> Answer:
-        answer = self._answer = Answer(self.limits.max_message_bytes)
+    def _watched(self) -> TypedAnswer:
+        answer = self._answer = TypedAnswer(self.limits.max_message_bytes, self.send_head)
         if self._connection is not None and self._noticed.get(KEEP_ON_DISCONNECT) != "?1":
             self._connection.running = answer
         return answer
@@ -109,6 +111,11 @@ class WebExchange:
             answer.consumed(entry[1])
 
     @property
+    def head(self) -> Head:
+        """The initial metadata that have come."""
+        return () if self._answer is None else self._answer.head
+
+    @property
     def outcome(self) -> session_pb2.Outcome | None:
         """How the call ended, when its results have; None: well, and without metadata."""
         return None if self._answer is None else self._answer.outcome or self._answer.metadata
@@ -121,11 +128,16 @@ class WebExchange:
             self._connection.hold()
         await self._send({"type": "http.response.start", "status": status, "headers": fields})
 
+    def flush(self) -> None:
+        """Has the head of the response go out now, and not with the first piece of its body."""
+        if self._connection is not None:
+            self._connection.flush()
+
     async def write(self, data: bytes, *, more: bool) -> None:
         """Sends a piece of the body."""
         await self._send({"type": "http.response.body", "body": data, "more_body": more})
-        if more and self._connection is not None:
-            self._connection.flush()
+        if more:
+            self.flush()
 
     async def reply(self, reply: Reply) -> None:
         """Sends a whole response."""

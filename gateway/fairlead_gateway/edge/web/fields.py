@@ -48,11 +48,6 @@ def metadata_of(fields: Iterable[tuple[bytes, bytes]], *, secret: bool) -> list[
     ]
 
 
-def initial_fields(outcome: session_pb2.Outcome | None) -> Fields:
-    """The initial metadata of an answer as header fields."""
-    return [] if outcome is None else from_metadata(outcome.initial_metadata)
-
-
 def trailing_fields(outcome: session_pb2.Outcome | None) -> Fields:
     """The trailing metadata of an answer as header fields."""
     return [] if outcome is None else from_metadata(outcome.trailing_metadata)
