@@ -93,7 +93,7 @@ class LocalLauncher:
         try:
             write_processes(self._record, {process.pid: process.name for process in self._supervisors})
         except OSError as error:
-            # It is for who cleans up if this process is killed. Whoever waits for another's end hears of it all the same.
+            # It is for who cleans up after this process is killed. Nobody waits for it.
             self._output.warning("which processes run cannot be written to %s: %s", self._record, error)
 
 
