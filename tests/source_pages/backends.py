@@ -35,6 +35,10 @@ def teapot(request: Any) -> Response:
     return Response("short and stout", status_code=418, media_type="text/plain")
 
 
+def own_tag(request: Any) -> list[Any]:
+    return [serve.get_replica_context().backend_tag, "tagged" in serve.connect().list_backends()]
+
+
 def pid(request: Any) -> int:
     return os.getpid()
 

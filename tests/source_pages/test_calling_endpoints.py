@@ -290,6 +290,7 @@ def test_c26_errors_are_the_callers_own(classic: Classic) -> None:
         (lambda: serve.create_backend("x", backends.hello, ray_actor_options={"name": "a"}), ValueError, "name"),
         (lambda: serve.create_backend("x", backends.hello, ray_actor_options={"num_cpus": "1"}), TypeError, "num_cpus"),
         (lambda: serve.create_backend("x", backends.hello, ray_actor_options={"num_cpus": -1}), ValueError, "num_cpus"),
+        (lambda: serve.start(http_options={"prt": 1}), ValueError, "no 'prt'"),
         (lambda: serve.create_endpoint("x"), TypeError, "backend must be specified"),
         (lambda: serve.create_endpoint("x", backend=5), TypeError, "must be a string"),  # type: ignore[arg-type]
         (lambda: serve.create_endpoint("x", backend="hello", route="x"), TypeError, "starting with"),
@@ -335,6 +336,12 @@ def test_a_configuration_changes_without_a_restart() -> None:
     serve.update_backend_config("kept", {"max_concurrent_queries": 3})
     assert ray.get(handle.remote()) == before
     assert serve.get_backend_config("kept").max_concurrent_queries == 3
+
+
+def test_a_backend_knows_what_it_is_called() -> None:
+    serve.create_backend("tagged", backends.own_tag)
+    serve.create_endpoint("tag_of", backend="tagged")
+    assert ray.get(serve.get_handle("tag_of").remote()) == ["tagged", True]
 
 
 def test_a_handle_to_an_endpoint_that_comes_later(classic: Classic) -> None:

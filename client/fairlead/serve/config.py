@@ -17,6 +17,10 @@ from fairlead.serve.backend_config import BackendConfig
 from fairlead.serve.validation import check_choice, check_integer, check_number, check_optional_number, check_text
 
 
+class UnknownSettingError(TypeError, ValueError):
+    """A name that a settings object does not have: a TypeError as for any keyword, in Ray Serve a ValueError."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """What all settings objects share."""
@@ -25,7 +29,7 @@ class Settings:
     def of(cls, value: Self | Mapping[str, Any] | None) -> Self:
         """The settings that a user gave as an object, as a mapping with the same names, or not at all.
 
-        Raises TypeError for anything else, and for unknown names, listing the known ones.
+        Raises TypeError for anything else, UnknownSettingError for unknown names, listing the known ones.
         """
         if isinstance(value, cls):
             return value
@@ -36,7 +40,9 @@ class Settings:
         known = [one.name for one in fields(cls)]
         unknown = sorted(set(value) - set(known))
         if unknown:
-            raise TypeError(f"{cls.__name__} has no {', '.join(map(repr, unknown))}; it has {', '.join(known)}")
+            raise UnknownSettingError(
+                f"{cls.__name__} has no {', '.join(map(repr, unknown))}; it has {', '.join(known)}"
+            )
         return cls(**value)
 
 

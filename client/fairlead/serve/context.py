@@ -243,6 +243,11 @@ class ReplicaContext:
         """The last part of the id."""
         return self.replica_id.unique_id
 
+    @property
+    def backend_tag(self) -> str:
+        """What a backend of the classic API was created as; of any other deployment, its name."""
+        return self.deployment
+
 
 _EMPTY_HEADER = session_pb2.CallHeader()
 _request_context: ContextVar[RequestContext | None] = ContextVar("fairlead_request_context", default=None)
