@@ -73,7 +73,7 @@ class Stage:
         sessions += [replica.replica.link.session for replica in self.replicas]
         streams = [stream for session in sessions for stream in session.streams.values()]
         pending = sum(len(payload) for stream in streams for payload, _, _ in stream.pending or ())
-        return pending + sum(session.outbox_bytes for session in sessions)
+        return pending + sum(session.outbox.size for session in sessions)
 
     def idle(self) -> bool:
         sessions = [link.session for link in self.links]

@@ -88,7 +88,7 @@ async def test_a_slow_reader_holds_memory_to_a_bound_and_blocks_nobody(transport
     for number in range(20):
         assert await Caller().open(opener, payload=bytes(number)).result() == bytes(number)
     assert slow.buffered <= INITIAL_CREDIT + MAX_PIECE
-    assert acceptor.session.outbox_bytes < MAX_PIECE
+    assert acceptor.session.outbox.size < MAX_PIECE
     for number in range(20):
         assert (await slow.get())[:4] == number.to_bytes(4, "big")
     assert slow.most_buffered <= INITIAL_CREDIT + MAX_PIECE
@@ -138,7 +138,7 @@ async def test_an_acceptor_reads_no_more_from_a_peer_that_does_not_read(transpor
     await until(lambda: acceptor.congested)
     for _ in range(100):
         await asyncio.sleep(0)
-    assert acceptor.session.outbox_bytes < 2 * 1024 * 1024
+    assert acceptor.session.outbox.size < 2 * 1024 * 1024
     assert len(transport.service.calls) < count
     read_on.set()
     for call in calls:
@@ -273,7 +273,7 @@ async def test_garbage_from_the_opener_ends_that_session_only(transport: Transpo
     other, _ = await transport.pair()
     calls = [Caller().open(opener, "hold") for _ in range(3)]
     await until(lambda: len(transport.service.calls) == 3)
-    opener.session.outbox.append(garbage)
+    opener.session.outbox.put(garbage)
     opener._wake()
     for call in calls:
         assert isinstance(error_of(await call.outcome()), ProtocolViolationError)
@@ -291,7 +291,7 @@ async def test_garbage_from_the_acceptor_ends_the_session(transport: Transport):
     opener, acceptor = await transport.pair()
     call = Caller().open(opener, "hold")
     await until(lambda: transport.service.calls)
-    acceptor.session.outbox.append(b"\xff\xff")
+    acceptor.session.outbox.put(b"\xff\xff")
     acceptor._wake()
     assert isinstance(error_of(await call.outcome()), ProtocolViolationError)
     await asyncio.wait_for(acceptor.wait_closed(), PATIENCE)
@@ -303,7 +303,7 @@ async def test_garbage_from_the_acceptor_ends_the_session(transport: Transport):
 async def test_what_came_before_a_violation_counts_and_what_comes_after_does_not(transport: Transport):
     opener, _ = await transport.pair()
     before = Caller().open(opener, "hold")
-    opener.session.outbox.append(b"\x0a\x02\x10\x63")
+    opener.session.outbox.put(b"\x0a\x02\x10\x63")
     Caller().open(opener, "hold")
     await before.outcome()
     assert [callee.stream.call_id for callee in transport.service.calls] == [1]
@@ -429,7 +429,7 @@ async def test_a_peer_that_stops_reading_is_given_up(transport: Transport, monke
 async def test_a_quiet_link_is_not_given_up(transport: Transport):
     opener, acceptor = await transport.pair()
     call = Caller().open(opener, "hold")
-    await until(lambda: transport.service.calls and not opener.session.outbox and opener._watch is not None)
+    await until(lambda: transport.service.calls and not opener.session.outbox.frames and opener._watch is not None)
     opener._watch.cancel()
     opener._check_progress()  # as the timer would
     opener._check_progress()

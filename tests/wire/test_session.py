@@ -522,7 +522,7 @@ def test_losing_the_session_ends_every_call_and_leaks_nothing(opener):
     opener.goodbye()
     assert opener.streams == {}
     assert opener.take() == b""
-    assert opener.outbox_bytes == 0
+    assert opener.outbox.size == 0
     assert opener.lose() == []
     with pytest.raises(GatewayDrainingError):
         opener.open(HEADER, b"", OWNER)
@@ -551,19 +551,19 @@ def test_what_queued_up_goes_out_in_one_packet(opener):
 def test_packets_are_bounded(opener):
     for _ in range(40):
         opener.open(HEADER, bytes(MAX_PIECE), OWNER)
-    total = opener.outbox_bytes
+    total = opener.outbox.size
     sizes = []
     while packet := opener.take():
         sizes.append(len(packet))
     assert sum(sizes) == total
     assert len(sizes) > 5
     assert max(sizes) <= MAX_PACKET + MAX_PIECE + 1024
-    assert opener.outbox_bytes == 0
+    assert opener.outbox.size == 0
 
 
 def test_repr_shows_what_goes_on(opener):
     stream = opener.open(HEADER, b"", OWNER)
-    assert repr(opener) == f"<Session opener calls=1 highest=1 outbox={opener.outbox_bytes}B>"
+    assert repr(opener) == f"<Session opener calls=1 highest=1 outbox={opener.outbox.size}B>"
     assert "Stream 1 open" in repr(stream)
     opener.cancel(stream)
     assert "cancelled" in repr(stream)

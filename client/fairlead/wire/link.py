@@ -120,7 +120,7 @@ class Link:
             raise TooManyCallsError(f"the session carries {session.max_calls} calls already")
         stream = session.open(header, payload, owner, more, last)
         stream.link = self
-        if not self._told or session.outbox_calls >= ENOUGH_CALLS:
+        if not self._told or session.outbox.calls >= ENOUGH_CALLS:
             self._wake()
         return stream
 
@@ -128,7 +128,7 @@ class Link:
         """Sends a message, or with ``more`` a piece of one. False: wait for ``on_writable`` before the next."""
         session = self.session
         sent = session.send(stream, payload, more, last)
-        if not self._told or len(session.outbox) >= ENOUGH_FRAMES:
+        if not self._told or len(session.outbox.frames) >= ENOUGH_FRAMES:
             self._wake()
         return sent
 
@@ -136,14 +136,14 @@ class Link:
         """Says what precedes the answer of a call that was accepted; see :meth:`Session.head`."""
         session = self.session
         session.head(stream, metadata)
-        if not self._told or len(session.outbox) >= ENOUGH_FRAMES:
+        if not self._told or len(session.outbox.frames) >= ENOUGH_FRAMES:
             self._wake()
 
     def end(self, stream: Stream, outcome: session_pb2.Outcome | None = None, payload: bytes | None = None) -> None:
         """Ends a call that was accepted. Harmless for one that has ended, or was lost."""
         session = self.session
         session.end(stream, outcome, payload)
-        if not self._told or session.outbox_calls >= ENOUGH_CALLS:
+        if not self._told or session.outbox.calls >= ENOUGH_CALLS:
             self._wake()
         if self._idle is not None:
             self._check_idle()
@@ -188,8 +188,8 @@ class Link:
 
     def report_load(self) -> None:
         """Sends a load report now, though there may be nothing else to send."""
-        if self.load is not None and self._lost is None and not self.session.outbox:
-            self.session.outbox.append(b"")
+        if self.load is not None and self._lost is None and not self.session.outbox.frames:
+            self.session.outbox.put(b"")
             self._wake()
 
     def goodbye(self) -> None:
@@ -208,10 +208,10 @@ class Link:
         if self._lost is None:
             session = self.session
             session.goodbye(outcome_of(error, trusted=False))
-            farewell = session.outbox[-1]  # the rest is of calls that are over with this
+            farewell = session.outbox.frames[-1]  # the rest is of calls that are over with this
+            assert isinstance(farewell, bytes)
             self.lose(error)
-            session.outbox.append(farewell)
-            session.outbox_bytes = len(farewell) if isinstance(farewell, bytes) else farewell.size
+            session.outbox.put(farewell)
             self._wake(force=True)
 
     def lose(self, error: FairleadError) -> None:
@@ -249,7 +249,7 @@ class Link:
     # -- the transport's side
 
     def _wake(self, force: bool = False) -> None:
-        if not force and not self.session.outbox:
+        if not force and not self.session.outbox.frames:
             return
         if self.on_outbox is not None:
             self._told = True
@@ -264,11 +264,11 @@ class Link:
     def enough(self) -> bool:
         """Whether so much waits to be written that it is not to wait for more."""
         session = self.session
-        return session.outbox_calls >= ENOUGH_CALLS or len(session.outbox) >= ENOUGH_FRAMES
+        return session.outbox.calls >= ENOUGH_CALLS or len(session.outbox.frames) >= ENOUGH_FRAMES
 
     async def packet(self) -> bytes:
         """Waits for the next packet to write; empty: there will be none."""
-        while not self.session.outbox:
+        while not self.session.outbox.frames:
             if self._closing:
                 return b""
             self._writer = writer = self._loop.create_future()
@@ -283,20 +283,20 @@ class Link:
         """The same in parts, to be written one after the other: large payloads are not copied. Empty: none now."""
         session = self.session
         self._told = False
-        if not session.outbox:
+        if not session.outbox.frames:
             return ()
         self._writes += 1
         if self._watch is None and not self._closing:
             self._watch = self._loop.call_later(STALLED_AFTER, self._check_progress)
         parts = session.take_parts()
-        if self._relief is not None and session.outbox_bytes < CONGESTED // 2:
+        if self._relief is not None and session.outbox.size < CONGESTED // 2:
             self._relieve()
         return parts if self.load is None else [*parts, encode_load(self.load())]
 
     def _check_progress(self) -> None:
         """A timer that runs only while packets go out: a peer that stopped reading is given up."""
         self._watch = None
-        writing = self._writer is None if self.on_outbox is None else bool(self.session.outbox)
+        writing = self._writer is None if self.on_outbox is None else bool(self.session.outbox.frames)
         if writing and self._watched_writes == self._writes:
             self.lose(ConnectionLostError(f"the peer has not read anything for {STALLED_AFTER:.0f} s"))
             return
@@ -322,7 +322,7 @@ class Link:
         Only an acceptor is: what it writes grows with the calls that it reads, while an opener opens its calls itself.
         If both ends stopped reading, each would wait for the other.
         """
-        return self.session.outbox_bytes > CONGESTED and self._acceptor is not None and self._lost is None
+        return self.session.outbox.size > CONGESTED and self._acceptor is not None and self._lost is None
 
     async def room(self) -> None:
         """Waits while the link is congested."""

@@ -15,14 +15,14 @@ from fairlead.v1 import session_pb2
 from fairlead.wire.errors import GatewayDrainingError, InvalidCallError, ProtocolViolationError
 from fairlead.wire.frames import (
     MAX_FRAME_PAYLOAD,
-    MAX_PACKET,
     MAX_PIECE,
     encode_data,
     encode_end,
     encode_frame,
     encode_open,
 )
-from fairlead.wire.large_frames import LARGE_PAYLOAD, Encoded, LargeFrame, Received, encode_large_frame, flat
+from fairlead.wire.large_frames import LARGE_PAYLOAD, Received, encode_large_frame
+from fairlead.wire.outbox import Outbox
 from fairlead.wire.stream import FRAME_COST, INITIAL_CREDIT, CallOwner, Stream
 
 MAX_CREDIT = 2**31 - 1
@@ -74,17 +74,13 @@ class Session:
         """Set by the peer's GOODBYE."""
         self.ended: session_pb2.Outcome | None = None
         """Set when either end finished the session with a reason."""
-        self.outbox: deque[Encoded] = deque()
-        self.outbox_bytes = 0
-        self.outbox_large = False
-        """Whether the outbox may hold frames whose payload was not copied."""
-        self.outbox_calls = 0
-        """How many calls the outbox opens or ends: work for somebody else, who may have a core to spare."""
+        self.outbox = Outbox()
+        """What is to be written."""
         self._unwritten: list[Stream] = []
 
     def __repr__(self) -> str:
         role = "opener" if self.opener else "acceptor"
-        return f"<Session {role} calls={len(self.streams)} highest={self.highest} outbox={self.outbox_bytes}B>"
+        return f"<Session {role} calls={len(self.streams)} highest={self.highest} outbox={self.outbox.size}B>"
 
     # -- outgoing
 
@@ -100,30 +96,27 @@ class Session:
         call_id = self.highest + 1
         size = len(payload)
         rest: memoryview | None = None
-        data: Encoded
         if size < LARGE_PAYLOAD:
             data = encode_open(call_id, header, payload, more, last)
-            encoded = len(data)
-        elif size <= MAX_PIECE:
-            frame = _Frame(call_id=call_id, kind=_OPEN, more=more, last=last, header=header)
-            data = encode_large_frame(frame, payload)
-            encoded = data.size
+            if len(data) > MAX_FRAME_PAYLOAD:
+                raise _header_too_large()
+            self.outbox.put(data)
         else:
-            view = memoryview(payload)
-            rest, size = view[MAX_PIECE:], MAX_PIECE
-            frame = _Frame(call_id=call_id, kind=_OPEN, more=True, header=header)
-            data = encode_large_frame(frame, view[:MAX_PIECE])
-            encoded = data.size
-        if encoded > MAX_FRAME_PAYLOAD:
-            raise InvalidCallError(f"the call's header, its metadata included, has more than {MAX_FRAME_PAYLOAD} bytes")
+            piece: bytes | memoryview = payload
+            if size > MAX_PIECE:
+                view = memoryview(payload)
+                piece, rest, size = view[:MAX_PIECE], view[MAX_PIECE:], MAX_PIECE
+            whole = rest is None
+            frame = _Frame(call_id=call_id, kind=_OPEN, more=more or not whole, last=last and whole, header=header)
+            large = encode_large_frame(frame, piece)
+            if large.size > MAX_FRAME_PAYLOAD:
+                raise _header_too_large()
+            self.outbox.put_large(large)
+        self.outbox.calls += 1
         self.highest = call_id
         stream = Stream(call_id, owner, INITIAL_CREDIT, INITIAL_CREDIT)
         self.streams[call_id] = stream
         self._unwritten.append(stream)
-        self.outbox_calls += 1
-        self.outbox_large |= size >= LARGE_PAYLOAD
-        self.outbox.append(data)
-        self.outbox_bytes += encoded
         stream.send_credit -= size + FRAME_COST
         if rest is None:
             stream.sent_last = last
@@ -140,7 +133,7 @@ class Session:
             stream.send_credit -= size + FRAME_COST
             stream.sent_last = last
             if size < LARGE_PAYLOAD:
-                self._put(encode_data(stream.call_id, payload, more, last))
+                self.outbox.put(encode_data(stream.call_id, payload, more, last))
             else:
                 self._put_large(_Frame(call_id=stream.call_id, kind=_DATA, more=more, last=last), payload)
             return True
@@ -151,7 +144,7 @@ class Session:
         stream.send_credit -= len(payload) + FRAME_COST
         stream.sent_last = last
         if len(payload) < LARGE_PAYLOAD:
-            self._put(encode_data(stream.call_id, bytes(payload), more, last))
+            self.outbox.put(encode_data(stream.call_id, bytes(payload), more, last))
         else:
             self._put_large(_Frame(call_id=stream.call_id, kind=_DATA, more=more, last=last), payload)
 
@@ -195,7 +188,7 @@ class Session:
         if len(data) > MAX_FRAME_PAYLOAD:
             raise InvalidCallError(f"initial metadata of {len(data)} bytes; the limit is {MAX_FRAME_PAYLOAD}")
         stream.sent_last = False
-        self._put(data)
+        self.outbox.put(data)
 
     def end(self, stream: Stream, outcome: session_pb2.Outcome | None = None, payload: bytes | None = None) -> None:
         """Ends a call, as its acceptor: at once with an outcome, after what waits without. A second time: no effect."""
@@ -224,12 +217,12 @@ class Session:
         stream.pending = None
         stream.closed = True
         stream.let_go()
-        self.outbox_calls += 1
+        self.outbox.calls += 1
         del self.streams[stream.call_id]
         if payload is None:
-            self._put(encode_frame(_Frame(call_id=stream.call_id, kind=_END, outcome=outcome)))
+            self.outbox.put(encode_frame(_Frame(call_id=stream.call_id, kind=_END, outcome=outcome)))
         elif len(payload) < LARGE_PAYLOAD:
-            self._put(encode_end(stream.call_id, bytes(payload)))
+            self.outbox.put(encode_end(stream.call_id, bytes(payload)))
         else:
             self._put_large(_Frame(call_id=stream.call_id, kind=_END, has_payload=True), payload)
 
@@ -239,14 +232,14 @@ class Session:
             return
         stream.cancelled = True
         stream.pending = None
-        self._put(encode_frame(_Frame(call_id=stream.call_id, kind=_CANCEL)))
+        self.outbox.put(encode_frame(_Frame(call_id=stream.call_id, kind=_CANCEL)))
 
     def consumed(self, stream: Stream, amount: int) -> None:
         """Returns credit to the peer for DATA that has been taken: the sum of its frames' costs."""
         stream.ungranted += amount
         if stream.ungranted >= _GRANT_AT and not stream.closed and not stream.received_last:
             stream.receive_credit += stream.ungranted
-            self._put(encode_frame(_Frame(call_id=stream.call_id, kind=_CREDIT, credit=stream.ungranted)))
+            self.outbox.put(encode_frame(_Frame(call_id=stream.call_id, kind=_CREDIT, credit=stream.ungranted)))
             stream.ungranted = 0
 
     def goodbye(self, outcome: session_pb2.Outcome | None = None) -> None:
@@ -255,17 +248,10 @@ class Session:
             return
         self.refusing_above = self.highest
         self.ended = outcome
-        self._put(encode_frame(_Frame(call_id=self.highest, kind=_GOODBYE, outcome=outcome)))
-
-    def _put(self, data: bytes) -> None:
-        self.outbox.append(data)
-        self.outbox_bytes += len(data)
+        self.outbox.put(encode_frame(_Frame(call_id=self.highest, kind=_GOODBYE, outcome=outcome)))
 
     def _put_large(self, frame: session_pb2.Frame, payload: bytes | memoryview) -> None:
-        data = encode_large_frame(frame, payload)
-        self.outbox_large = True
-        self.outbox.append(data)
-        self.outbox_bytes += data.size
+        self.outbox.put_large(encode_large_frame(frame, payload))
 
     def take(self) -> bytes:
         """What is to be written now, as one packet; empty if there is nothing."""
@@ -274,26 +260,7 @@ class Session:
     def take_parts(self) -> Sequence[bytes | memoryview]:
         """The same in parts, to be written one after the other: large payloads are not copied. Empty: nothing."""
         self._unwritten.clear()
-        self.outbox_calls = 0
-        outbox = self.outbox
-        if self.outbox_bytes <= MAX_PACKET:
-            frames = list(outbox)
-            outbox.clear()
-            self.outbox_bytes = 0
-            if not self.outbox_large:
-                return (b"".join(frames),) if frames else ()  # type: ignore[arg-type]  # all of them bytes
-        else:
-            frames = []
-            size = 0
-            while outbox and size < MAX_PACKET:
-                data = outbox.popleft()
-                frames.append(data)
-                size += data.size if isinstance(data, LargeFrame) else len(data)
-            self.outbox_bytes -= size
-        if not self.outbox_large:
-            return (b"".join(frames),)  # type: ignore[arg-type]
-        self.outbox_large = bool(outbox)
-        return flat(frames)
+        return self.outbox.take()
 
     # -- incoming
 
@@ -441,7 +408,6 @@ class Session:
                 stream.never_started = True
             self._forget(stream)
         self.outbox.clear()
-        self.outbox_bytes = 0
         if self.ended is None:
             self.ended = session_pb2.Outcome()
         return streams
@@ -450,3 +416,7 @@ class Session:
         stream.closed = True
         stream.pending = None
         del self.streams[stream.call_id]
+
+
+def _header_too_large() -> InvalidCallError:
+    return InvalidCallError(f"the call's header, its metadata included, has more than {MAX_FRAME_PAYLOAD} bytes")
