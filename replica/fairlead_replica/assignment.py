@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from fairlead.serve.deployment import Deployment
+from fairlead.serve.importing import importing
 from fairlead.v1 import control_pb2
 from fairlead.wire.errors import DeployFailedError
 
@@ -28,11 +29,12 @@ def apply_environment(environment: control_pb2.CodeEnvironment) -> None:
 
 def load_code(deployment: control_pb2.DeploymentSpec) -> Any:
     """The class or function to run. Raises what importing or unpickling it raises."""
-    if deployment.WhichOneof("code") == "import_path":
-        code = _import(deployment.import_path)
-    else:
-        code = pickle.loads(deployment.pickled_code)
-    return resolve(code)
+    with importing(deployment.name):
+        if deployment.WhichOneof("code") == "import_path":
+            code = _import(deployment.import_path)
+        else:
+            code = pickle.loads(deployment.pickled_code)
+        return resolve(code)
 
 
 def resolve(code: Any) -> Any:
@@ -53,7 +55,8 @@ def load_arguments(deployment: control_pb2.DeploymentSpec) -> tuple[tuple[Any, .
     """The constructor's arguments, handles to other deployments among them. Raises what unpickling them raises."""
     if not deployment.init_arguments:
         return (), {}
-    args, kwargs = pickle.loads(deployment.init_arguments)
+    with importing(deployment.name):
+        args, kwargs = pickle.loads(deployment.init_arguments)
     return tuple(args), dict(kwargs)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import traceback
 from types import TracebackType
@@ -12,6 +13,7 @@ from fairlead.wire.outcomes import RemoteTraceback
 _NOT_THEIRS = (
     os.path.dirname(os.path.abspath(__file__)) + os.sep,
     os.path.dirname(os.path.dirname(os.path.abspath(errors.__file__))) + os.sep,
+    os.path.dirname(os.path.abspath(importlib.__file__)) + os.sep,
     "<frozen importlib",
     "<frozen runpy",
 )
@@ -29,8 +31,10 @@ def user_traceback(error: BaseException) -> str:
     """The error and its causes as text, trimmed to what is the user's. Never raises: the error may be anything."""
     try:
         trace = user_frames(error)
-        # Behind the user's line a remote error is only raised again; its own traceback is its cause.
-        limit = _up_to_the_user(trace) if isinstance(error.__cause__, RemoteTraceback) else None
+        # Behind the user's line a remote error is only raised again, with its own traceback as its cause; and how the
+        # library finds that it was called wrongly is of no use.
+        ours = isinstance(error, errors.FairleadError) or isinstance(error.__cause__, RemoteTraceback)
+        limit = _up_to_the_user(trace) if ours else None
         return "".join(traceback.format_exception(type(error), error, trace, limit=limit))
     except Exception as failure:
         return f"{type(error).__qualname__}, whose traceback cannot be formatted: {type(failure).__name__}\n"

@@ -80,7 +80,8 @@ class ControllerProcess:
         for line in self._lines():
             if line.startswith("failed "):
                 self.failed = True
-                raise RuntimeError(f"Starting Fairlead failed: {line.removeprefix('failed ')}")
+                reason = line.removeprefix("failed ")
+                raise RuntimeError(f"Starting Fairlead failed: {reason}") from None  # a lost connection is no reason
 
     def close(self) -> None:
         """Hears no more of it."""
