@@ -14,6 +14,7 @@ from fairlead.serve.current import current
 from fairlead.serve.deployment import Application
 from fairlead.serve.graph import application_spec, check_application
 from fairlead.serve.handle import DeploymentHandle
+from fairlead.serve.importing import refuse_while_importing
 from fairlead.serve.instance import Instance
 from fairlead.serve.lifecycle import block
 from fairlead.serve.local_instance import LocalInstance, refuse_other_instance
@@ -27,7 +28,7 @@ from fairlead.wire.errors import FairleadError
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class RunTarget:
     """One application for :func:`run_many`; the fields are the arguments of :func:`run`."""
 
@@ -132,6 +133,7 @@ def _run_locally(targets: Sequence[RunTarget], caller: str, *, blocking: bool) -
 
 def _check_targets(targets: Sequence[RunTarget], caller: str) -> None:
     """Before anything is started; what takes longer is done while the controller starts."""
+    refuse_while_importing(caller)
     for one in targets:
         check_application(one.target, caller)
         if not isinstance(one.name, str) or not one.name:
