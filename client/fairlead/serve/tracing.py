@@ -6,7 +6,6 @@ context travels in the metadata of calls, by whatever propagator is configured (
 
 from __future__ import annotations
 
-import importlib.metadata
 import logging
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -54,6 +53,8 @@ def _exporter(name: str, environment: Mapping[str, str]) -> Any:
     if name == "otlp":
         protocol = environment.get(_TRACES_PROTOCOL) or environment.get(_PROTOCOL) or "grpc"
         name = "otlp_proto_http" if protocol.startswith("http") else "otlp_proto_grpc"
+    import importlib.metadata  # a program without traces does not wait for it
+
     for entry in importlib.metadata.entry_points(group="opentelemetry_traces_exporter", name=name):
         return entry.load()()
     raise LookupError(f"no OpenTelemetry exporter {name!r} is installed; pip install opentelemetry-exporter-otlp")
