@@ -82,6 +82,7 @@ class TestConnectNode:
             "text": "hällo",
             "number": "9007199254740993",
             "request_id": True,
+            "first": "mine",
             "told": "mine",
             "told_bin": [255, 0],
             "empty": "",
@@ -95,6 +96,12 @@ class TestConnectNode:
         assert errors["details"] == ["it never was"]
         assert errors["crash"]["code"] == "Internal"
         assert "Traceback" not in errors["crash"]["message"]
+
+    def test_initial_metadata_come_before_messages(self, observed: dict[str, Any]) -> None:
+        assert observed["head"] == {"first": True, "bin": [1], "texts": 1}
+
+    def test_initial_metadata_of_a_stream_that_fails_at_once(self, observed: dict[str, Any]) -> None:
+        assert observed["headOfAnError"] == {"code": "NotFound", "message": "no such thing", "first": "missing"}
 
     def test_server_stream(self, observed: dict[str, Any]) -> None:
         assert observed["serverStream"] == {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ Reason = message_factory.GetMessageClass(pool_of(DESCRIPTORS).FindMessageTypeByN
 class Echo:
     def __init__(self) -> None:
         self.cancelled: list[str] = []
+        self.released: dict[str, asyncio.Event] = defaultdict(asyncio.Event)
 
     async def Echo(self, request: Any, grpc_context: Any) -> Any:
         if request.text == "missing":
@@ -32,7 +34,10 @@ class Echo:
             raise ZeroDivisionError("secret")
         if request.text.startswith("sleep "):
             await self.until_cancelled(request.text.removeprefix("sleep "))
+        if request.text.startswith("release "):
+            self.released[request.text.removeprefix("release ")].set()
         metadata = dict(grpc_context.invocation_metadata())
+        await grpc_context.send_initial_metadata((("x-first", metadata.get("x-own", "")),))
         told = (("x-told", metadata.get("x-own", "")), ("told-bin", metadata.get("own-bin", b"")))
         grpc_context.set_trailing_metadata(told)
         return {"text": request.text, "number": request.number}
@@ -42,6 +47,9 @@ class Echo:
         return {"text": request.text, "number": self.cancelled.count(request.text)}
 
     async def Count(self, request: Any, grpc_context: Any) -> Any:
+        await grpc_context.send_initial_metadata((("x-first", request.text), ("first-bin", b"\x01")))
+        if request.text.startswith("hold "):
+            await self.released[request.text.removeprefix("hold ")].wait()
         if request.text == "missing":
             missing(grpc_context)
         if request.text.startswith("tick "):

@@ -44,6 +44,7 @@ async function unary({ client, request }) {
     text: answer.text,
     number: answer.number.toString(),
     request_id: header.has("x-request-id") || trailer.has("x-request-id"),
+    first: header.get("x-first"),
     told: trailer.get("x-told"),
     told_bin: [...decodeBinaryHeader(trailer.get("told-bin"))],
     empty: (await client.echo(request({}))).text,
@@ -65,6 +66,24 @@ async function errors({ client, request, detail }) {
     crash: await failure(client.echo(request({ text: "crash" }))),
     stream: await failure(collected(client.count(request({ text: "missing", number: 0n })))),
   };
+}
+
+// Sees the header of a stream before there is any message: the method waits until this client, who has seen it, says so.
+async function head({ client, request, key }) {
+  let saw;
+  const seen = new Promise((resolve) => (saw = resolve));
+  const options = { onHeader: saw, timeoutMs: PATIENCE_MS };
+  const texts = collected(client.count(request({ text: `hold ${key}`, number: 1n }), options));
+  const header = await Promise.race([seen, texts.catch(() => new Headers())]);
+  await client.echo(request({ text: `release ${key}` }));
+  const first = header.get("x-first") === `hold ${key}`;
+  return { first, bin: [...decodeBinaryHeader(header.get("first-bin") ?? "")], texts: (await texts).length };
+}
+
+async function headOfAnError({ client, request }) {
+  let first;
+  const onHeader = (header) => (first = header.get("x-first"));
+  return { ...(await failure(collected(client.count(request({ text: "missing" }), { onHeader })))), first };
 }
 
 async function serverStream({ client, request }) {
@@ -103,4 +122,4 @@ async function cancel({ client, request, key }) {
   return { code, seen: seen.length, noticed: await cancelled({ client, request }, `${key}-cancel`) };
 }
 
-export const scenarios = { unary, errors, serverStream, clientStream, bidi, deadline, cancel };
+export const scenarios = { unary, errors, head, headOfAnError, serverStream, clientStream, bidi, deadline, cancel };
