@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -165,12 +166,14 @@ def run(command: list[str], folder: Path, environment: Mapping[str, str] | None 
 
 
 def main() -> None:
-    """Builds all; a missing toolchain is said and is no error: the tests decide what it means."""
-    for client in (go_client, go_digits_client, java_digits_client, node_client, connect_client):
-        try:
-            client()
-        except ToolchainMissingError as error:
-            print(f"{client.__name__.replace('_', ' ')}: {error}; its tests will be skipped")
+    """Builds all, side by side; a missing toolchain is said and is no error: the tests decide what it means."""
+    clients = (go_client, go_digits_client, java_digits_client, node_client, connect_client)
+    with ThreadPoolExecutor() as pool:
+        for client, built in [(client, pool.submit(client)) for client in clients]:
+            try:
+                built.result()
+            except ToolchainMissingError as error:
+                print(f"{client.__name__.replace('_', ' ')}: {error}; its tests will be skipped")
 
 
 if __name__ == "__main__":
