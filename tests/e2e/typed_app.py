@@ -124,6 +124,44 @@ class Servicer(library_pb2_grpc.LibraryServiceServicer):
         await context.write(library_pb2.Book(title="written"))
 
 
+@serve.deployment(num_replicas=2)
+@serve.grpc_service(SERVICE)
+class Heads:
+    """Methods that send initial metadata, and go on when the test lets them. Names lead to its directory."""
+
+    async def GetBook(self, request, grpc_context):  # it may run twice, and dies the first time
+        directory, key = request.name.split("#")
+        stage = Stage(directory)
+        if key.startswith("before") and stage.first(key):
+            os._exit(5)
+        await grpc_context.send_initial_metadata((("x-pid", str(os.getpid())),))
+        if key.startswith("after"):
+            await stage.pass_gate(key)
+            os._exit(5)
+        return library_pb2.Book(title=str(os.getpid()))
+
+    async def WatchBooks(self, request, grpc_context):
+        await grpc_context.send_initial_metadata((("x-query", "early"), ("query-bin", b"\x00\xff")))
+        if request.exact:
+            grpc_context.abort(grpc.StatusCode.NOT_FOUND, "no such query")
+        directory, key = request.query.split("#")
+        stage = Stage(directory)
+        try:
+            await stage.pass_gate(key)
+        finally:
+            stage.note(f"left {key}")
+        yield library_pb2.Book(title="watched")
+
+    def AddBooks(self, requests, grpc_context):
+        grpc_context.send_initial_metadata((("x-thread", "1"),))
+        return {"titles": [each.book.title for each in requests]}
+
+    async def Chat(self, books, grpc_context):
+        await grpc_context.send_initial_metadata((("x-rank", "first"),))
+        async for book in books:
+            yield library_pb2.Book(title=book.title.upper())
+
+
 @serve.deployment
 class Untold:
     """Says nothing: the instance's grpc_servicer_functions are what it serves, as with Ray Serve."""
