@@ -25,13 +25,13 @@ async def test_returns_when_the_process_ends(child, pidfd, monkeypatch):
     child.kill()
     if not pidfd:
         child.wait()
-    await asyncio.wait_for(task, 10)
+    await asyncio.wait_for(task, 60)
 
 
 async def test_a_process_that_is_not_there_has_ended(child):
     child.kill()
     child.wait()
-    await asyncio.wait_for(lifetime.process_ended(child.pid), 10)
+    await asyncio.wait_for(lifetime.process_ended(child.pid), 60)
 
 
 async def test_cancelling_leaves_no_descriptor(child):

@@ -59,7 +59,7 @@ async def test_what_a_program_writes_is_in_its_file_and_its_ending_says_the_last
     await until(lambda: log.exists() and log.read_text() == "one\ntwo\n")
     assert recorded_processes(tmp_path / "processes") == {process.pid: "a#b#c"}
     process.kill()
-    ending = await asyncio.wait_for(ended, 30)
+    ending = await asyncio.wait_for(ended, 60)
     assert (ending.status, ending.last_lines) == (-signal.SIGKILL, ("one", "two"))
     assert recorded_processes(tmp_path / "processes") == {}
 
@@ -72,7 +72,7 @@ async def test_another_launcher_takes_over(make, program, tmp_path):
     adopted = second.adopt("a#b#c", process.pid, ended.set_result)
     assert adopted is not None
     adopted.kill()
-    assert (await asyncio.wait_for(ended, 30)).how == "an exit status that is not known"
+    assert (await asyncio.wait_for(ended, 60)).how == "an exit status that is not known"
     assert second.found() == {}
 
 
@@ -113,7 +113,7 @@ async def test_a_program_outlives_the_process_that_started_it(make, program, tmp
     adopted = launcher.adopt("n", pid, ended.set_result)
     assert adopted is not None
     adopted.kill()
-    await asyncio.wait_for(ended, 30)
+    await asyncio.wait_for(ended, 60)
     assert not runs_with(pid, ADDRESS)
 
 

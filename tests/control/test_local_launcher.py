@@ -58,7 +58,7 @@ async def test_every_line_up_to_the_end_is_logged(launch, caplog):
         os._exit(5)
         """
     )
-    ending = await asyncio.wait_for(ended, 30)
+    ending = await asyncio.wait_for(ended, 60)
     assert lines(caplog) == [*(f"(p) {number}" for number in range(2000)), "(p) to stderr", "(p) no end of line"]
     assert ending.status == 5
     assert ending.last_lines[-1] == "no end of line"
@@ -74,7 +74,7 @@ async def test_arguments_variables_and_directory(launch, caplog, tmp_path):
         variables={"PYTHONPATH": str(tmp_path), "COLOUR": "blue"},
         working_directory=str(tmp_path / "elsewhere"),
     )
-    assert (await asyncio.wait_for(ended, 30)).status == 0
+    assert (await asyncio.wait_for(ended, 60)).status == 0
     assert lines(caplog) == [f"(p) ['a', 'b'] blue {tmp_path}/elsewhere True"]
 
 
@@ -91,7 +91,7 @@ async def test_killing_takes_children_along(launch, caplog):
         await asyncio.sleep(0.01)
     child = int(lines(caplog)[0].split()[1])
     process.kill()
-    ending = await asyncio.wait_for(ended, 30)
+    ending = await asyncio.wait_for(ended, 60)
     assert ending.how == "signal 9 (SIGKILL)"
     async with asyncio.timeout(30):
         while is_running(child):
@@ -108,7 +108,7 @@ async def test_output_held_open_by_a_daemon_holds_up_nothing(launch, caplog):
         print(held.pid, flush=True)
         """
     )
-    await asyncio.wait_for(ended, 30)
+    await asyncio.wait_for(ended, 60)
     assert "held open" in lines(caplog)[-1]
     os.kill(int(lines(caplog)[0].split()[1]), signal.SIGKILL)
 
@@ -143,7 +143,7 @@ async def test_a_record_that_cannot_be_written_holds_up_nothing(tmp_path, caplog
 async def test_where_there_is_no_pidfd(launch, caplog, monkeypatch):
     monkeypatch.delattr(os, "pidfd_open", raising=False)
     _, ended = launch("print('here')")
-    assert (await asyncio.wait_for(ended, 30)).status == 0
+    assert (await asyncio.wait_for(ended, 60)).status == 0
     assert lines(caplog) == ["(p) here"]
 
 

@@ -15,7 +15,7 @@ from google.rpc import error_details_pb2, status_pb2
 from fairlead.v1 import serving_pb2, serving_pb2_grpc, session_pb2
 
 JSON = "application/json"
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 
 
 def body(*args: Any, content_type: str = JSON, data: bytes | None = None, **kwargs: Any) -> httpbody_pb2.HttpBody:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 """Seconds after which a test gives up; nothing that works takes so long."""
 _POLL_S = 0.005
 

@@ -122,16 +122,16 @@ class TestWebSockets:
         with connect(ws(web, f"/shop/room?key={key}")) as room:
             room.send(b"bytes where text is expected")
             with pytest.raises(ConnectionClosed):
-                room.recv(timeout=10)
+                room.recv(timeout=60)
             assert room.close_code == 1011
 
     def test_a_replica_that_ends(self, web: str) -> None:
         serve.run(Rooms.bind(), name="rooms", route_prefix="/rooms")
         with connect(ws(web, "/rooms/")) as room:
-            assert room.recv(timeout=10) == "welcome"
+            assert room.recv(timeout=60) == "welcome"
             serve.delete("rooms")
             with pytest.raises(ConnectionClosed):
-                room.recv(timeout=10)
+                room.recv(timeout=60)
             assert room.close_code == 1012
 
 

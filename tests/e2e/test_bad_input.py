@@ -36,7 +36,7 @@ from tests.e2e.conftest import Ports
 from tests.e2e.peers import JSON, RawSession, body, failure, frame, info_of, opening, start
 from tests.e2e.stage import Stage
 
-LIMIT_S = 30
+LIMIT_S = 60
 MIB = 1024 * 1024
 PORT_LIMIT = 64 * MIB
 APP = {"application": "sturdy", "deployment": "Sturdy"}

@@ -13,7 +13,7 @@ from fairlead.serve.handle import DeploymentHandle
 from tests.e2e.batching_app import Model, shout
 from tests.e2e.stage import Stage
 
-LIMIT_S = 30
+LIMIT_S = 60
 
 
 @pytest.fixture

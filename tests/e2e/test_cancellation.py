@@ -28,7 +28,7 @@ from tests.e2e.conftest import Ports
 from tests.e2e.peers import RawSession, body, failure, frame, info_of, opening, start
 from tests.e2e.stage import Stage, wait_until
 
-LIMIT_S = 30
+LIMIT_S = 60
 
 
 @pytest.fixture(scope="module")

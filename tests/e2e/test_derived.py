@@ -50,7 +50,7 @@ class Client:
         )
         messages = [asked(**request) for request in requests]
         metadata = (("application", application),) if application else None
-        answer = stub(iter(messages) if method.client_streaming else messages[0], timeout=20, metadata=metadata)
+        answer = stub(iter(messages) if method.client_streaming else messages[0], timeout=60, metadata=metadata)
         return list(answer) if method.server_streaming else answer
 
 
@@ -66,7 +66,7 @@ def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client,
             serve.run(derived_app.batched, name="doubler", route_prefix="/doubler")
             (gateway,) = instance_status().gateways
             client = Client(gateway.grpc_address)
-            with httpx.Client(base_url=f"http://{gateway.http_address}", timeout=20) as http:
+            with httpx.Client(base_url=f"http://{gateway.http_address}", timeout=60) as http:
                 yield client, http
             client.channel.close()
         finally:

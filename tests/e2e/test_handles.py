@@ -41,7 +41,7 @@ from tests.e2e.printed import without_progress
 from tests.e2e.stage import Stage, wait_until
 
 SERIALIZATIONS = ("cloudpickle", "pickle", "msgpack", "orjson")
-LIMIT_S = 30
+LIMIT_S = 60
 BUFFERED = 2 * 1024 * 1024
 """Bytes that may be on their way between a generator and a reader that stops: credit of three hops, and pipes."""
 

@@ -31,7 +31,7 @@ from tests.e2e.lifecycle_app import Echo, Held
 from tests.e2e.peers import body, failure, start
 from tests.e2e.stage import Stage, wait_until
 
-LIMIT_S = 30
+LIMIT_S = 60
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = str(Path(sys.executable).parent / "fairlead")
 

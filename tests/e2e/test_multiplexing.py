@@ -17,7 +17,7 @@ from tests.e2e.conftest import Ports
 from tests.e2e.multiplexing_app import Models
 from tests.e2e.stage import Stage
 
-LIMIT_S = 30
+LIMIT_S = 60
 
 
 @pytest.fixture

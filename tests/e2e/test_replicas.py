@@ -37,7 +37,7 @@ from tests.e2e.replicas_app import (
 )
 from tests.e2e.stage import Stage, wait_until
 
-LIMIT_S = 30
+LIMIT_S = 60
 OBSERVED_S = 1.5
 """How long a replica is watched that must not be given up: many times what its health checks are allowed."""
 
@@ -157,6 +157,7 @@ class TestBlockedCode:
         while time.monotonic() < until:
             now = replica_of("blocking")
             assert (now.replica_id, now.state, now.pid) == (before.replica_id, before.state, before.pid)
+            time.sleep(0.02)  # spares the machine
         stage.open(key)
         assert result(response) == before.pid
 

@@ -13,7 +13,7 @@ from fairlead.serve.config import RequestRouterConfig
 from fairlead.serve.handle import DeploymentHandle
 from tests.e2e.request_router_app import ThroughputAware, Workers
 
-LIMIT_S = 30
+LIMIT_S = 60
 
 
 @pytest.fixture(params=["processes", "local testing mode"])

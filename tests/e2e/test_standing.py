@@ -29,7 +29,7 @@ from tests.e2e.peers import body
 from tests.e2e.stage import wait_until
 from tests.e2e.standing_app import Echo, Narrow
 
-LIMIT_S = 30
+LIMIT_S = 60
 DOORS = Doors(http=HTTPOptions(port=0), grpc=gRPCOptions(port=0), gateways=2)
 
 

@@ -61,7 +61,7 @@ class Load:
 
     def wait_for_more(self):
         """Blocks until further calls were answered."""
-        before, deadline = len(self.answers), time.monotonic() + 30
+        before, deadline = len(self.answers), time.monotonic() + 60
         while len(self.answers) < before + 20:
             assert time.monotonic() < deadline, self.errors
             time.sleep(0.005)
@@ -85,7 +85,7 @@ def load():
 
 
 def wait_for(condition):
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)

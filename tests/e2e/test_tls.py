@@ -216,7 +216,7 @@ class TestTokenOverTls:
         credentials = grpc.ssl_channel_credentials((pki / "ca.pem").read_bytes())
         with grpc.secure_channel(address.removeprefix("https://"), credentials) as channel:
             with pytest.raises(grpc.RpcError) as refused:
-                control_pb2_grpc.ControlServiceStub(channel).GetStatus(control_pb2.GetStatusRequest(), timeout=30)
+                control_pb2_grpc.ControlServiceStub(channel).GetStatus(control_pb2.GetStatusRequest(), timeout=60)
             assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
     def test_http(self, gateway: control_pb2.GatewayStatus, pki: Path) -> None:
@@ -276,7 +276,7 @@ class TestTokenInPlainText:
             stub = control_pb2_grpc.ControlServiceStub(channel)
             request = control_pb2.DeployRequest()
             with pytest.raises(grpc.RpcError) as refused:
-                stub.Deploy(request, timeout=30, metadata=(("authorization", f"Bearer {TOKEN}"),))
+                stub.Deploy(request, timeout=60, metadata=(("authorization", f"Bearer {TOKEN}"),))
         assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
         assert "TLS with a token" in refused.value.details()
 
@@ -356,7 +356,7 @@ def test_the_command(pki: Path, run: Run, tmp_path: Path) -> None:
         assert run(ADDRESS=address, TOKEN=TOKEN, TLS_CA=str(pki / "ca.pem")) == WORKS
         process.send_signal(signal.SIGTERM)
         said.read()
-    assert process.wait(30) == 0
+    assert process.wait(60) == 0
 
 
 def test_a_key_with_a_password_for_http(pki: Path, run: Run, tmp_path: Path) -> None:

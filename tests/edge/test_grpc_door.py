@@ -57,7 +57,7 @@ def pickled():
 async def call(channel, token=None, request=None):
     metadata = () if token is None else (("authorization", f"Bearer {token}"),)
     stub = serving_pb2_grpc.ServingServiceStub(channel)
-    await stub.Call(request or serving_pb2.CallRequest(), metadata=metadata, timeout=10)
+    await stub.Call(request or serving_pb2.CallRequest(), metadata=metadata, timeout=60)
 
 
 async def refused(channel, code, **arguments):
@@ -205,8 +205,8 @@ async def test_stop_lets_calls_finish():
         await asyncio.wait_for(router.called.wait(), 5)
         stopping = asyncio.ensure_future(door.stop(30))
         release.set()
-        assert (await asyncio.wait_for(running, 10)).payload.data == b"done"
-        await asyncio.wait_for(stopping, 10)
+        assert (await asyncio.wait_for(running, 60)).payload.data == b"done"
+        await asyncio.wait_for(stopping, 60)
 
 
 async def test_unknown_method(door):

@@ -28,7 +28,7 @@ async def served(behave=None, *, applications=None, limits=None, listener=None, 
     router.deploy(*(applications if applications is not None else [application()]))
     door = HttpDoor(router, listener or TcpListener(), limits=limits, root_path=root_path)
     address = await door.start()
-    async with httpx.AsyncClient(base_url=f"http://{address}", trust_env=False, timeout=10) as client:
+    async with httpx.AsyncClient(base_url=f"http://{address}", trust_env=False, timeout=60) as client:
         try:
             yield client, router, address
         finally:
@@ -50,7 +50,7 @@ def https(address, pki, own=False):
     context = ssl.create_default_context(cafile=str(pki / "ca.pem"))
     if own:
         context.load_cert_chain(str(pki / "client.pem"), str(pki / "client.key"))
-    return httpx.AsyncClient(base_url=f"https://{address}", verify=context, trust_env=False, timeout=10)
+    return httpx.AsyncClient(base_url=f"https://{address}", verify=context, trust_env=False, timeout=60)
 
 
 def request_of(call):
@@ -247,13 +247,13 @@ class TestResponse:
         async with served(behave) as (_, router, address):
             reader, writer = await open_raw(address)
             writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
-            await asyncio.wait_for(blocked.wait(), 10)
+            await asyncio.wait_for(blocked.wait(), 60)
             held = sent
             assert held < 1000
-            await asyncio.wait_for(reader.readexactly(held * 32 * 1024 + INITIAL_CREDIT * 2), 10)
+            await asyncio.wait_for(reader.readexactly(held * 32 * 1024 + INITIAL_CREDIT * 2), 60)
             assert sent > held
             writer.close()
-            await asyncio.wait_for(router.calls[0].cancelled.wait(), 10)
+            await asyncio.wait_for(router.calls[0].cancelled.wait(), 60)
 
     async def test_failure_after_the_first_piece_breaks_the_connection(self):
         async def behave(call):
@@ -331,21 +331,21 @@ class TestErrors:
         async with served(lambda call: None) as (_, router, address):
             _, writer = await open_raw(address)
             writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
-            await asyncio.wait_for(router.called.wait(), 10)
+            await asyncio.wait_for(router.called.wait(), 60)
             writer.close()
-            await asyncio.wait_for(router.calls[0].cancelled.wait(), 10)
+            await asyncio.wait_for(router.calls[0].cancelled.wait(), 60)
 
     async def test_client_that_leaves_may_ask_not_to(self):
         async with served(lambda call: None) as (_, router, address):
             _, writer = await open_raw(address)
             writer.write(b"GET / HTTP/1.1\r\nhost: x\r\nx-request-disconnect-disabled: ?1\r\n\r\n")
-            await asyncio.wait_for(router.called.wait(), 10)
+            await asyncio.wait_for(router.called.wait(), 60)
             writer.close()
             _, other = await open_raw(address)
             other.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
-            await asyncio.wait_for(_until(lambda: len(router.calls) == 2), 10)
+            await asyncio.wait_for(_until(lambda: len(router.calls) == 2), 60)
             other.close()
-            await asyncio.wait_for(router.calls[1].cancelled.wait(), 10)
+            await asyncio.wait_for(router.calls[1].cancelled.wait(), 60)
             assert not router.calls[0].done
             router.calls[0].end(None, response())
 
@@ -466,7 +466,7 @@ class TestListener:
         async with served(limits=HttpLimits(max_head_bytes=1000)) as (client, router, address):
             reader, writer = await open_raw(address)
             writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n" + b"x-filler: yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy\r\n" * 50)
-            await asyncio.wait_for(_closed_with(reader, b"HTTP/1.1 431 "), 10)
+            await asyncio.wait_for(_closed_with(reader, b"HTTP/1.1 431 "), 60)
             writer.close()
             assert (await client.get("/")).status_code == 200
         assert len(router.calls) == 1
@@ -476,7 +476,7 @@ class TestListener:
         async with served(limits=HttpLimits(head_timeout_s=0.05)) as (_, router, address):
             reader, writer = await open_raw(address)
             writer.write(begun)
-            await asyncio.wait_for(_closed_with(reader, b"HTTP/1.1 408 "), 10)
+            await asyncio.wait_for(_closed_with(reader, b"HTTP/1.1 408 "), 60)
             writer.close()
         assert router.calls == []
 
@@ -487,7 +487,7 @@ class TestListener:
         reader, writer = await open_raw(await door.start())
         for _ in range(2):
             writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
-            await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+            await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 60)
             (connection,) = door._server.server_state.connections
             assert connection._head_timer is None
         writer.close()
@@ -497,14 +497,14 @@ class TestListener:
         async with served(limits=HttpLimits(keep_alive_timeout_s=0.05)) as (_, _, address):
             reader, writer = await open_raw(address)
             writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
-            assert (await asyncio.wait_for(reader.read(), 10)).startswith(b"HTTP/1.1 200 ")
+            assert (await asyncio.wait_for(reader.read(), 60)).startswith(b"HTTP/1.1 200 ")
             writer.close()
 
     async def test_garbage_and_the_door_lives(self):
         async with served() as (client, _, address):
             reader, writer = await open_raw(address)
             writer.write(b"\x16\x03\x01 not http\r\n\r\n")
-            assert (await asyncio.wait_for(reader.read(), 10)).startswith(b"HTTP/1.1 400")
+            assert (await asyncio.wait_for(reader.read(), 60)).startswith(b"HTTP/1.1 400")
             writer.close()
             assert (await client.get("/")).status_code == 200
 
@@ -514,7 +514,7 @@ class TestListener:
             for n in range(3):
                 writer.write(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\n\r\n%d" % n)
             for n in range(3):
-                head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+                head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 60)
                 assert b"content-length: 1\r\n" in head
                 assert await reader.readexactly(1) == b"%d" % n
             writer.close()
@@ -532,11 +532,11 @@ class TestListener:
         address = await door.start()
         async with httpx.AsyncClient(base_url=f"http://{address}", trust_env=False) as client:
             running = asyncio.ensure_future(client.get("/"))
-            await asyncio.wait_for(router.called.wait(), 10)
+            await asyncio.wait_for(router.called.wait(), 60)
             stopping = asyncio.ensure_future(door.stop(10))
             release.set()
-            assert (await asyncio.wait_for(running, 10)).json() == "done"
-            await asyncio.wait_for(stopping, 10)
+            assert (await asyncio.wait_for(running, 60)).json() == "done"
+            await asyncio.wait_for(stopping, 60)
             with pytest.raises(httpx.ConnectError):
                 await client.get("/")
 

@@ -37,7 +37,7 @@ class Served:
         if end:
             writer.write_eof()
         try:
-            return await asyncio.wait_for(reader.read(), 10)
+            return await asyncio.wait_for(reader.read(), 60)
         finally:
             writer.close()
 
@@ -55,7 +55,7 @@ class Served:
         """Others are served."""
         reader, writer = await open_raw(self.address)
         writer.write(b"GET /-/healthz HTTP/1.1\r\nhost: x\r\n\r\n")
-        assert (await asyncio.wait_for(reader.readline(), 10)) == b"HTTP/1.1 200 OK\r\n"
+        assert (await asyncio.wait_for(reader.readline(), 60)) == b"HTTP/1.1 200 OK\r\n"
         writer.close()
 
 
@@ -115,7 +115,7 @@ async def test_who_sends_garbage_does_not_fill_the_log(caplog: pytest.LogCapture
 async def until_no_calls_run(door: Served) -> None:
     for call in door.router.calls:
         if not call.done:
-            await asyncio.wait_for(call.cancelled.wait(), 10)
+            await asyncio.wait_for(call.cancelled.wait(), 60)
 
 
 @pytest.mark.parametrize("path", [b"/%", b"/%z", b"/%zz", b"/a%2", b"/%ff", b"/%c3%28", b"/%ed%a0%80"])
@@ -173,7 +173,7 @@ async def dripping(door: Served, begin: bytes, drop: bytes) -> bytes:
 
     dropping = asyncio.ensure_future(drip())
     try:
-        return await asyncio.wait_for(reader.read(), 10)
+        return await asyncio.wait_for(reader.read(), 60)
     except ConnectionResetError:  # a drop came after the end
         return b""
     finally:
@@ -205,7 +205,7 @@ async def test_a_body_that_comes_fast_enough_may_take_its_time() -> None:
         while connection._body_timer is None or connection._body_timer.when() - connection._body._since < 20:
             await asyncio.sleep(0.005)
         writer.write(bytes(10))
-        assert (await asyncio.wait_for(reader.readline(), 10)) == b"HTTP/1.1 200 OK\r\n"
+        assert (await asyncio.wait_for(reader.readline(), 60)) == b"HTTP/1.1 200 OK\r\n"
         writer.close()
 
 
@@ -232,7 +232,7 @@ async def test_many_bodies_at_once_are_bounded_together() -> None:
         while incoming.held > 60_000:
             await asyncio.sleep(0.005)
         writer.write(bytes(10_000))
-        assert (await asyncio.wait_for(reader.readline(), 10)) == b"HTTP/1.1 200 OK\r\n"
+        assert (await asyncio.wait_for(reader.readline(), 60)) == b"HTTP/1.1 200 OK\r\n"
         assert incoming.held == 0
         reader_, writer_ = await open_raw(door.address)
         writer_.write(head + bytes(50_000))
@@ -255,7 +255,7 @@ async def test_bodies_that_never_end_are_not_kept() -> None:
                 await writer.drain()
                 await asyncio.sleep(0)
         with contextlib.suppress(ConnectionError):
-            assert (await asyncio.wait_for(reader.read(), 10))[:13] in (b"HTTP/1.1 413 ", b"")
+            assert (await asyncio.wait_for(reader.read(), 60))[:13] in (b"HTTP/1.1 413 ", b"")
         writer.close()
 
 
@@ -277,7 +277,7 @@ async def test_header_bombs(head: bytes) -> None:
             for start in range(0, len(head), 500):
                 writer.write(head[start : start + 500])
                 await writer.drain()
-            assert (await asyncio.wait_for(reader.read(), 10))[:13] in (b"HTTP/1.1 431 ", b"")
+            assert (await asyncio.wait_for(reader.read(), 60))[:13] in (b"HTTP/1.1 431 ", b"")
         writer.close()
         assert door.router.calls == []
 
@@ -297,7 +297,7 @@ async def test_trailers_that_never_end_are_not_kept(endless: bytes, path: bytes)
                 if reader.at_eof():
                     break
         with contextlib.suppress(ConnectionError):
-            answer = await asyncio.wait_for(reader.read(), 10)
+            answer = await asyncio.wait_for(reader.read(), 60)
             assert answer[:13] in (b"HTTP/1.1 431 ", b"HTTP/1.1 404 ", b"")
         writer.close()
         assert door.router.calls == []
@@ -307,14 +307,14 @@ async def test_the_rest_of_a_body_that_was_answered_early_is_let_in() -> None:
     async with served(prefix="/app") as door:
         reader, writer = await open_raw(door.address)
         writer.write(b"POST /nowhere HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n\r\n")
-        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 60)
         assert head.startswith(b"HTTP/1.1 404 ")
         await reader.readuntil(b'"details":[]}')
         for _ in range(10):
             writer.write(bytes(100_000))
             await writer.drain()
         writer.write(b"GET /app HTTP/1.1\r\nhost: x\r\n\r\n")
-        assert (await asyncio.wait_for(reader.readline(), 10)) == b"HTTP/1.1 200 OK\r\n"
+        assert (await asyncio.wait_for(reader.readline(), 60)) == b"HTTP/1.1 200 OK\r\n"
         writer.close()
 
 
@@ -339,8 +339,8 @@ async def test_a_client_that_stops_reading_is_given_up() -> None:
         _, writer = await open_raw(door.address)
         writer.transport.pause_reading()
         writer.write(b"GET /?endless HTTP/1.1\r\nhost: x\r\n\r\n")
-        await asyncio.wait_for(door.router.called.wait(), 10)
-        await asyncio.wait_for(door.router.calls[0].cancelled.wait(), 20)
+        await asyncio.wait_for(door.router.called.wait(), 60)
+        await asyncio.wait_for(door.router.calls[0].cancelled.wait(), 60)
         writer.close()
 
 
@@ -350,7 +350,7 @@ async def test_one_that_stops_reading_a_whole_response_is_given_up() -> None:
         _, writer = await open_raw(door.address)
         writer.transport.pause_reading()
         writer.write(GET)
-        await asyncio.wait_for(door.router.called.wait(), 10)
+        await asyncio.wait_for(door.router.called.wait(), 60)
         connections = door.door._server.server_state.connections
         while connections:
             await asyncio.sleep(0.01)
@@ -368,7 +368,7 @@ async def test_one_that_stops_reading_does_not_keep_a_closed_connection() -> Non
         _, writer = await open_raw(door.address)
         writer.transport.pause_reading()
         writer.write(b"GET / HTTP/1.0\r\n\r\n")
-        await asyncio.wait_for(door.router.called.wait(), 10)
+        await asyncio.wait_for(door.router.called.wait(), 60)
         while door.door._server.server_state.connections:
             await asyncio.sleep(0.01)
         writer.close()
@@ -385,14 +385,14 @@ async def test_pipelining_is_bounded() -> None:
         try:
             reader, writer = await open_raw(door.address)
             writer.write(GET * 11)
-            await asyncio.wait_for(door.router.called.wait(), 10)
+            await asyncio.wait_for(door.router.called.wait(), 60)
             (connection,) = door.door._server.server_state.connections
             assert len(connection.pipeline) == 10
             assert await door.said(GET * 12) == b"", "it is closed without an answer that could be taken for another"
         finally:
             gate.set()
         for _ in range(11):
-            assert (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)).startswith(b"HTTP/1.1 200 ")
+            assert (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 60)).startswith(b"HTTP/1.1 200 ")
         writer.close()
 
 
@@ -409,9 +409,9 @@ async def test_garbage_behind_a_request_does_not_get_into_its_answer() -> None:
     async with served(behave) as door:
         reader, writer = await open_raw(door.address)
         writer.write(GET)
-        await asyncio.wait_for(reader.readuntil(b"begun\r\n"), 10)
+        await asyncio.wait_for(reader.readuntil(b"begun\r\n"), 60)
         writer.write(b"garbage \x00\r\n\r\n")
-        assert await asyncio.wait_for(reader.read(), 10) == b""
+        assert await asyncio.wait_for(reader.read(), 60) == b""
         gate.set()
         writer.close()
 
@@ -426,7 +426,7 @@ async def test_a_body_that_waits_behind_another_request_is_not_late() -> None:
     async with served(behave, body_timeout_s=0.02, min_body_rate=1e9) as door:
         reader, writer = await open_raw(door.address)
         writer.write(GET)
-        await asyncio.wait_for(door.router.called.wait(), 10)
+        await asyncio.wait_for(door.router.called.wait(), 60)
         writer.write(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n\r\n" + bytes(500_000))
         (connection,) = door.door._server.server_state.connections
         while not connection.flow.read_paused:
@@ -436,6 +436,6 @@ async def test_a_body_that_waits_behind_another_request_is_not_late() -> None:
             await asyncio.sleep(0.005)
         gate.set()
         writer.write(bytes(500_000))
-        await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
-        assert b"content-length: 1000000\r\n" in await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+        await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 60)
+        assert b"content-length: 1000000\r\n" in await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 60)
         writer.close()

@@ -61,13 +61,13 @@ def close(call: FakeCall, code: int = 1000, reason: str = "") -> None:
 async def heard(call: FakeCall, count: int) -> list[http_pb2.WebSocketMessage]:
     while len(call.sent) < count:
         call.arrived.clear()
-        await asyncio.wait_for(call.arrived.wait(), 10)
+        await asyncio.wait_for(call.arrived.wait(), 60)
     return [http_pb2.WebSocketMessage.FromString(payload) for payload in call.sent]
 
 
 async def closing(socket: Any) -> tuple[int, str]:
     with pytest.raises(ConnectionClosed):
-        await asyncio.wait_for(socket.recv(), 10)
+        await asyncio.wait_for(socket.recv(), 60)
     return socket.close_code, socket.close_reason
 
 
@@ -147,7 +147,7 @@ async def test_a_client_that_vanishes_and_a_handler_that_stays() -> None:
     async with served(accept, limits=HttpLimits(websocket_farewell_s=0.01)) as (url, router):
         async with connect(url) as socket:
             socket.transport.abort()
-        await asyncio.wait_for(router.calls[0].cancelled.wait(), 10)
+        await asyncio.wait_for(router.calls[0].cancelled.wait(), 60)
         (message,) = await heard(router.calls[0], 1)
         assert message.close.code in (0, 1006)
 
@@ -162,7 +162,7 @@ async def test_a_client_that_vanishes_while_the_replica_takes_nothing() -> None:
             await socket.send("one")
             await heard(router.calls[0], 1)
             socket.transport.abort()
-        await asyncio.wait_for(router.calls[0].cancelled.wait(), 10)
+        await asyncio.wait_for(router.calls[0].cancelled.wait(), 60)
 
 
 async def refusal(url: str, **options: Any) -> Any:
@@ -365,8 +365,8 @@ async def test_a_slow_client_stops_the_replica_and_is_given_up() -> None:
             b"GET / HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
             b"sec-websocket-key: x3JJHMbDL1EzLkh9GBhXDw==\r\nsec-websocket-version: 13\r\n\r\n"
         )
-        await asyncio.wait_for(router.called.wait(), 10)
-        await asyncio.wait_for(router.calls[0].cancelled.wait(), 20)
+        await asyncio.wait_for(router.called.wait(), 60)
+        await asyncio.wait_for(router.calls[0].cancelled.wait(), 60)
         assert router.calls[0].credit <= INITIAL_CREDIT
         writer.close()
 
@@ -378,7 +378,7 @@ async def test_the_door_closes_them_when_it_ends() -> None:
     async with connect(f"ws://{await door.start()}") as socket:
         stopping = asyncio.ensure_future(door.stop(1))
         assert (await closing(socket))[0] == 1012
-        await asyncio.wait_for(stopping, 10)
+        await asyncio.wait_for(stopping, 60)
 
 
 KEY = b"sec-websocket-key: x3JJHMbDL1EzLkh9GBhXDw==\r\n"
@@ -404,7 +404,7 @@ async def test_a_handshake_that_is_none(data: bytes, status: int) -> None:
     async with served(accept) as (url, router):
         reader, writer = await open_raw(url.removeprefix("ws://"))
         writer.write(data)
-        head, _, body = (await asyncio.wait_for(reader.read(), 10)).partition(b"\r\n\r\n")
+        head, _, body = (await asyncio.wait_for(reader.read(), 60)).partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 %d " % status)
         assert b"content-type: application/json" in head.lower().split(b"\r\n")
         assert json.loads(body).keys() == {"code", "message", "details"}
@@ -435,9 +435,9 @@ async def test_frames_that_are_none(frame: bytes, code: int, caplog: pytest.LogC
     async with served(accept, limits=HttpLimits(websocket_farewell_s=0.01)) as (url, router):
         reader, writer = await open_raw(url.removeprefix("ws://"))
         writer.write(b"GET / HTTP/1.1\r\n" + UPGRADE + KEY + VERSION + b"\r\n")
-        await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+        await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 60)
         writer.write(frame)
-        answer = await asyncio.wait_for(reader.read(), 10)
+        answer = await asyncio.wait_for(reader.read(), 60)
         assert (answer[:1], int.from_bytes(answer[2:4], "big")) == (b"\x88", code)
         writer.close()
         assert (await heard(router.calls[0], 1))[0].close.code == code

@@ -60,7 +60,7 @@ class Answer:
 
     async def next(self) -> Any:
         """The next result, decoded. Raises what the call ended with, StopAsyncIteration after the last result."""
-        payload = await asyncio.wait_for(self._reader.get(), 10)
+        payload = await asyncio.wait_for(self._reader.get(), 60)
         return http_pb2.HttpResponse.FromString(payload) if self._codec is None else self._codec.loads(payload)
 
     async def all(self) -> list[Any]:
@@ -72,7 +72,7 @@ class Answer:
                 return items
 
     async def error(self) -> BaseException:
-        await asyncio.wait_for(self.ended.wait(), 10)
+        await asyncio.wait_for(self.ended.wait(), 60)
         assert self.outcome is not None, "the call succeeded"
         return error_of(self.outcome)
 

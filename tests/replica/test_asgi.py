@@ -291,7 +291,7 @@ async def test_streams_come_as_they_are_made_and_leaving_ends_them() -> None:
                 assert (await answer.next()).body == word.encode()
             answer.cancel()
             assert isinstance(await answer.error(), RequestCancelledError)
-            await asyncio.wait_for(ended.wait(), 10)
+            await asyncio.wait_for(ended.wait(), 60)
 
 
 async def test_errors() -> None:
@@ -408,7 +408,7 @@ class Room:
         self.say(close=http_pb2.WebSocketClose(code=code, reason=reason), last=True)
 
     async def hear(self) -> http_pb2.WebSocketMessage:
-        payload = await asyncio.wait_for(self.answer._reader.get(), 10)
+        payload = await asyncio.wait_for(self.answer._reader.get(), 60)
         return http_pb2.WebSocketMessage.FromString(payload)
 
 
@@ -529,4 +529,4 @@ class TestWebSockets:
                     await asyncio.sleep(0)
             assert 0 < sent < 1000
             room.answer.cancel()
-            await asyncio.wait_for(ended.wait(), 10)
+            await asyncio.wait_for(ended.wait(), 60)

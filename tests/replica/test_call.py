@@ -42,7 +42,7 @@ async def test_the_credit_of_the_arguments_comes_back(stage: Stage, spare: int) 
     item = MSGPACK.dumps(bytes(100))
     count = 2 * INITIAL_CREDIT // (len(item) + FRAME_COST)
     for number in range(count):
-        await asyncio.wait_for(writer.send(item, last=number == count - 1), 10)
+        await asyncio.wait_for(writer.send(item, last=number == count - 1), 60)
     assert await answer.next() == 100 * count
 
 

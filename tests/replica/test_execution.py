@@ -157,7 +157,7 @@ class Model:
         return "went on"
 
     def block(self) -> str:
-        if not self.gate.wait(10):
+        if not self.gate.wait(60):
             raise RuntimeError("never released")
         self.finished.append("block")
         return "released"
@@ -497,9 +497,9 @@ async def test_who_was_refused_hears_of_the_free_slot(stage: Stage, model: Model
     running = [stage.caller.open("block") for _ in range(3)]
     await until(lambda: stage.runtime.statistics().ongoing == 3)
     assert isinstance(await Caller(other).error("echo"), ReplicaBusyError)
-    assert (await asyncio.wait_for(reports.get(), 10)).ongoing == 3
+    assert (await asyncio.wait_for(reports.get(), 60)).ongoing == 3
     model.gate.set()
-    assert (await asyncio.wait_for(reports.get(), 10)).ongoing < 3
+    assert (await asyncio.wait_for(reports.get(), 60)).ongoing < 3
     assert [await call.next() for call in running] == ["released"] * 3
     await other.close()
     await accepting.close()
@@ -514,9 +514,9 @@ async def test_who_was_told_that_it_is_full_hears_of_the_free_slot(stage: Stage,
     running = [stage.caller.open("block") for _ in range(3)]
     await until(lambda: stage.runtime.statistics().ongoing == 3)
     accepting.report_load()
-    assert (await asyncio.wait_for(reports.get(), 10)).ongoing == 3
+    assert (await asyncio.wait_for(reports.get(), 60)).ongoing == 3
     model.gate.set()
-    assert (await asyncio.wait_for(reports.get(), 10)).ongoing < 3
+    assert (await asyncio.wait_for(reports.get(), 60)).ongoing < 3
     assert [await call.next() for call in running] == ["released"] * 3
     await other.close()
     await accepting.close()
@@ -644,7 +644,7 @@ async def test_draining(stage: Stage, model: Model) -> None:
     assert not idle.done()
     model.gate.set()
     assert await running.next() == "released"
-    await asyncio.wait_for(idle, 10)
+    await asyncio.wait_for(idle, 60)
 
 
 async def test_resizing(stage: Stage, model: Model) -> None:

@@ -30,7 +30,7 @@ async def test_at_most_size_threads_and_all_work_done() -> None:
 
     for _ in range(200):
         pool.submit(work, count)
-    await asyncio.wait_for(finished.wait(), 10)
+    await asyncio.wait_for(finished.wait(), 60)
     assert 1 <= most <= 3
     pool.close()
 
@@ -40,7 +40,7 @@ async def test_threads_start_when_they_are_needed() -> None:
     for _ in range(5):
         finished = asyncio.Event()
         pool.submit(lambda: None, finished.set)
-        await asyncio.wait_for(finished.wait(), 10)
+        await asyncio.wait_for(finished.wait(), 60)
     assert repr(pool) == "<ThreadPool 0 running or waiting, 1 of 100 threads>"
     pool.close()
 
@@ -54,10 +54,10 @@ async def test_idle_threads_hold_on_to_nothing() -> None:
     finished = asyncio.Event()
     pool.submit(lambda argument=argument: None, finished.set)  # type: ignore[misc]
     del argument
-    await asyncio.wait_for(finished.wait(), 10)
+    await asyncio.wait_for(finished.wait(), 60)
     again = asyncio.Event()
     pool.submit(lambda: None, again.set)
-    await asyncio.wait_for(again.wait(), 10)
+    await asyncio.wait_for(again.wait(), 60)
     assert gone() is None
     pool.close()
 
@@ -74,7 +74,7 @@ async def test_a_mailbox_keeps_the_order_and_survives_the_loop() -> None:
         mailbox.post(finished.set)
 
     threading.Thread(target=post).start()
-    await asyncio.wait_for(finished.wait(), 10)
+    await asyncio.wait_for(finished.wait(), 60)
     assert got == list(range(1000))
 
     closed = asyncio.new_event_loop()

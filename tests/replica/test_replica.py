@@ -151,7 +151,7 @@ async def test_serves_what_it_was_assigned_and_drains_on_command(setup: Setup) -
         setup.controller.command(replica_pb2.RegisterResponse(drain=replica_pb2.ReplicaDrain(timeout_s=10)))
         assert await waiting.next() == "waited"
         await setup.controller.hear("drained")
-        assert await asyncio.wait_for(process.wait(), 10) == 0
+        assert await asyncio.wait_for(process.wait(), 60) == 0
         output = await process.stdout.read()  # type: ignore[union-attr]
         assert output.decode().splitlines() == ["constructed", "destroyed"]
         assert not os.path.exists(setup.socket)
@@ -171,7 +171,7 @@ async def test_sessions_over_grpc(setup: Setup) -> None:
         await caller.call("info")
         setup.controller.command(replica_pb2.RegisterResponse(drain=replica_pb2.ReplicaDrain(timeout_s=10)))
         assert await waiting.next() == "waited"
-        assert await asyncio.wait_for(process.wait(), 10) == 0
+        assert await asyncio.wait_for(process.wait(), 60) == 0
         assert not os.path.exists(setup.socket)
         await caller.link.close()
 
@@ -227,7 +227,7 @@ async def test_a_failing_constructor_is_reported_with_the_users_lines(
         assert failed.message == message
         assert line in failed.traceback
         assert "fairlead_replica" not in failed.traceback
-        assert await asyncio.wait_for(process.wait(), 10) == 1
+        assert await asyncio.wait_for(process.wait(), 60) == 1
 
 
 async def test_user_config_without_reconfigure_fails(setup: Setup) -> None:
@@ -287,7 +287,7 @@ async def test_sigterm_drains(setup: Setup) -> None:
         await caller.call("info")
         process.send_signal(signal.SIGTERM)
         assert await waiting.next() == "waited"
-        assert await asyncio.wait_for(process.wait(), 10) == 0
+        assert await asyncio.wait_for(process.wait(), 60) == 0
         await caller.link.close()
 
 
@@ -310,7 +310,7 @@ async def test_ends_when_no_controller_comes_back(setup: Setup) -> None:
     async with serving(setup.controller, setup.address):
         process = await setup.start("--controller-patience", "0.2")
         await setup.controller.hear("ready", "failed")
-    assert await asyncio.wait_for(process.wait(), 20) == 0
+    assert await asyncio.wait_for(process.wait(), 60) == 0
 
 
 async def test_ends_with_its_owner_even_while_a_method_spins(setup: Setup) -> None:

@@ -127,7 +127,7 @@ async def test_synchronous_batches_take_turns_and_asynchronous_ones_overlap() ->
     all_here = asyncio.Barrier(3)
 
     async def meeting(requests: list[int]) -> list[int]:
-        await asyncio.wait_for(all_here.wait(), 10)
+        await asyncio.wait_for(all_here.wait(), 60)
         return requests
 
     assert await asyncio.gather(*map(BatchAcceptor(meeting), range(3))) == [0, 1, 2]

@@ -17,7 +17,7 @@ from fairlead.serve.handle import DeploymentBroadcastResponse
 from fairlead.wire.errors import ReplicaDrainingError, UntrustedSerializationError
 from fairlead.wire.trust import Trust
 
-TIMEOUT_S = 20
+TIMEOUT_S = 60
 
 
 async def never(*args, **kwargs):

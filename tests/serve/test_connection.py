@@ -22,7 +22,7 @@ from fairlead.wire.grpc_link import SERVING_SESSION, session_handler
 from fairlead.wire.trust import Trust
 from tests.serve.fake_gateway import FakeGateway
 
-TIMEOUT_S = 20
+TIMEOUT_S = 60
 
 
 def test_the_version():

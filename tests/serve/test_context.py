@@ -27,7 +27,7 @@ from fairlead.serve.context import (
 from fairlead.serve.exceptions import DeadlineExceededError, RayServeException, RequestCancelledError
 from fairlead.v1 import session_pb2
 
-TIMEOUT_S = 20
+TIMEOUT_S = 60
 
 
 @pytest.fixture

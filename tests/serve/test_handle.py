@@ -35,7 +35,7 @@ from fairlead.wire.trust import Trust
 from tests.serve.fake_gateway import FakeGateway
 
 CODECS = ["cloudpickle", "pickle", "msgpack", "orjson"]
-TIMEOUT_S = 20
+TIMEOUT_S = 60
 
 
 async def never(call, *args):

@@ -39,7 +39,7 @@ print("up", flush=True)
 
 
 def wait_until(condition):
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -65,7 +65,7 @@ class Driver:
 
     def gone(self):
         """Whether all of the instance's processes end, within a while."""
-        return psutil.wait_procs(self.children, timeout=20)[1] == []
+        return psutil.wait_procs(self.children, timeout=60)[1] == []
 
     def until_it_waits(self):
         """Returns when its main thread is in a blocking wait, where signals are for the library."""
@@ -73,7 +73,7 @@ class Driver:
 
     def left(self):
         """What is left of the directory, after a while for it to go."""
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while (left := list(self.state.iterdir())) and time.monotonic() < deadline:
             time.sleep(0.02)
         return left
@@ -96,7 +96,7 @@ def driver(tmp_path):
 def test_a_driver_that_ends_takes_its_instance_along(driver):
     one = driver()
     assert len(one.children) == 3
-    one.process.communicate("\n", timeout=30)
+    one.process.communicate("\n", timeout=60)
     assert one.process.returncode == 0
     assert one.gone()
     assert one.left() == []
@@ -106,7 +106,7 @@ def test_a_driver_that_ends_takes_its_instance_along(driver):
 def test_a_driver_that_is_killed_takes_its_instance_along(driver, number):
     one = driver()
     one.process.send_signal(number)
-    one.process.wait(30)
+    one.process.wait(60)
     assert one.gone()
     assert one.left() == []
 
@@ -122,7 +122,7 @@ def test_what_two_kills_left_is_removed_by_the_next_instance(driver):
     one = driver()
     one.named("fairlead_gateway.control").kill()
     one.process.kill()
-    one.process.wait(30)
+    one.process.wait(60)
     assert one.gone()
     left = list(one.state.iterdir())
     assert len(left) == 1
@@ -167,7 +167,7 @@ def test_running_again_after_the_controller_was_killed_starts_anew_on_the_same_p
     assert one.process.stdout.readline() == "False True\n"
     assert one.process.stdout.readline() == "[] 2\n"
     assert one.gone(), "what the first controller had started"
-    one.process.communicate("\n", timeout=30)
+    one.process.communicate("\n", timeout=60)
     assert one.left() == []
 
 
@@ -234,7 +234,7 @@ def test_a_signal_ends_a_blocking_wait_in_order(driver, then, number):
     one = driver(f"{then}\nprint('after', api.status().applications)")
     one.until_it_waits()  # a deploy it would cut short
     one.process.send_signal(number)
-    assert one.process.communicate(timeout=30)[0] == "after {}\n"
+    assert one.process.communicate(timeout=60)[0] == "after {}\n"
     assert one.process.returncode == 0
     assert one.gone()
     assert one.left() == []
@@ -260,7 +260,7 @@ def test_a_container_that_is_stopped_answers_what_is_under_way(driver, tmp_path)
     )
     url = f"http://{one.process.stdout.readline().strip()}"
     answers = []
-    caller = threading.Thread(target=lambda: answers.append(httpx.get(f"{url}/held", timeout=30)))
+    caller = threading.Thread(target=lambda: answers.append(httpx.get(f"{url}/held", timeout=60)))
     caller.start()
     wait_until(begun.exists)
     one.until_it_waits()
@@ -269,7 +269,7 @@ def test_a_container_that_is_stopped_answers_what_is_under_way(driver, tmp_path)
     gate.touch()
     caller.join()
     assert (answers[0].status_code, answers[0].text) == (200, "held")
-    assert one.process.wait(30) == 0
+    assert one.process.wait(60) == 0
     assert one.gone()
     assert one.left() == []
 
@@ -294,7 +294,7 @@ def test_a_second_signal_does_not_wait_for_the_drain(driver, tmp_path):
 
     def call():
         with contextlib.suppress(httpx.HTTPError):
-            httpx.get(f"{url}/endless", timeout=30)
+            httpx.get(f"{url}/endless", timeout=60)
 
     caller = threading.Thread(target=call)
     caller.start()
@@ -303,7 +303,7 @@ def test_a_second_signal_does_not_wait_for_the_drain(driver, tmp_path):
     one.process.send_signal(signal.SIGTERM)
     wait_until(lambda: httpx.get(f"{url}/-/healthz").status_code == 503)
     one.process.send_signal(signal.SIGTERM)
-    assert one.process.wait(30) == 143
+    assert one.process.wait(60) == 143
     caller.join()
     assert one.gone()
     assert one.left() == []

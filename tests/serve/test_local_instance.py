@@ -18,7 +18,7 @@ from fairlead.serve.context import get_replica_context, is_replica
 from fairlead.serve.exceptions import BackPressureError, RayServeException, RequestCancelledError
 from fairlead.serve.grpc_util import gRPCContext
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 
 @pytest.fixture(autouse=True)

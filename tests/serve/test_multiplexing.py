@@ -17,7 +17,7 @@ from fairlead.serve.multiplexing.decorator import MAX_MODEL_ID, announce
 from fairlead.serve.multiplexing.registry import Registry, registry
 from fairlead.v1 import session_pb2
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 
 
 class Loader:

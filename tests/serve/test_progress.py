@@ -59,5 +59,5 @@ def test_elsewhere_a_slow_deploy_speaks_up():
     stream = Notifying()
     with Progress(stream, quiet_s=0.01) as progress:
         progress.show(status(1))
-        assert stream.written.wait(10)
+        assert stream.written.wait(60)
     assert stream.getvalue() == "fairlead: default/Echo  1/2 replicas  UPDATING\n"

@@ -15,7 +15,7 @@ from fairlead.serve.exceptions import CardinalityError, DeadlineExceededError, R
 from fairlead.serve.handle import DeploymentResponseGenerator, StreamingDeploymentHandle
 from fairlead.wire.errors import ConnectionLostError
 
-TIMEOUT_S = 20
+TIMEOUT_S = 60
 
 
 async def count(call, n, size=0):

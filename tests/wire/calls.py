@@ -11,7 +11,7 @@ from fairlead.wire.link import Link
 from fairlead.wire.messages import MessageReader, MessageWriter
 from fairlead.wire.stream import Stream
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 """Seconds after which a test gives up waiting."""
 
 

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from fairlead_gateway.edge.http import HttpApp, HttpLimits
 from tests.edge.fuzz import requests, stage
 
-PATIENCE_S = 30
+PATIENCE_S = 60
 
 
 @pytest.fixture(scope="module")

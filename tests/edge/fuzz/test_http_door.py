@@ -15,7 +15,7 @@ from fairlead_gateway.edge.binding import TcpListener
 from fairlead_gateway.edge.http_door import HttpDoor, HttpLimits
 from tests.edge.fuzz import requests, stage
 
-PATIENCE_S = 30
+PATIENCE_S = 60
 GOOD = b"GET /-/routes HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
 
 

@@ -213,7 +213,7 @@ async def initial(call):
 
     Clients in other languages see those of a unary method when they come, too; here its answer is read as a stream.
     """
-    return dict(await asyncio.wait_for(call.initial_metadata(), 10))
+    return dict(await asyncio.wait_for(call.initial_metadata(), 60))
 
 
 async def test_initial_metadata_come_before_the_answer(served):
@@ -283,7 +283,7 @@ async def test_cancelling_after_initial_metadata(served):
         call = here.stream(name)(b"")
         assert (await initial(call))["i"] == "1"
         call.cancel()
-        await asyncio.wait_for(here.router.calls[-1].cancelled.wait(), 10)
+        await asyncio.wait_for(here.router.calls[-1].cancelled.wait(), 60)
 
 
 async def test_a_stream_that_fails_late(served):
@@ -305,10 +305,10 @@ async def test_cancelling_and_deadlines_end_the_call(served):
     for start in (here.unary("GetBook"), here.stream("WatchBooks")):
         call = start(b"")
         task = asyncio.ensure_future(call.read() if hasattr(call, "read") else call)
-        await asyncio.wait_for(here.router.called.wait(), 10)
+        await asyncio.wait_for(here.router.called.wait(), 60)
         here.router.called.clear()
         call.cancel()
-        await asyncio.wait_for(here.router.calls[-1].cancelled.wait(), 10)
+        await asyncio.wait_for(here.router.calls[-1].cancelled.wait(), 60)
         await asyncio.wait({task})
         assert here.router.calls[-1].header.timeout_us == 60_000_000
     error = await failure(here.unary("GetBook")(b"", timeout=0.05))

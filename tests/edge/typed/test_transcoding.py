@@ -68,7 +68,7 @@ async def served(*applications, behave=None, limits=None, listener=None):
     router.deploy(*(applications or (application(),)))
     door = HttpDoor(router, listener or TcpListener(), limits=limits)
     address = await door.start()
-    async with httpx.AsyncClient(base_url=f"http://{address}", trust_env=False, timeout=10) as client:
+    async with httpx.AsyncClient(base_url=f"http://{address}", trust_env=False, timeout=60) as client:
         try:
             yield client, router
         finally:
@@ -369,9 +369,9 @@ class TestAnswer:
     async def test_a_client_that_leaves_cancels_the_call(self):
         async with served(behave=lambda call: None) as (client, router):
             task = asyncio.create_task(client.get("/v1/books/x"))
-            await asyncio.wait_for(router.called.wait(), 10)
+            await asyncio.wait_for(router.called.wait(), 60)
             task.cancel()
-            await asyncio.wait_for(router.calls[0].cancelled.wait(), 10)
+            await asyncio.wait_for(router.calls[0].cancelled.wait(), 60)
 
     async def test_head_follows_get(self):
         async with served() as (client, _):
@@ -509,7 +509,7 @@ class TestStreams:
         async with served(behave=behave) as (client, router):
             async with client.stream("GET", "/v1/books:watch") as answer:
                 await anext(answer.aiter_lines())
-            await asyncio.wait_for(router.calls[0].cancelled.wait(), 10)
+            await asyncio.wait_for(router.calls[0].cancelled.wait(), 60)
 
     async def test_head_of_a_stream_without_end(self):
         async def behave(call):
@@ -519,7 +519,7 @@ class TestStreams:
         async with served(behave=behave) as (client, router):
             answer = await client.head("/v1/books:watch")
             assert (answer.status_code, answer.headers["content-type"]) == (200, "application/x-ndjson")
-            await asyncio.wait_for(router.calls[0].cancelled.wait(), 10)
+            await asyncio.wait_for(router.calls[0].cancelled.wait(), 60)
 
     @pytest.mark.parametrize(
         ("content", "content_type"),
@@ -548,7 +548,7 @@ class TestStreams:
             answer = await client.post("/v1/shelves/1/books:add", content=b'{}\n{"titel": 1}\n{}\n')
             assert (answer.status_code, answer.json()["code"]) == (400, 3)
             assert "message 2 of the stream" in answer.json()["message"]
-            await asyncio.wait_for(router.calls[0].cancelled.wait(), 10)
+            await asyncio.wait_for(router.calls[0].cancelled.wait(), 60)
 
     async def test_an_upload_above_the_limit(self):
         async with served(behave=lambda call: None, limits=HttpLimits(max_body_bytes=1000)) as (client, _):

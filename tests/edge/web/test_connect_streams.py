@@ -28,9 +28,9 @@ async def test_initial_metadata_come_before_the_first_message_is_sent():
         reader, writer = await asyncio.open_connection(client.base_url.host, client.base_url.port)
         head = f"POST /{SERVICE}/Chat HTTP/1.1\r\ncontent-type: application/connect+proto\r\n"
         writer.write(f"{head}content-length: {len(message)}\r\n\r\n".encode())
-        answered = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)  # and nothing was sent yet
+        answered = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 60)  # and nothing was sent yet
         writer.write(message)
-        body = await asyncio.wait_for(reader.readuntil(b"\r\n0\r\n\r\n"), 10)
+        body = await asyncio.wait_for(reader.readuntil(b"\r\n0\r\n\r\n"), 60)
         writer.close()
     assert answered.startswith(b"HTTP/1.1 200 ")
     assert b"\r\nfirst: 1\r\n" in answered
@@ -122,7 +122,7 @@ async def test_a_stream_may_take_its_time_where_another_body_may_not():
         reader, writer = await asyncio.open_connection(client.base_url.host, client.base_url.port)
         head = f"POST /{SERVICE}/Echo HTTP/1.1\r\ncontent-type: application/proto\r\ncontent-length: 2\r\n\r\n"
         writer.write(head.encode() + b"a")
-        refused = await asyncio.wait_for(reader.read(), 10)  # its time began later, and is over
+        refused = await asyncio.wait_for(reader.read(), 60)  # its time began later, and is over
         writer.close()
         late.set()
         answer = await stream

@@ -70,14 +70,14 @@ class Raw(Answer):
         super().__init__(link, None)
 
     async def next(self):
-        return await asyncio.wait_for(self._reader.get(), 10)
+        return await asyncio.wait_for(self._reader.get(), 60)
 
     async def result(self):
         [payload] = await self.all()
         return payload
 
     async def status(self):
-        await asyncio.wait_for(self.ended.wait(), 10)
+        await asyncio.wait_for(self.ended.wait(), 60)
         return self.outcome.status
 
     def put(self, payload):

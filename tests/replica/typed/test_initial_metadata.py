@@ -16,7 +16,7 @@ METADATA = (("i", "1"), ("b-bin", b"\x00"))
 
 
 async def head(answer):
-    return await asyncio.wait_for(answer.head, 10)
+    return await asyncio.wait_for(answer.head, 60)
 
 
 class Asynchronous:
@@ -53,12 +53,12 @@ class Synchronous:
 
     def Say(self, request, grpc_context):
         grpc_context.send_initial_metadata(METADATA)
-        self.go_on.wait(10)
+        self.go_on.wait(60)
         return request
 
     def Repeat(self, request, grpc_context):
         grpc_context.send_initial_metadata(METADATA)
-        self.go_on.wait(10)
+        self.go_on.wait(60)
         yield request
 
     def Join(self, requests, grpc_context):

@@ -349,9 +349,9 @@ async def test_cancelling_reaches_the_method(typed):
 
     stage = typed(Slow())
     answer = stage.rpc("Say")
-    await asyncio.wait_for(entered.wait(), 10)
+    await asyncio.wait_for(entered.wait(), 60)
     answer.cancel()
-    await asyncio.wait_for(cancelled.wait(), 10)
+    await asyncio.wait_for(cancelled.wait(), 60)
     answer = stage.rpc("Say", timeout_s=0.01)
     assert (await answer.status()).code == 4
 
