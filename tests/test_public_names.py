@@ -20,6 +20,7 @@ PUBLIC: dict[str, set[str]] = {
         "HTTPOptions",
         "JsonOptions",
         "RunTarget",
+        "TracingConfig",
         "accept_batch",
         "batch",
         "connect",

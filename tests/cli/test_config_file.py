@@ -112,8 +112,8 @@ def refusal(tmp_path: Path, new: str, *, old: str) -> str:
         ),
         (
             "gateways: 2",
-            "tracing_config: {enabled: true}",
-            "6: tracing_config: tracing_config has no effect here; traces",
+            "tracing_config: {sampling_ratio: 2}",
+            "6: tracing_config.sampling_ratio: sampling_ratio must be at most 1, not 2",
         ),
         (
             "working_dir: /tmp",

@@ -77,10 +77,33 @@ def spans(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     return found
 
 
-def run(directory: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+EXPORTER = """
+import pathlib
+from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProcessor
+
+def exporter():
+    spans = open(pathlib.Path(__file__).with_name("spans"), "a", buffering=1)
+    return [SimpleSpanProcessor(ConsoleSpanExporter(out=spans, formatter=lambda span: span.name + "\\n"))]
+"""
+
+
+@pytest.mark.parametrize(("ratio", "kept"), [(1, True), (0, False)])
+def test_a_tracing_config_decides(ratio: int, kept: bool, tmp_path: Path) -> None:
+    """By an exporter of the program's own, of traces that no caller has begun."""
+    (tmp_path / "own_exporter.py").write_text(EXPORTER)
+    tracing = f'tracing_config={{"exporter_import_path": "own_exporter:exporter", "sampling_ratio": {ratio}}}'
+    program = PROGRAM.replace("serve.start(", f"serve.start({tracing}, ").replace('"traceparent":', '"x-other":')
+    assert program.count(tracing) == 1
+    run(tmp_path, program, PYTHONPATH=str(tmp_path), OTEL_TRACES_EXPORTER="nonesuch")
+    names = (tmp_path / "spans").read_text().split() if (tmp_path / "spans").exists() else []
+    assert (names.count("default/Child.work") == 2) is kept
+    assert bool(names) is kept
+
+
+def run(directory: Path, program: str = PROGRAM, **variables: str) -> subprocess.CompletedProcess[str]:
     cleared = {name: value for name, value in os.environ.items() if not name.startswith(("FAIRLEAD_", "OTEL_"))}
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(PROGRAM)],
+        [sys.executable, "-c", textwrap.dedent(program)],
         env={**cleared, **variables, "FAIRLEAD_STATE_DIR": str(directory)},
         capture_output=True,
         text=True,

@@ -72,7 +72,7 @@ def test_run_returns_a_handle_that_works():
 def test_run_answers_over_http_at_once():
     api.run(Echo.bind("hello "), name="one", route_prefix="/one")
     address = api.instance_status().gateways[0].http_address
-    with urllib.request.urlopen(f"http://{address}/-/healthz", timeout=10) as response:
+    with urllib.request.urlopen(f"http://{address}/-/healthz", timeout=60) as response:
         assert response.status == 200
 
 
@@ -158,8 +158,8 @@ def test_what_cannot_run_is_refused_before_anything_happens():
         api.run(Echo.bind(), route_prefix="x")
     with pytest.raises(ValueError, match="controller_options has no effect here"):
         api.run(Echo.bind(), controller_options={"runtime_env": {}})
-    with pytest.raises(ValueError, match=r"tracing_config has no effect here; .* OTEL_TRACES_EXPORTER"):
-        api.start(tracing_config={"enabled": True})
+    with pytest.raises(ValueError, match=r"exporter_import_path 'nothing:here' cannot be imported"):
+        api.start(tracing_config={"exporter_import_path": "nothing:here"})
     scaling = Echo.options(autoscaling_config={"max_replicas": 3}).bind()
     with pytest.raises(ValueError, match="'Echo' scales by itself: give it num_replicas instead"):
         api.run(scaling, external_scaler_enabled=True)
@@ -279,5 +279,5 @@ def test_nothing_runs(tmp_path):
 async def test_shutdown_is_there_for_coroutines_too(monkeypatch):
     called = threading.Event()
     monkeypatch.setattr(lifecycle, "shutdown", called.set)
-    await asyncio.wait_for(api.shutdown_async(), 10)
+    await asyncio.wait_for(api.shutdown_async(), 60)
     assert called.is_set()

@@ -14,7 +14,7 @@ from fairlead.cli.applications import specs_of
 from fairlead.cli.config_file import ConfigFileError, load_config
 from fairlead.cli.finding import Address, find
 from fairlead.cli.status_text import is_well, print_json, print_status, say, status_value, time_of_day
-from fairlead.serve.deploy_schema import suggestion
+from fairlead.serve.deploy_schema import FOR_THE_START, suggestion
 from fairlead.serve.instance import Instance
 from fairlead.serve.progress import Progress
 from fairlead.serve.status import target_capacity
@@ -36,11 +36,16 @@ def deploy(
 ) -> None:
     """Make an instance run what a file says: deploy its applications, and delete those of an earlier file.
 
-    Applications that programs have deployed stay. Nothing is changed if the file is wrong or an import fails.
+    Applications that programs have deployed stay. Nothing is changed if the file is wrong or an import fails. What the
+    file says of ports, gateways and traces is for `fairlead start --config` and `fairlead run`.
     """
     config = load_config(file)
     instance = find(address)
     specs = specs_of(config, file, app_dir, instance.address)
+    if for_the_start := [name for name in FOR_THE_START if name in config.model_fields_set]:
+        say(
+            f"{file}: {', '.join(for_the_start)}: for the start of an instance; this one keeps what it was started with"
+        )
     deploy_all(instance, specs, file, wait=not no_wait)
     say(f"{'deploying' if no_wait else 'deployed'} {', '.join(spec.name for spec in specs) or 'nothing'}")
 

@@ -15,6 +15,7 @@ from fairlead.serve.deployment import Application
 from fairlead.serve.doors import Doors
 from fairlead.serve.graph import application_spec
 from fairlead.serve.logs import LoggingConfig
+from fairlead.serve.tracing_config import TracingConfig
 from fairlead.serve.unsupported import check_external_scaler
 from fairlead.v1 import control_pb2
 from fairlead.wire.errors import FairleadError
@@ -44,6 +45,7 @@ def doors_of(config: ServeDeploySchema, *, insecure: bool = False) -> Doors:
         insecure,
         config.gateways,
         LoggingConfig.of(config.logging_config),
+        TracingConfig.given(config.tracing_config),
     )
 
 

@@ -141,6 +141,7 @@ def run_file(path: str, app_dir: str, *, insecure: bool) -> None:
             HTTPOptions(**config.http_options),
             gRPCOptions(**config.grpc_options),
             config.logging_config,
+            config.tracing_config,
             insecure=insecure,
             gateways=config.gateways,
         )

@@ -39,6 +39,7 @@ from fairlead.serve.ingress import ingress
 from fairlead.serve.multiplexing import multiplexed
 from fairlead.serve.routes import route
 from fairlead.serve.service_sources import JsonOptions
+from fairlead.serve.tracing_config import TracingConfig
 
 __all__ = [
     "Application",
@@ -47,6 +48,7 @@ __all__ = [
     "HTTPOptions",
     "JsonOptions",
     "RunTarget",
+    "TracingConfig",
     "accept_batch",
     "batch",
     "connect",

@@ -16,11 +16,14 @@ from pydantic_core import PydanticCustomError
 from fairlead.serve.config import HTTPOptions, ProxyLocation, gRPCOptions
 from fairlead.serve.logs import LoggingConfig
 from fairlead.serve.settings import DeploymentConfig
+from fairlead.serve.tracing_config import TracingConfig
 from fairlead.serve.unsupported import check_unsupported
 from fairlead.serve.validation import check_route_prefix
 
 PROBLEM = "fairlead"
 """The type of pydantic errors whose context says it all: ``problem``, and ``key``, relative to their location."""
+FOR_THE_START = ("proxy_location", "http_options", "grpc_options", "gateways", "tracing_config")
+"""What of a file counts when an instance is started, and for no deploy to one that runs."""
 _RUNTIME_ENV = ("env_vars", "working_dir")
 
 
@@ -70,6 +73,12 @@ def _options(kind: type[HTTPOptions] | type[gRPCOptions]) -> Callable[[dict[str,
 def _logging(given: dict[str, Any] | None) -> dict[str, Any] | None:
     known = [one.name for one in dataclasses.fields(LoggingConfig)]
     _check_each(given or {}, known, lambda values: LoggingConfig(**values))
+    return given
+
+
+def _tracing(given: dict[str, Any] | None) -> dict[str, Any] | None:
+    known = [one.name for one in dataclasses.fields(TracingConfig)]
+    _check_each(given or {}, known, lambda values: TracingConfig(**values))
     return given
 
 
@@ -182,9 +191,9 @@ class ServeDeploySchema(BaseModel):
     logging_config: Annotated[dict[str, Any] | None, AfterValidator(_logging)] = None
     """The fields of ``LoggingConfig``, for applications that have none of their own."""
     controller_options: Annotated[Any, AfterValidator(_unsupported("controller_options"))] = None
-    """Refused, and so is the next one: the environment that an instance is started with says both."""
-    tracing_config: Annotated[Any, AfterValidator(_unsupported("tracing_config"))] = None
-    """See above."""
+    """Refused: the environment that an instance is started with says it."""
+    tracing_config: Annotated[dict[str, Any] | None, AfterValidator(_tracing)] = None
+    """The fields of ``TracingConfig``; for the start of an instance."""
     target_capacity: float | None = Field(default=None, ge=0, le=100)
     """How many of their replicas the file's deployments have, in per cent; None: all."""
     applications: list[ServeApplicationSchema]

@@ -10,6 +10,7 @@ from fairlead.serve import environment, instance_middlewares
 from fairlead.serve.config import HTTPOptions, ProxyLocation, gRPCOptions
 from fairlead.serve.grpc_services import describe_sources
 from fairlead.serve.logs import LoggingConfig
+from fairlead.serve.tracing_config import TracingConfig
 from fairlead.variables import HTTP_KEY_PASSWORD, TOKEN
 
 
@@ -27,6 +28,8 @@ class Doors:
     """Whether doors that other hosts can reach may be open to everybody."""
     logging: LoggingConfig | None = None
     """How gateway workers log; None: text, without access log."""
+    tracing: TracingConfig | None = None
+    """How gateway workers and replicas trace; None: as OpenTelemetry's variables say."""
 
     @classmethod
     def of(
@@ -37,6 +40,7 @@ class Doors:
         insecure: bool,
         gateways: int = 1,
         logging: LoggingConfig | None = None,
+        tracing: TracingConfig | None = None,
     ) -> Doors:
         """The doors that a user's options ask for. Where proxies are disabled there is neither of them.
 
@@ -51,6 +55,7 @@ class Doors:
             insecure=insecure,
             gateways=gateways,
             logging=logging,
+            tracing=tracing,
         )
 
     def keep(self, directory: Path) -> None:
@@ -63,6 +68,8 @@ class Doors:
     def arguments(self) -> list[str]:
         """For the controller's command line; what follows ``--`` is for gateway workers."""
         arguments = ["--gateways", str(self.gateways)]
+        if self.tracing is not None:
+            arguments += ["--tracing", self.tracing.to_json()]
         for name, door in (("http", self.http), ("grpc", self.grpc)):
             if door is None or door.host is None:
                 arguments.append(f"--no-{name}")

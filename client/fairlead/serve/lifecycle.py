@@ -18,6 +18,7 @@ from fairlead.serve.doors import Doors
 from fairlead.serve.instance import Instance
 from fairlead.serve.logs import LoggingConfig
 from fairlead.serve.termination import Terminated, terminable
+from fairlead.serve.tracing_config import TracingConfig
 from fairlead.serve.unsupported import check_unsupported
 from fairlead.wire.errors import FairleadError
 
@@ -46,16 +47,17 @@ def start(
     ``fairlead.serve.api.instance_status()``. If ``FAIRLEAD_TOKEN`` is set, callers of both ports have to present it.
     ``insecure``: ports that other hosts can reach may be open without TLS and authentication. Further options are those
     of ``http_options``. ``logging_config``: how gateway workers log, a ``LoggingConfig`` or its fields in a dictionary.
-    ``tracing_config`` and ``controller_options`` are refused: the environment that it is started with says both.
+    ``tracing_config``: how its programs trace, a ``TracingConfig`` or its fields. ``controller_options`` are refused:
+    the environment that it is started with says them.
 
     Raises TypeError or ValueError for bad options, RuntimeError if a port cannot be bound, TimeoutError after 60 s.
     """
-    check_unsupported("tracing_config", tracing_config)
     check_unsupported("controller_options", controller_options)
     given = dict(http_options) if isinstance(http_options, Mapping) else {}
     http = http_options if isinstance(http_options, HTTPOptions) else HTTPOptions.of({**given, **options})
     logging = LoggingConfig.of(logging_config)
-    doors = Doors.of(proxy_location, http, gRPCOptions.of(grpc_options), insecure, gateways, logging)
+    tracing = TracingConfig.given(tracing_config)
+    doors = Doors.of(proxy_location, http, gRPCOptions.of(grpc_options), insecure, gateways, logging, tracing)
     with current.lock:
         current.warn_of_ended()
         if detached and environment.address() is None and standing.orphans():

@@ -19,6 +19,7 @@ from fairlead.serve.status import (
     ReplicaState,
     ServeStatus,
 )
+from fairlead.serve.tracing_config import TracingConfig
 
 __all__ = [
     "ApplicationStatus",
@@ -30,6 +31,7 @@ __all__ = [
     "ProxyStatus",
     "ReplicaState",
     "ServeStatus",
+    "TracingConfig",
 ]
 
 _FILES = ("DeploymentSchema", "ServeApplicationSchema", "ServeDeploySchema")

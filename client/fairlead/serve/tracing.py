@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from fairlead.v1 import session_pb2
+from fairlead.variables import TRACING
 
 logger = logging.getLogger(__name__)
 
@@ -30,21 +31,41 @@ _NAME = "fairlead"
 def set_up(environment: Mapping[str, str], service: str) -> bool:
     """Configures OpenTelemetry in a program of an instance, if its variables ask for traces. Whether it did.
 
-    ``OTEL_TRACES_EXPORTER`` names exporters as they are installed (``console``, ``otlp``, ...); without it, one of
-    ``OTEL_EXPORTER_OTLP_ENDPOINT`` and ``OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`` means ``otlp``. What the SDK and the
-    exporters themselves read from variables counts as well. ``service``: the ``service.name``, unless they say one.
+    A ``TracingConfig`` that the instance was started with comes first. ``OTEL_TRACES_EXPORTER`` names exporters as they
+    are installed (``console``, ``otlp``, ...); without it, one of ``OTEL_EXPORTER_OTLP_ENDPOINT`` and
+    ``OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`` means ``otlp``. What the SDK and the exporters themselves read from variables
+    counts as well. ``service``: the ``service.name``, unless they say one.
     """
     chosen = environment.get("OTEL_TRACES_EXPORTER", "")
     if not chosen and (environment.get(_ENDPOINT) or environment.get(_TRACES_ENDPOINT)):
         chosen = "otlp"
     names = [name.strip() for name in chosen.split(",") if name.strip() not in ("", "none")]
-    if not names or environment.get("OTEL_SDK_DISABLED", "").lower() == "true":
+    configured = environment.get(TRACING, "")
+    if not (names or configured) or environment.get("OTEL_SDK_DISABLED", "").lower() == "true":
         return False
     try:
+        if configured:
+            return _follow(configured, names or ["console"], service, environment)
         _configure([_exporter(name, environment) for name in names], service, environment)
     except Exception as error:  # not installed, a bad value: serving goes on without traces
-        logger.warning("OTEL_ variables ask for traces; there are none: %s", error)
+        logger.warning("traces are asked for; there are none: %s", error)
         return False
+    return True
+
+
+def _follow(configured: str, names: Sequence[str], service: str, environment: Mapping[str, str]) -> bool:
+    """Configures what a ``TracingConfig``, in JSON, asks for. ``names``: the exporters if it names none."""
+    from fairlead.serve.tracing_config import TracingConfig
+
+    config = TracingConfig.from_json(configured)
+    if not config.enabled:
+        return False
+    if config.exporter_import_path:
+        made = config.exporter()()
+        exporters = list(made) if isinstance(made, Iterable) else [made]
+    else:
+        exporters = [_exporter(name, environment) for name in names]
+    _configure(exporters, service, environment, config.sampling_ratio)
     return True
 
 
@@ -60,16 +81,24 @@ def _exporter(name: str, environment: Mapping[str, str]) -> Any:
     raise LookupError(f"no OpenTelemetry exporter {name!r} is installed; pip install opentelemetry-exporter-otlp")
 
 
-def _configure(exporters: Sequence[Any], service: str, environment: Mapping[str, str]) -> None:
+def _configure(
+    exporters: Sequence[Any], service: str, environment: Mapping[str, str], ratio: float | None = None
+) -> None:
+    """``exporters``: these, or span processors. ``ratio``: of traces that are kept; None: as variables say."""
     from opentelemetry import trace
     from opentelemetry.sdk.resources import Resource
-    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    from opentelemetry.sdk.trace.sampling import ParentBasedTraceIdRatio
 
     named = "OTEL_SERVICE_NAME" in environment or "service.name=" in environment.get("OTEL_RESOURCE_ATTRIBUTES", "")
-    provider = TracerProvider(resource=Resource.create({} if named else {"service.name": service}))
+    provider = TracerProvider(
+        resource=Resource.create({} if named else {"service.name": service}),
+        sampler=None if ratio is None else ParentBasedTraceIdRatio(ratio),
+    )
     for exporter in exporters:
-        provider.add_span_processor(BatchSpanProcessor(exporter))
+        processor = exporter if isinstance(exporter, SpanProcessor) else BatchSpanProcessor(exporter)
+        provider.add_span_processor(processor)
     trace.set_tracer_provider(provider)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fairlead.lifetime import PROCESSES
-from fairlead.variables import HTTP_KEY_PASSWORD, TOKEN
+from fairlead.variables import HTTP_KEY_PASSWORD, TOKEN, TRACING
 from fairlead_gateway.control.gateways import BIND_FAILED, Door, Doors, OtherOptionsError
 from fairlead_gateway.control.local_launcher import LocalLauncher
 from fairlead_gateway.control.ports import Ports
@@ -89,6 +89,8 @@ async def _run(surroundings: Surroundings, report: Report) -> int:
 def _settings(
     arguments: argparse.Namespace, instance: argparse.Namespace, doors: Doors, password: str | None
 ) -> ControllerSettings:
+    if instance.tracing is not None:
+        os.environ[TRACING] = instance.tracing  # which all programs of the instance inherit
     return ControllerSettings(
         directory=arguments.directory,
         doors=doors,
@@ -152,6 +154,7 @@ def _instance_parser() -> argparse.ArgumentParser:
     parser.add_argument("--grpc-port", type=int, default=9000)
     parser.add_argument("--no-grpc", action="store_true", help="open no gRPC door")
     parser.add_argument("--gateways", type=int, default=1, help="how many gateway workers")
+    parser.add_argument("--tracing", metavar="JSON", help="a TracingConfig for gateway workers and replicas")
     parser.add_argument("--controller-patience", type=float, metavar="SECONDS", help="see gateway workers and replicas")
     parser.add_argument("options", nargs="*", metavar="-- OPTIONS", help="options of gateway workers, passed on")
     return parser
