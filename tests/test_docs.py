@@ -37,7 +37,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 HTTP, GRPC = "127.0.0.1:8000", "127.0.0.1:9000"
 LONGEST_PAGE = 150
-PAGE_TIMEOUT_S = 60
+PAGE_TIMEOUT_S = 90
 PYTHON_SOURCES = ("client", "replica", "gateway", "tests", "bench", "examples", "scripts")
 
 
