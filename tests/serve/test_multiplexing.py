@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -588,6 +589,20 @@ async def test_the_end_unloads_what_is_there_while_a_loader_does_not_end(loader:
     assert loader.log[2:] == ["load bad", "unload bad"]
     with pytest.raises(serve.exceptions.RayServeException):
         await soon(bad)
+
+
+async def test_the_end_does_not_wait_long_for_loaders_without_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fairlead.serve.multiplexing.cache.LAST_LOADS_S", 0.01)
+    stubborn = Stubborn()
+    cache = ModelCache(functools.partial(Stubborn.get.__wrapped__, stubborn), 1, Registry(), "test")  # type: ignore[attr-defined]
+    bad = asyncio.ensure_future(cache.get("bad"))
+    await settle()
+    await soon(cache.unload_all())
+    assert not bad.done()
+    stubborn.free.set()
+    with pytest.raises(serve.exceptions.RayServeException, match="cancelled"):
+        await soon(bad)
+    assert stubborn.closed == ["unload bad"]
 
 
 async def test_a_limit_includes_the_unloading_before_it() -> None:

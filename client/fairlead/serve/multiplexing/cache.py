@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from fairlead.serve.context import RequestContext, current_request_context, set_request_context
-from fairlead.serve.multiplexing.loads import Load
+from fairlead.serve.multiplexing.loads import Load, ended_all
 from fairlead.serve.multiplexing.measures import ModelMeasures
 from fairlead.serve.multiplexing.models import Decision, Entry, Models, State
 from fairlead.serve.multiplexing.registry import Registry
@@ -20,6 +20,8 @@ from fairlead.wire.errors import FairleadError
 
 logger = logging.getLogger(__name__)
 
+LAST_LOADS_S = 1.0
+"""Seconds that cancelled loads have to end when the replica does."""
 _WEIGHT = 0.3
 """Of the latest load in the mean of their times."""
 
@@ -177,7 +179,7 @@ class ModelCache:
         own = None if request is None else request.detached()
         set_request_context(own)
         loop = asyncio.get_running_loop()
-        cancelled = await _ended_all(before)  # also when cancelled: until then there is no place for another one
+        cancelled = await ended_all(before)  # also when cancelled: until then there is no place for another one
         if cancelled:
             raise asyncio.CancelledError
         began = loop.time()
@@ -231,7 +233,10 @@ class ModelCache:
             self._measures.unloaded(time.perf_counter() - began, len(self.loaded_ids()))
 
     async def unload_all(self) -> None:
-        """Cancels loads, unloads all models, and refuses further ones. For the end, when no request runs."""
+        """Cancels loads, unloads all models, and refuses further ones. For the end, when no request runs.
+
+        Loaders that take no notice are not waited for longer than ``LAST_LOADS_S`` seconds.
+        """
         self._closed = True
         self._wake()
         for entry in list(self._loads):
@@ -243,16 +248,7 @@ class ModelCache:
                 self._unload(entry)
         self._registry.changed()
         loads = [load.task for entry, load in self._loads.items() if entry.state is not State.STUCK]
-        if left := [*loads, *self._unloads.values()]:
-            await asyncio.wait(left)
-
-
-async def _ended_all(tasks: list[asyncio.Task[None]]) -> bool:
-    """Waits for tasks, through cancellations. Whether there was one."""
-    cancelled = False
-    while pending := [task for task in tasks if not task.done()]:
-        try:
-            await asyncio.wait(pending)
-        except asyncio.CancelledError:
-            cancelled = True
-    return cancelled
+        if loads:
+            await asyncio.wait(loads, timeout=LAST_LOADS_S)
+        if self._unloads:
+            await asyncio.wait(list(self._unloads.values()))

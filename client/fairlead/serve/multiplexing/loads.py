@@ -58,3 +58,14 @@ class Load:
         else:
             self._outcome.set_exception(error)
             self._outcome.exception()  # nobody may wait
+
+
+async def ended_all(tasks: list[asyncio.Task[None]]) -> bool:
+    """Waits for tasks, through cancellations. Whether there was one."""
+    cancelled = False
+    while pending := [task for task in tasks if not task.done()]:
+        try:
+            await asyncio.wait(pending)
+        except asyncio.CancelledError:
+            cancelled = True
+    return cancelled
