@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from fairlead.cli.redeploy import Redeployment
+from fairlead.cli.reload import reloading
 
 PROGRAM = str(Path(sys.executable).parent / "fairlead")
 PATIENCE_S = 60
@@ -120,3 +121,24 @@ def test_a_redeployment_is_a_process() -> None:
     done = subprocess.run(made.command(), capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert done.returncode == 1
     assert done.stderr.startswith("fairlead: there is no module 'nowhere'")
+
+
+class Noted(Redeployment):
+    """Makes a file."""
+
+    def command(self) -> list[str]:
+        return ["touch", self.name]
+
+
+def test_what_changes_while_it_is_deployed_first_is_deployed_again(tmp_path: Path) -> None:
+    note = tmp_path / "deployed"
+    (tmp_path / "watched").mkdir()
+    with reloading(str(tmp_path / "watched")) as watch:
+        assert watch is not None
+        assert watch._watching.wait(PATIENCE_S)
+        (tmp_path / "watched" / "app.py").write_text("1")
+        watch.follow(Noted(import_path="app:app", app_dir=".", name=str(note)), "")
+        deadline = time.monotonic() + PATIENCE_S
+        while not note.exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)

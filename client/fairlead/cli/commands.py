@@ -17,7 +17,7 @@ from fairlead.cli.call_command import call
 from fairlead.cli.config_file import ConfigFileError, is_config_file, load_config
 from fairlead.cli.imports import ImportPathError, load_application
 from fairlead.cli.redeploy import Redeployment
-from fairlead.cli.reload import Reloading, reloading
+from fairlead.cli.reload import reloading
 from fairlead.cli.standing_commands import logs, shutdown, start
 from fairlead.cli.traffic import traffic
 from fairlead.serve import api
@@ -90,7 +90,7 @@ def run(
             raise ImportPathError("--reload is for an import path; of a configuration file nothing is watched")
         run_file(import_path, app_dir, insecure=insecure)
         return
-    with terminable():
+    with terminable(), reloading(app_dir if reload else None) as watch:
         target = load_application(import_path, app_dir, given)
         api.start(
             http_options=HTTPOptions(host=http_host, port=http_port, **tls),
@@ -99,12 +99,13 @@ def run(
             gateways=gateways,
         )
         api.run(target, name=name, route_prefix=route_prefix)
+        if watch is not None:
+            again = Redeployment(
+                import_path=import_path, app_dir=app_dir, arguments=given, name=name, route_prefix=route_prefix
+            )
+            watch.follow(again, api.controller_address())
         _say_where(api.instance_status(), name, encrypted=tls_cert is not None)
-        again = Redeployment(
-            import_path=import_path, app_dir=app_dir, arguments=given, name=name, route_prefix=route_prefix
-        )
-        with reloading((lambda: Reloading(again, api.controller_address())) if reload else None):
-            api.wait()
+        api.wait()
 
 
 for _command, _example in (

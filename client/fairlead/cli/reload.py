@@ -11,7 +11,7 @@ import logging
 import os
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,29 +22,36 @@ from fairlead.serve import environment
 logger = logging.getLogger("fairlead.serve")
 
 _LOOK_MS = 500
-"""How often the watch looks whether it shall end."""
+"""How often the watch looks whether it shall end, or may begin."""
 _END_S = 5.0
 
 
 class Reloading:
     """Watches a directory for changed Python files in a thread of its own, and redeploys after each change."""
 
-    def __init__(self, redeployment: Redeployment, address: str) -> None:
-        """``address``: of the controller that is deployed to. Raises ImportPathError if watchfiles is missing."""
+    def __init__(self, directory: str) -> None:
+        """Raises ImportPathError if watchfiles is missing."""
         try:
             self._watchfiles: Any = importlib.import_module("watchfiles")
         except ModuleNotFoundError as error:
             raise ImportPathError("--reload needs watchfiles: pip install 'fairlead[serve]'") from error
-        self._redeployment = redeployment
-        self._address = address
-        self._directory = Path(redeployment.app_dir).resolve()
+        self._directory = Path(directory).resolve()
+        self._redeployment: Redeployment | None = None
+        self._address = ""
+        self._watching = threading.Event()
         self._stop = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
         self._thread = threading.Thread(target=self._run, name="fairlead-reload", daemon=True)
 
     def start(self) -> None:
-        """Starts watching."""
+        """Starts watching, before the first file is read: what changes then is not missed."""
         self._thread.start()
+
+    def follow(self, redeployment: Redeployment, address: str) -> None:
+        """Redeploys from now on, to the controller at ``address``; also what has changed since the start."""
+        self._watching.wait()
+        self._address = address
+        self._redeployment = redeployment
 
     def stop(self) -> None:
         """Ends the watch, and a deployment that is under way."""
@@ -55,21 +62,34 @@ class Reloading:
         self._thread.join(_END_S)
 
     def _run(self) -> None:
-        changes = self._watchfiles.watch(
+        files: set[str] = set()
+        try:
+            for changed in self._changes():
+                self._watching.set()
+                files |= {os.path.relpath(path, self._directory) for _, path in changed}
+                if files and self._redeployment is not None:
+                    self._redeploy(self._redeployment, sorted(files))
+                    files.clear()
+        finally:
+            self._watching.set()
+
+    def _changes(self) -> Iterator[set[tuple[Any, str]]]:
+        """What has changed since the last time; nothing, now and then."""
+        changes: Iterator[set[tuple[Any, str]]] = self._watchfiles.watch(
             self._directory,
             watch_filter=self._watchfiles.PythonFilter(),
             stop_event=self._stop,
             rust_timeout=_LOOK_MS,
+            yield_on_timeout=True,
             raise_interrupt=False,
         )
-        for changed in changes:
-            self._redeploy(sorted({os.path.relpath(path, self._directory) for _, path in changed}))
+        return changes
 
-    def _redeploy(self, files: list[str]) -> None:
+    def _redeploy(self, redeployment: Redeployment, files: list[str]) -> None:
         more = f" and {len(files) - 3} more" if len(files) > 3 else ""
         logger.warning("%s%s changed: deploying again", ", ".join(files[:3]), more)
         variables = {**os.environ, environment.ADDRESS: self._address}
-        with subprocess.Popen(self._redeployment.command(), env=variables) as process:
+        with subprocess.Popen(redeployment.command(), env=variables) as process:
             self._process = process
             status = process.wait()
         self._process = None
@@ -78,14 +98,14 @@ class Reloading:
 
 
 @contextlib.contextmanager
-def reloading(make: Callable[[], Reloading] | None) -> Iterator[None]:
-    """Watches within the block, if there is anything to watch with."""
-    if make is None:
-        yield
+def reloading(directory: str | None) -> Iterator[Reloading | None]:
+    """Watches a directory within the block, if there is one to watch."""
+    if directory is None:
+        yield None
         return
-    watch = make()
+    watch = Reloading(directory)
     watch.start()
     try:
-        yield
+        yield watch
     finally:
         watch.stop()
