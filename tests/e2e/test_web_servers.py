@@ -1,6 +1,7 @@
 """Existing web servers in front of a standing instance, by the examples: programs that call it through handles.
 
-Row C27 of the classic pages. ``deploy.py`` starts the instance, deploys and exits. Then servers are started that know nothing but handles' names.
+Row C27 of the classic pages. ``deploy.py`` starts the instance, deploys and exits. Then servers are started that know
+nothing but handles' names.
 """
 
 from __future__ import annotations
