@@ -1,4 +1,4 @@
-"""For all tests: what Hypothesis tries may take as long as a busy machine needs; ``timeout`` bounds whole tests."""
+"""For all tests: what Hypothesis and HTTP clients do may take as long as a busy machine needs; tests are bounded."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import gc
 from collections.abc import Iterator
 
 import pytest
+from httpx._config import DEFAULT_TIMEOUT_CONFIG
 from hypothesis import settings
 
 from tests.typist import Typist
 
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+for part in ("connect", "read", "write", "pool"):
+    setattr(DEFAULT_TIMEOUT_CONFIG, part, 60.0)
 
 LONGEST_FIRST = (
     "tests/cli/",
