@@ -29,6 +29,7 @@ FILES = {
         "from parts.left import Left, bound\nfrom parts.right import Right, rate\nimport parts.whole\n"
         "from parts.given import Absent\n"
         "class Front: pass\n"
+        "class More(Left.func_or_class): pass\n"
     ),
     "parts/left.py": (
         "from fairlead import serve\nimport unused\n@serve.deployment\nclass Left: pass\nbound = Left.bind()\n"
@@ -100,6 +101,7 @@ def test_a_module_that_gives_nothing_but_deployments_is_theirs_alone(tree: Path)
     assert names(found, tree) == ["composed.py", "parts/given.py", "parts/right.py", "parts/whole.py"]
     left = source_files(module("parts.left").Left.func_or_class)
     assert names(left, tree) == ["parts/left.py", "unused.py"]
+    assert set(left) < set(source_files(module("composed").More))
 
 
 def test_libraries_do_not_count():

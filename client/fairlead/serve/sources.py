@@ -27,14 +27,10 @@ def source_files(func_or_class: Any) -> list[Path]:
 
     The script that is run as ``__main__`` is not among them: what is deployed from it goes by value.
     """
-    module = sys.modules.get(getattr(func_or_class, "__module__", None) or "")
-    file = getattr(module, "__file__", None)
-    if module is None or file is None:
-        return []
-    start = Path(file).resolve()
     roots = _roots()
     found: set[Path] = set()
-    waiting = [start]
+    modules = {getattr(each, "__module__", None) or "" for each in getattr(func_or_class, "__mro__", (func_or_class,))}
+    waiting = [file for name in modules for file in _file_of(name)]
     while waiting:
         path = waiting.pop()
         if path in found or not _is_users(path):
@@ -43,8 +39,8 @@ def source_files(func_or_class: Any) -> list[Path]:
         for name in _imports(path, _package_of(path, roots)):
             if not _is_deployment(name):
                 waiting.extend(_locate(name, roots))
-    if module.__name__ == "__main__":
-        found.discard(start)
+    if "__main__" in modules:
+        found.difference_update(_file_of("__main__"))
     return sorted(found)
 
 
@@ -58,6 +54,12 @@ def source_digest(func_or_class: Any) -> str:
         digest.update(str(path).encode("utf-8", "surrogateescape") + b"\0")
         digest.update(hashlib.sha256(_content(path)).digest())
     return digest.hexdigest()[:16]
+
+
+def _file_of(module: str) -> list[Path]:
+    """The file of a module that is loaded; none for what has none."""
+    file = getattr(sys.modules.get(module), "__file__", None)
+    return [] if file is None else [Path(file).resolve()]
 
 
 @functools.cache
