@@ -27,7 +27,6 @@ DOCUMENTS = frozenset({"google.protobuf.Struct", "google.protobuf.Value", "googl
 """Messages that hold any JSON."""
 HTTP_BODY = "google.api.HttpBody"
 _CLOSED = WRAPPERS | TEXTS | DOCUMENTS | {"google.protobuf.Any"}
-_PATTERNS = ("get", "put", "post", "delete", "patch")
 
 
 class RuleError(ValueError):

@@ -88,18 +88,6 @@ def test_required_fields_are_asked_for_when_serialized() -> None:
         decoder("t2.Strict").serialized("{}")
 
 
-def test_one_field_alone() -> None:
-    message: Any = schema.new("t.Lists", ints=[1], strings=["a"])
-    decoder("t.Lists").set_field(message, "ints", [2, 3])
-    decoder("t.Lists").set_field(message, "strings", None)
-    assert list(message.ints) == [2, 3]
-    assert list(message.strings) == ["a"]
-    with pytest.raises(JsonRefused, match=r"ints\[0\]"):
-        decoder("t.Lists").set_field(message, "ints", ["x"])
-    with pytest.raises(KeyError):
-        decoder("t.Lists").set_field(message, "nobody", 1)
-
-
 def test_trees_that_did_not_come_from_json_are_checked_too() -> None:
     for tree in [{"stringV": "\ud800"}, {"stringV": b"x"}, {1: 2}, {"floatV": 10**400}]:
         with pytest.raises(JsonRefused):

@@ -3,7 +3,7 @@
 import pytest
 from google.protobuf import descriptor_pb2
 
-from fairlead_gateway.edge.typed.descriptors import DescriptorError, closure, pool_of
+from fairlead_gateway.edge.typed.descriptors import DescriptorError, pool_of
 from tests.edge.typed.schema import SERVICE, library_set
 
 
@@ -58,11 +58,3 @@ def test_the_order_of_the_files_does_not_matter():
 def test_what_is_wrong_is_said(descriptor_set, problem):
     with pytest.raises(DescriptorError, match=problem):
         pool_of(descriptor_set)
-
-
-def test_closure_has_each_file_once_after_those_it_imports():
-    file = pool_of(library_set()).FindFileContainingSymbol(SERVICE)
-    names = [each.name for each in closure([file, file])]
-    assert len(names) == len(set(names))
-    assert names[-1] == "library.proto"
-    assert names.index("google/api/http.proto") < names.index("google/api/annotations.proto")

@@ -68,17 +68,6 @@ class Decoder:
         self._fill(message, tree, 1)
         return message
 
-    def set_field(self, message: Message, field: str, tree: Any) -> None:
-        """Set one field (by its .proto name) of a message from the JSON of that field alone; null leaves it.
-
-        Replaces what the field held. Raises KeyError if there is no such field. The message may be partly changed if
-        the value is refused.
-        """
-        descriptor = self.message_type.fields_by_name[field]
-        if tree is not None:
-            message.ClearField(descriptor.name)
-        self._fill(message, {field: tree}, 1)
-
 
 class DecoderSet:
     """The decoders of one pool and one set of options, compiled when first needed."""

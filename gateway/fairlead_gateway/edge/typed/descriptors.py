@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from google.protobuf import descriptor_pb2
-from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError
 
@@ -41,18 +40,3 @@ def _add(
         pool.AddSerializedFile(file.SerializeToString())
     except TypeError as error:  # what upb raises for whatever it cannot build
         raise DescriptorError(f"the file {name!r} of the descriptor set: {error}") from error
-
-
-def closure(files: list[FileDescriptor]) -> list[FileDescriptor]:
-    """The files and all that they import, each once, after those that it imports itself."""
-    ordered: dict[str, FileDescriptor] = {}
-
-    def visit(file: FileDescriptor) -> None:
-        if file.name not in ordered:
-            for dependency in file.dependencies:
-                visit(dependency)
-            ordered[file.name] = file
-
-    for file in files:
-        visit(file)
-    return list(ordered.values())
