@@ -21,9 +21,9 @@ NOT_SERIALIZABLE = (
 )
 IN_EVENT_LOOP = "Sync methods should not be called from within an `asyncio` event loop. Use `{}` instead."
 NOT_THE_RESULT = (
-    "'DeploymentResponse' object {}: it is not the result itself, which `await response` or `response.result()` gives."
+    "'DeploymentResponse' object {}: it is not the result itself, which `await response` or `response.result()` gives"
 )
-HOW_TO_ITERATE = "The items of a generator come from calls with `handle.options(stream=True)`."
+HOW_TO_ITERATE = "; the items of a generator come from calls with `handle.options(stream=True)`"
 _PENDING: Any = object()
 
 
@@ -140,10 +140,10 @@ class DeploymentResponse(ResponseOfCall, Generic[R_co]):
             raise AttributeError(NOT_THE_RESULT.format(f"has no attribute {name!r}"), name=name, obj=self)
 
         def __iter__(self) -> NoReturn:
-            raise TypeError(f"{NOT_THE_RESULT.format('is not iterable')} {HOW_TO_ITERATE}")
+            raise TypeError(NOT_THE_RESULT.format("is not iterable") + HOW_TO_ITERATE)
 
         def __aiter__(self) -> NoReturn:
-            raise TypeError(f"{NOT_THE_RESULT.format('is not iterable')} {HOW_TO_ITERATE}")
+            raise TypeError(NOT_THE_RESULT.format("is not iterable") + HOW_TO_ITERATE)
 
 
 class DeploymentResponseGenerator(ResponseOfCall, Generic[R]):
