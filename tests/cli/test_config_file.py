@@ -128,6 +128,17 @@ def test_what_is_wrong_is_found_in_its_line(tmp_path, old, new, message):
     assert found.startswith(message) if message[0].isdigit() else message in found
 
 
+def test_what_is_for_ray_alone_is_listed(tmp_path):
+    with_them = GOOD.replace("num_replicas: 2", "ray_actor_options: {num_cpus: 1}\n        max_replicas_per_node: 3")
+    assert load(tmp_path, with_them).without_effect == [
+        "one/Echo: ray_actor_options",
+        "one/Echo: max_replicas_per_node",
+    ]
+    assert load(tmp_path, GOOD).without_effect == []
+    found = refusal(tmp_path, "ray_actor_options: {runtime_env: {env_vars: {A: b}}}", old="num_replicas: 2")
+    assert "17: applications[0].deployments[0].ray_actor_options: runtime_env has no effect for one deployment" in found
+
+
 @pytest.mark.parametrize("text", ["", "- a\n", "just words\n"])
 def test_a_file_of_something_else(tmp_path, text):
     with pytest.raises(ConfigFileError, match=r"config\.yaml:1: a mapping with 'applications' is expected"):

@@ -246,6 +246,15 @@ def test_a_program_that_uses_the_standing_instance_ends_what_it_has_deployed(run
     assert "mine" not in running.value("status", "--json")["applications"]
 
 
+def test_what_of_a_file_changes_nothing_is_said(running: Typed, counter: None) -> None:
+    settings = [{"name": "Counter", "ray_actor_options": {"num_cpus": 1}}]
+    file = running.file({**COUNTER, "deployments": settings}, http_options={"port": 1})
+    said = running("deploy", file)
+    assert said.returncode == 0
+    assert f"fairlead: {file}: without effect outside of Ray: counter/Counter: ray_actor_options" in said.stderr
+    assert f"{file}: http_options: for the start of an instance; this one keeps what it was started with" in said.stderr
+
+
 SCRIPT = """
 import os
 from fairlead import serve

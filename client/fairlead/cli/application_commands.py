@@ -14,7 +14,7 @@ from fairlead.cli.applications import specs_of
 from fairlead.cli.config_file import ConfigFileError, load_config
 from fairlead.cli.finding import Address, find
 from fairlead.cli.status_text import is_well, print_json, print_status, say, status_value, time_of_day
-from fairlead.serve.deploy_schema import FOR_THE_START, suggestion
+from fairlead.serve.deploy_schema import FOR_THE_START, ServeDeploySchema, suggestion
 from fairlead.serve.instance import Instance
 from fairlead.serve.progress import Progress
 from fairlead.serve.status import target_capacity
@@ -42,12 +42,19 @@ def deploy(
     config = load_config(file)
     instance = find(address)
     specs = specs_of(config, file, app_dir, instance.address)
+    tell_of_no_effect(config, file)
     if for_the_start := [name for name in FOR_THE_START if name in config.model_fields_set]:
         say(
             f"{file}: {', '.join(for_the_start)}: for the start of an instance; this one keeps what it was started with"
         )
     deploy_all(instance, specs, file, wait=not no_wait)
     say(f"{'deploying' if no_wait else 'deployed'} {', '.join(spec.name for spec in specs) or 'nothing'}")
+
+
+def tell_of_no_effect(config: ServeDeploySchema, file: str) -> None:
+    """Says what of a file is taken and changes nothing."""
+    if config.without_effect:
+        say(f"{file}: without effect outside of Ray: {', '.join(config.without_effect)}")
 
 
 def deploy_all(instance: Instance, specs: list[control_pb2.ApplicationSpec], file: str, *, wait: bool) -> None:

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 import fairlead
-from fairlead.cli.application_commands import config, delete, deploy, scale, status
+from fairlead.cli.application_commands import config, delete, deploy, scale, status, tell_of_no_effect
 from fairlead.cli.applications import specs_of
 from fairlead.cli.build_proto import build
 from fairlead.cli.call_command import call
@@ -137,6 +137,7 @@ def run_file(path: str, app_dir: str, *, insecure: bool) -> None:
     with terminable():
         # Before anything is started; what the instance was started with may add to it afterwards.
         specs_of(config, path, app_dir, "")
+        tell_of_no_effect(config, path)
         api.start(
             config.proxy_location,
             HTTPOptions(**config.http_options),

@@ -24,6 +24,16 @@ PROBLEM = "fairlead"
 """The type of pydantic errors whose context says it all: ``problem``, and ``key``, relative to their location."""
 FOR_THE_START = ("proxy_location", "http_options", "grpc_options", "gateways", "tracing_config")
 """What of a file counts when an instance is started, and for no deploy to one that runs."""
+WITHOUT_EFFECT = (
+    "ray_actor_options",
+    "placement_group_bundles",
+    "placement_group_strategy",
+    "placement_group_bundle_label_selector",
+    "max_replicas_per_node",
+    "gang_scheduling_config",
+    "deployment_actors",
+)
+"""Settings of a deployment that place it in a Ray cluster."""
 _RUNTIME_ENV = ("env_vars", "working_dir")
 
 
@@ -142,6 +152,9 @@ class DeploymentSchema(BaseModel):
     def _check(self) -> Self:
         known = [one.name for one in dataclasses.fields(DeploymentConfig)]
         _check_each(self.overrides, known, lambda values: DeploymentConfig().update(values))
+        if (self.overrides.get("ray_actor_options") or {}).get("runtime_env"):
+            told = "runtime_env has no effect for one deployment; give it to the application"
+            raise problem(told, "ray_actor_options")
         return self
 
 
@@ -198,6 +211,17 @@ class ServeDeploySchema(BaseModel):
     """How many of their replicas the file's deployments have, in per cent; None: all."""
     applications: list[ServeApplicationSchema]
     """What shall run."""
+
+    @property
+    def without_effect(self) -> list[str]:
+        """The settings that are accepted for Ray Serve's sake, and mean nothing on one machine: where they stand."""
+        return [
+            f"{application.name}/{deployment.name}: {name}"
+            for application in self.applications
+            for deployment in application.deployments
+            for name in WITHOUT_EFFECT
+            if deployment.overrides.get(name)
+        ]
 
     @model_validator(mode="after")
     def _check(self) -> Self:
