@@ -55,6 +55,7 @@ class World:
         await self.controller.kill()
         await self.server.stop(None)
         self.loop.cancel()
+        await asyncio.wait([self.loop])
 
     async def deploy(self, *deployments, **changes):
         request = control_pb2.DeployRequest(application=application(*deployments, **changes))

@@ -51,6 +51,7 @@ async def controlling(settings):
     await controller.kill()
     await server.stop(None)
     loop.cancel()
+    await asyncio.wait([loop])
     store.close()
 
 
