@@ -76,17 +76,28 @@ class TestFastApi:
 
     @pytest.mark.parametrize("path", ["/shop/hang", "/plain/hang"])
     def test_leaving_cancels_the_handler_and_its_children(self, web: str, stage: Stage, key: str, path: str) -> None:
-        with pytest.raises(httpx.ReadTimeout), httpx.Client(timeout=httpx.Timeout(10, read=0.5)) as client:
-            headers = {"x-serve-call-method": "hang"} if path == "/plain/hang" else {}
-            client.get(f"{web}{path}", params={"key": key}, headers=headers)
+        headers = {"x-serve-call-method": "hang"} if path == "/plain/hang" else {}
+
+        def leave(key: str, time_s: float) -> None:
+            timeout = httpx.Timeout(60, read=time_s)
+            with pytest.raises(httpx.ReadTimeout), httpx.Client(timeout=timeout) as client:
+                client.get(f"{web}{path}", params={"key": key}, headers=headers)
+
+        key = stage.meet_deadline("child of {} runs", key, leave)
         stage.wait_for(f"child of {key} ended")
 
-    def test_a_time_that_is_over(self, web: str, stage: Stage, key: str) -> None:
-        for field, value in (("x-request-timeout-seconds", "0.3"), ("grpc-timeout", "300m")):
+    @pytest.mark.parametrize(
+        ("field", "text"), [("x-request-timeout-seconds", "{:g}"), ("grpc-timeout", "{:.0f}m")], ids=["ours", "gRPC's"]
+    )
+    def test_a_time_that_is_over(self, web: str, stage: Stage, key: str, field: str, text: str) -> None:
+        def call(key: str, time_s: float) -> None:
+            value = text.format(time_s * 1000 if field == "grpc-timeout" else time_s)
             answer = httpx.get(f"{web}/shop/hang", params={"key": key}, headers={field: value, "x-request-id": "r"})
             assert (answer.status_code, answer.json()["code"]) == (408, 4)
-            assert answer.json()["message"] == "Request r timed out after 0.3s."
-        stage.wait_for(f"child of {key} ended", 2)
+            assert answer.json()["message"] == f"Request r timed out after {time_s}s."
+
+        key = stage.meet_deadline("child of {} runs", key, call)
+        stage.wait_for(f"child of {key} ended")
 
     def test_errors_show_nothing(self, web: str) -> None:
         answer = httpx.get(f"{web}/shop/raises")

@@ -273,17 +273,20 @@ class TestDeadlines:
     def test_ends_the_whole_chain(
         self, first: DeploymentHandle, last: DeploymentHandle, stage: Stage, key: str
     ) -> None:
-        response = first.options(timeout_s=1.0).hold_child.remote(key)
-        with pytest.raises(DeadlineExceededError):
-            response.result(timeout_s=LIMIT_S)
-        for name in ("first", "middle", "last"):
-            assert f"{name} began {key}" in stage.events()
-        chain_ended(stage, key, last)
+        def call(key: str, time_s: float) -> None:
+            response = first.options(timeout_s=time_s).hold_child.remote(key)
+            with pytest.raises(DeadlineExceededError):
+                response.result(timeout_s=LIMIT_S)
+
+        chain_ended(stage, stage.meet_deadline("last began {}", key, call), last)
 
     def test_a_stream(self, last: DeploymentHandle, stage: Stage, key: str) -> None:
-        stream = last.options(stream=True, timeout_s=0.3).endless.remote(key)
-        with pytest.raises(DeadlineExceededError):
-            list(stream)
+        def call(key: str, time_s: float) -> None:
+            stream = last.options(stream=True, timeout_s=time_s).endless.remote(key)
+            with pytest.raises(DeadlineExceededError):
+                list(stream)
+
+        key = stage.meet_deadline("last yields {}", key, call)
         stage.wait_for(f"last closed {key}")
         assert slot_is_free(last)
 
@@ -298,16 +301,19 @@ class TestDeadlines:
         assert f"last began {key}-queued" not in stage.events()
 
     def test_grpc(self, channel: grpc.Channel, last: DeploymentHandle, stage: Stage, key: str) -> None:
-        code, _, _ = failure(start(channel, "Call", target("hold_child"), body(key), timeout=1.0))
-        assert code is grpc.StatusCode.DEADLINE_EXCEEDED
-        chain_ended(stage, key, last)
+        def call(key: str, time_s: float) -> None:
+            code, _, _ = failure(start(channel, "Call", target("hold_child"), body(key), timeout=time_s))
+            assert code is grpc.StatusCode.DEADLINE_EXCEEDED
+
+        chain_ended(stage, stage.meet_deadline("last began {}", key, call), last)
 
     def test_http(self, ports: Ports, last: DeploymentHandle, stage: Stage, key: str) -> None:
-        answer = httpx.get(
-            ports.http, params={"method": "hold_child", "key": key}, headers={"x-request-timeout-seconds": "1"}
-        )
-        assert answer.status_code == 408
-        chain_ended(stage, key, last)
+        def call(key: str, time_s: float) -> None:
+            asked, headers = {"method": "hold_child", "key": key}, {"x-request-timeout-seconds": f"{time_s}"}
+            answer = httpx.get(ports.http, params=asked, headers=headers, timeout=LIMIT_S)
+            assert answer.status_code == 408
+
+        chain_ended(stage, stage.meet_deadline("last began {}", key, call), last)
 
 
 class TestGrpc:

@@ -46,8 +46,10 @@ def gateway(state_directory: Path) -> Iterator[control_pb2.GatewayStatus]:
 
 
 def test_root_path(gateway: control_pb2.GatewayStatus) -> None:
-    told = httpx.get(f"http://{gateway.http_address}/patient/x").json()
-    assert told == {"path": "/behind/patient/x", "root_path": "/behind/patient"}
+    answer = httpx.get(f"http://{gateway.http_address}/patient/x")
+    while answer.status_code == 408:  # the time of requests is short for a busy machine
+        answer = httpx.get(f"http://{gateway.http_address}/patient/x")
+    assert answer.json() == {"path": "/behind/patient/x", "root_path": "/behind/patient"}
 
 
 def test_http_request_timeout(gateway: control_pb2.GatewayStatus) -> None:

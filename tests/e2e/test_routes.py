@@ -199,8 +199,11 @@ class TestResults:
             httpx.get(f"{shop}/count/2?fail_at=1", headers={"accept": "application/json"})
 
     def test_a_client_that_leaves_cancels_the_method_and_its_children(self, shop: str, stage: Stage, key: str) -> None:
-        with httpx.Client() as client, pytest.raises(httpx.ReadTimeout):
-            client.get(f"{shop}/wait/{key}", timeout=httpx.Timeout(10, read=0.5))
+        def leave(key: str, time_s: float) -> None:
+            with httpx.Client() as client, pytest.raises(httpx.ReadTimeout):
+                client.get(f"{shop}/wait/{key}", timeout=httpx.Timeout(60, read=time_s))
+
+        key = stage.meet_deadline("{} child runs", key, leave)
         stage.wait_for(f"{key} child cancelled")
 
     def test_timeouts(self, shop: str, key: str) -> None:

@@ -149,9 +149,12 @@ def test_one_that_never_yields_is_cancelled(door: Door, stage: Stage, key: str) 
 
 
 def test_one_that_never_yields_meets_its_deadline(door: Door, stage: Stage, key: str) -> None:
-    items = door.stream("silence", key, timeout_s=0.3)
-    with pytest.raises(Exception, match=r"(?i)deadline|timed out|408"):
-        next(items)
+    def call(key: str, time_s: float) -> None:
+        items = door.stream("silence", key, timeout_s=time_s)
+        with pytest.raises(Exception, match=r"(?i)deadline|timed out|408"):
+            next(items)
+
+    key = stage.meet_deadline("entered {}", key, call)
     stage.wait_for(f"closed {key}")
 
 

@@ -130,15 +130,20 @@ def test_cancelling_reaches_the_method_and_its_calls(stub, client, generated, st
     hear_all(stage, key, "entered", "child entered")
     call.cancel()
     hear_all(stage, key, "left", "child left")
-    slow.book_id = f"{key} late"
-    assert failure(lambda: stub.CreateBook(slow, timeout=0.5)).code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    hear_all(stage, slow.book_id, "left", "child left")
+
+    def late(key, time_s):
+        slow.book_id = key
+        assert failure(lambda: stub.CreateBook(slow, timeout=time_s)).code() is grpc.StatusCode.DEADLINE_EXCEEDED
+
+    hear_all(stage, stage.meet_deadline("child entered {}", f"{key} late", late), "left", "child left")
 
 
 def test_a_http_client_that_leaves_cancels_the_method_and_its_calls(client, stage, key):
-    with pytest.raises(httpx.ReadTimeout):
-        client.post(f"/v1/{shelf(stage)}/books?bookId={key}", json={"title": "slow"}, timeout=1)
-    hear_all(stage, key, "entered", "left", "child left")
+    def leave(key, time_s):
+        with pytest.raises(httpx.ReadTimeout):
+            client.post(f"/v1/{shelf(stage)}/books?bookId={key}", json={"title": "slow"}, timeout=time_s)
+
+    hear_all(stage, stage.meet_deadline("child entered {}", key, leave), "left", "child left")
 
 
 def test_what_is_not_implemented(stub, generated):
