@@ -1,4 +1,4 @@
-"""The instance that this process uses: its own, or one that is there to be used."""
+"""The instance that this process uses, its own or one that is there to be used, and what there is to know of it."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from fairlead.serve.doors import Doors
 from fairlead.serve.handle import DeploymentHandle
 from fairlead.serve.instance import Instance
 from fairlead.serve.owned_instance import OwnedInstance
+from fairlead.serve.status import ServeStatus, serve_status
+from fairlead.v1 import control_pb2
 from fairlead.wire.errors import FairleadError
 
 logger = logging.getLogger("fairlead.serve")
@@ -138,3 +140,24 @@ class Current:
 
 current = Current()
 """That of this process."""
+
+
+def status() -> ServeStatus:
+    """The state of everything; empty if no instance runs."""
+    instance = current.found()
+    return ServeStatus() if instance is None else serve_status(instance.status())
+
+
+def instance_status() -> control_pb2.InstanceStatus:
+    """As :func:`status`, with all that the controller tells: addresses, process ids, replica ids."""
+    return current.existing().status()
+
+
+def controller_address() -> str:
+    """Where the controller of the instance in use is, as ``FAIRLEAD_ADDRESS`` names it for other processes."""
+    return current.existing().address
+
+
+def existing_instance() -> Instance:
+    """The instance in use. Raises FairleadError if there is none."""
+    return current.existing()

@@ -6,7 +6,7 @@ import contextlib
 import difflib
 from collections.abc import Collection, Mapping
 
-from fairlead.serve.in_use import controller_address
+from fairlead.serve.current import controller_address
 from fairlead.serve.instance import Instance
 from fairlead.serve.validation import check_number
 from fairlead.v1 import control_pb2
