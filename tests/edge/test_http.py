@@ -119,6 +119,23 @@ class TestRequest:
         assert (header.multiplexed_model_id, header.session_id, header.timeout_us) == ("m1", "s1", 2_500_000)
         assert header.shard_key == "k1"
 
+    @pytest.mark.parametrize(
+        "name", ["serve-multiplexed-model-id", "x-session-id", "x-serve-shard-key", "x-serve-call-method"]
+    )
+    async def test_names_that_are_too_long_are_refused(self, name):
+        async with served() as (client, router, _):
+            answer = await client.get("/", headers={name: "m" * 1025})
+            assert (answer.status_code, answer.json()["code"]) == (400, grpc.StatusCode.INVALID_ARGUMENT.value[0])
+            assert "1025 characters; the limit is 1024" in answer.json()["message"]
+            assert (await client.get("/", headers={name: "m" * 1024})).status_code == 200
+        assert len(router.calls) == 1
+
+    async def test_names_are_text_as_through_every_other_door(self):
+        async with served() as (client, router, _):
+            await client.get("/", headers={b"serve_multiplexed_model_id": "größe".encode(), b"x-session-id": b"\xff"})
+        header = router.calls[0].header
+        assert (header.multiplexed_model_id, header.session_id) == ("größe", "ÿ")
+
     @pytest.mark.parametrize(("value", "expected"), [("0", 0), ("-1", 0), ("x", 7_000_000), ("nan", 7_000_000)])
     async def test_odd_timeouts(self, value, expected):
         async with served(limits=HttpLimits(request_timeout_s=7)) as (client, router, _):

@@ -28,7 +28,7 @@ from fairlead_gateway.edge.http_request import (
     ClientGoneError,
     Receive,
     Scope,
-    check_timeout,
+    check_fields,
     notice,
     request_id_of,
 )
@@ -107,7 +107,7 @@ class HttpApp:
             if b"%" in scope["raw_path"]:
                 path = separated(scope["raw_path"])
             if noticed:
-                check_timeout(noticed)
+                check_fields(noticed)
         except (PathError, InvalidCallError) as error:
             return await _refuse(send, _malformed(error), noticed)
         own = self._own.find(scope)
@@ -141,7 +141,7 @@ class HttpApp:
             return await refuse(scope, send, _unauthenticated(), request_id_of(noticed))
         try:
             mount = self._mounts.match(separated(scope["raw_path"]))
-            check_timeout(noticed)
+            check_fields(noticed)
         except (PathError, InvalidCallError) as error:
             return await refuse(scope, send, _malformed(error), request_id_of(noticed))
         if mount is None:

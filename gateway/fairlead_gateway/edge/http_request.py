@@ -14,6 +14,7 @@ from fairlead_gateway.edge.http_headers import grpc_timeout_s, request_timeout_s
 from fairlead_gateway.edge.http_limits import HttpLimits
 from fairlead_gateway.edge.http_mounts import Mount
 from fairlead_gateway.edge.serving_headers import checked_request_id
+from fairlead_gateway.routing.router import MAX_NAME
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -45,6 +46,8 @@ _NOTICED = {
 # Proxies turn underscores into dashes, or drop such fields; all spellings mean the same, as in Ray Serve.
 _NOTICED |= {f"serve{a}multiplexed{b}model{c}id".encode(): MODEL_ID for a, b, c in itertools.product("_-", repeat=3)}
 
+_NAMES = (MODEL_ID, SESSION_ID, SHARD_KEY, CALL_METHOD)
+
 _HttpHeader = http_pb2.HttpHeader
 _HTTP = session_pb2.SERIALIZATION_HTTP
 
@@ -59,16 +62,23 @@ def notice(fields: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
 
 
 def timeout_of(noticed: dict[str, str], limits: HttpLimits) -> float | None:
-    """The seconds that a request may take; None: no limit. :func:`check_timeout` has let it through."""
+    """The seconds that a request may take; None: no limit. :func:`check_fields` has let it through."""
     default, longest = limits.request_timeout_s, limits.max_request_timeout_s
     return request_timeout_s(noticed.get(TIMEOUT), noticed.get(GRPC_TIMEOUT), default, longest)
 
 
-def check_timeout(noticed: dict[str, str]) -> None:
-    """Raises InvalidCallError for a malformed ``grpc-timeout``. Ray Serve's own field may say anything."""
+def check_fields(noticed: dict[str, str]) -> None:
+    """Raises InvalidCallError for a malformed ``grpc-timeout``, and for names that are too long.
+
+    Ray Serve's own field of a timeout may say anything.
+    """
     given = noticed.get(GRPC_TIMEOUT)
     if given is not None:
         grpc_timeout_s(given)
+    for name in _NAMES:
+        length = len(_text(noticed.get(name, "")))
+        if length > MAX_NAME:
+            raise InvalidCallError(f"{name} of {length} characters; the limit is {MAX_NAME}")
 
 
 def call_header(mount: Mount, noticed: dict[str, str], timeout_s: float | None) -> session_pb2.CallHeader:
@@ -89,13 +99,23 @@ def call_header(mount: Mount, noticed: dict[str, str], timeout_s: float | None) 
 
 def read_ids(header: session_pb2.CallHeader, noticed: dict[str, str]) -> None:
     """Fills in what a request's fields name: ids, the model, and the method of a handler."""
-    header.session_id = noticed.get(SESSION_ID, "")
-    header.shard_key = noticed.get(SHARD_KEY, "")
-    header.multiplexed_model_id = noticed.get(MODEL_ID, "")
+    header.session_id = _text(noticed.get(SESSION_ID, ""))
+    header.shard_key = _text(noticed.get(SHARD_KEY, ""))
+    header.multiplexed_model_id = _text(noticed.get(MODEL_ID, ""))
     header.method = noticed.get(CALL_METHOD, "")
     header.request_id = request_id_of(noticed)
     if tracing.active() is not None:
         tracing.take(header, noticed.items())
+
+
+def _text(value: str) -> str:
+    """A name as callers mean it, who send UTF-8: the same name through every door."""
+    if value.isascii():
+        return value
+    try:
+        return value.encode("latin-1").decode()
+    except UnicodeDecodeError:
+        return value
 
 
 def request_id_of(noticed: dict[str, str]) -> str:
