@@ -196,7 +196,12 @@ async def test_a_reservation_is_used_where_it_was_made(world):
 
 async def test_shadows_get_copies_and_nobody_hears_of_them(world):
     world.spread(policy(Echo=1.0, shadows={"Shadow": 1.0, "New": 0.5}))
-    world.replicas["Shadow"].serve = lambda call: call.fail(ValueError("in the shadow"))
+
+    def fail(call):
+        call.head("who", b"a shadow")
+        call.fail(ValueError("in the shadow"))
+
+    world.replicas["Shadow"].serve = fail
     for _ in range(100):
         assert await world.ask() == "Echo"
     await until(lambda: world.seen("Shadow") == 100)

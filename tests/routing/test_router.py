@@ -194,8 +194,10 @@ async def test_a_broadcast_is_answered_by_all(router: Router, replica: FakeRepli
     call = await replica.called()
     assert call.header.broadcast
     assert len(call.header.request_id) == 32
+    call.head("whose", b"one of many")
     call.answer(b"1")
     await caller.end()
+    assert not caller.heads
     answers = [serving_pb2.BroadcastResponse.FromString(message) for message, _ in caller.messages]
     assert list(answers[0].replicas.replica_ids) == ["app#Echo#a"]
     assert answers[1].result.payload.content_type == "application/json"
