@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from random import getrandbits
-from typing import Any, Generic, Literal, TypeVar, Unpack, overload
+from typing import Any, Generic, Literal, TypeVar, Unpack, cast, overload
 
 from fairlead.serve import connection
 from fairlead.serve.arguments import Resolution, encode, holds_response
@@ -297,8 +297,7 @@ class StreamingDeploymentHandle(DeploymentHandle[Any]):
 
     def __getattr__(self, name: str) -> StreamingDeploymentHandle:
         """A copy that calls the method of this name."""
-        found: Any = super().__getattr__(name)
-        return found  # type: ignore[no-any-return]
+        return cast(StreamingDeploymentHandle, super().__getattr__(name))
 
 
 def _restore(deployment_name: str, app_name: str, options: dict[str, Any], hint: str) -> DeploymentHandle[Any]:

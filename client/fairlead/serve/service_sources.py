@@ -104,10 +104,10 @@ def _import(path: str) -> Callable[..., Any]:
             f"{path!r} is neither a file nor an import path like 'package.x_pb2_grpc.add_XServicer_to_server'"
         )
     module = importlib.import_module(module_name)
-    found = getattr(module, name, None)
+    found: Callable[..., Any] | None = getattr(module, name, None)
     if not callable(found):
         raise ValueError(f"the module {module_name!r} has no function {name!r}")  # noqa: TRY004 - it may be missing
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 class _Recorder:

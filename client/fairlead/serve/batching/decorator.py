@@ -169,7 +169,8 @@ class BatchedFunction(Batched, Generic[R]):
         caller = UnaryCaller(this._target, row, get_request_context(), loop)
         batcher.put(caller)
         try:
-            return await caller.future  # type: ignore[no-any-return]  # as the user's function is annotated
+            result: R = await caller.future
+            return result
         except asyncio.CancelledError:
             batcher.discard(caller)
             raise

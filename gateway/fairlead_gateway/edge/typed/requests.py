@@ -103,8 +103,9 @@ class RequestPlan:
 
 
 def _is_http_body(field: FieldDescriptor | None) -> bool:
-    message = None if field is None else field.message_type
-    return message is not None and not field.is_repeated and message.full_name == HTTP_BODY  # type: ignore[union-attr]
+    if field is None or field.message_type is None or field.is_repeated:
+        return False
+    return bool(field.message_type.full_name == HTTP_BODY)
 
 
 def _path_parameters(binding: HttpBinding, parameters: ParameterSet) -> list[tuple[str, Parameter]]:
