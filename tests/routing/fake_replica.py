@@ -174,6 +174,7 @@ class Caller:
             self.take()
 
     def on_head(self, metadata: Sequence[session_pb2.Metadata]) -> None:
+        assert not self.heads, "a second head"
         assert not self.messages, "a head after a message"
         assert not self.ends, "a head after the end"
         self.heads.append([(entry.key, entry.value) for entry in metadata])

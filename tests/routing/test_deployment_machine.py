@@ -116,6 +116,12 @@ class DeploymentMachine(RuleBasedStateMachine):
         call = data.draw(st.sampled_from(self.ongoing()))
         self.run(lambda: call.send(b"item", more=call.header.broadcast))
 
+    @precondition(lambda self: any(call.stream.sent_last is None for call in self.ongoing()))
+    @rule(data=st.data())
+    def send_a_head(self, data: st.DataObject) -> None:
+        call = data.draw(st.sampled_from([each for each in self.ongoing() if each.stream.sent_last is None]))
+        self.run(lambda: call.head("k", b"v"))
+
     @precondition(lambda self: any(not arrival.caller.ends for arrival in self.arrivals))
     @rule(data=st.data(), expire=st.booleans())
     def give_up(self, data: st.DataObject, expire: bool) -> None:
@@ -261,7 +267,8 @@ class DeploymentMachine(RuleBasedStateMachine):
         for arrival in self.arrivals:
             call, caller = arrival.call, arrival.caller
             assert caller.ends == call.done
-            assert not (caller.messages and id(call) in waiting), "waits again after part of its answer"
+            begun = caller.heads or caller.messages
+            assert not (begun and id(call) in waiting), "waits again after part of its answer"
             assert (id(call) in waiting) + call.done + (call.stream is not None and not call.done) == 1, call
 
     @invariant()
