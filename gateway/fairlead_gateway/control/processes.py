@@ -147,7 +147,7 @@ class Processes:
         # A process that was killed leaves it behind.
         self._settings.socket_path(replica_id).unlink(missing_ok=True)
         replica = self._core.observed.replicas.get(replica_id)
-        unexpected = replica is not None and replica.stop is None
+        unexpected = replica is not None and replica.stop is None and not self.stopping
         logger.log(logging.WARNING if unexpected else logging.INFO, "%s ended with %s", replica_id, ending.how)
         self._core.events.process_ended(replica_id, ending.description, time.monotonic())
         self._act()

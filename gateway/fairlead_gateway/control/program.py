@@ -103,6 +103,8 @@ class ControllerProgram:
             await server.stop(_LAST_ANSWERS_S)
             for watcher in watchers:
                 watcher.cancel()
+            # Meanwhile gRPC's own tasks end, too; for those that asyncio.run would have to cancel it prints a traceback.
+            await asyncio.wait(watchers)
 
     async def _decide(self) -> None:
         try:
@@ -133,6 +135,8 @@ class ControllerProgram:
     async def _stop(self, *, forget: bool = True) -> None:
         """Raises FairleadError, and nothing has happened, if what shall be forgotten cannot be."""
         if self._shutdown is None:
+            if self._status.done():
+                return  # everything is being killed: there is nothing left to stop in an orderly way
             if forget:
                 self._controller.forget()
             self._shutdown = asyncio.create_task(self._shut_down(forget))
@@ -148,7 +152,7 @@ class ControllerProgram:
                 logger.error("%s", error)  # noqa: TRY400 - one clear line; the next start has the same options
 
     def _on_signal(self) -> None:
-        if self._shutdown is not None:
+        if self._shutdown is not None or self._status.done():
             self._end(0)
             return
         # A machine that is shut down sends it too: what was deployed comes up again with the instance.
