@@ -103,7 +103,7 @@ class ControllerProgram:
             await server.stop(_LAST_ANSWERS_S)
             for watcher in watchers:
                 watcher.cancel()
-            # Meanwhile gRPC's own tasks end, too; for those that asyncio.run would have to cancel it prints a traceback.
+            # Meanwhile gRPC's own tasks end, too: of those that asyncio.run has to cancel it prints tracebacks.
             await asyncio.wait(watchers)
 
     async def _decide(self) -> None:
