@@ -154,7 +154,7 @@ class Link:
         self._wake()
 
     def consumed(self, stream: Stream, amount: int) -> None:
-        """Returns credit for what was taken: the sum of :func:`~fairlead.wire.session.cost` of its pieces."""
+        """Returns credit for what was taken: the sum of :func:`~fairlead.wire.stream.cost` of its pieces."""
         self.session.consumed(stream, amount)
         self._wake()
 
