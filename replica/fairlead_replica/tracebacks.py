@@ -35,9 +35,22 @@ def user_traceback(error: BaseException) -> str:
         # library finds that it was called wrongly is of no use.
         ours = isinstance(error, errors.FairleadError) or isinstance(error.__cause__, RemoteTraceback)
         limit = _up_to_the_user(trace) if ours else None
-        return "".join(traceback.format_exception(type(error), error, trace, limit=limit))
+        told = traceback.TracebackException(type(error), error, trace, limit=limit, compact=True)
+        _leave_out_the_library(told)
+        return "".join(told.format())
     except Exception as failure:
         return f"{type(error).__qualname__}, whose traceback cannot be formatted: {type(failure).__name__}\n"
+
+
+def _leave_out_the_library(told: traceback.TracebackException) -> None:
+    """Removes frames of the library between the user's: how a batch or a model's loader came to be called."""
+    waiting = [told]
+    while waiting:
+        one = waiting.pop()
+        theirs = [number for number, frame in enumerate(one.stack) if not frame.filename.startswith(_NOT_THEIRS)]
+        last = theirs[-1] if theirs else -1
+        one.stack[:] = [*(one.stack[number] for number in theirs), *one.stack[last + 1 :]]
+        waiting += [each for each in (one.__cause__, one.__context__) if each is not None]
 
 
 def _up_to_the_user(trace: TracebackType | None) -> int | None:

@@ -137,6 +137,33 @@ def test_so_do_errors_that_come_through_several_deployments() -> None:
     assert {line.split('"')[1] for line in cause.splitlines() if line.startswith('  File "')} == {__file__}
 
 
+def test_so_do_errors_of_batches_and_of_loaders() -> None:
+    @serve.deployment
+    class Failing:
+        @serve.batch(batch_wait_timeout_s=0)
+        async def batched(self, values: list[Any]) -> list[Any]:
+            raise LookupError("in the batch")
+
+        @serve.multiplexed
+        async def load(self, model_id: str) -> Any:
+            raise LookupError("in the loader")
+
+        async def in_batch(self) -> Any:
+            return await self.batched(1)
+
+        async def in_loader(self) -> Any:
+            return await self.load("m")
+
+    handle = run(Failing.bind())
+    for method, lines in (("in_batch", "self.batched(1)"), ("in_loader", 'self.load("m")')):
+        with pytest.raises(LookupError) as caught:
+            getattr(handle, method).remote().result()
+        cause = str(caught.value.__cause__)
+        assert f"return await {lines}" in cause
+        assert "raise LookupError" in cause
+        assert {line.split('"')[1] for line in cause.splitlines() if line.startswith('  File "')} == {__file__}
+
+
 def test_what_a_constructor_raises_is_raised_here() -> None:
     class Unlucky(Exception):
         pass
