@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from fairlead import serve
+from fairlead.serve.config import AutoscalingContext
 
 
 @serve.deployment
@@ -42,6 +43,21 @@ scaled = Counter.options(
     autoscaling_config={"max_replicas": 7}, user_config={"greeting": "hi"}, max_ongoing_requests=11
 ).bind()
 broken = Broken.options(max_constructor_retry_count=1).bind()
+
+
+@serve.deployment
+class Front:
+    def __init__(self, counter: Any) -> None:
+        self.counter = counter
+
+
+def shared_policy(contexts: dict[Any, AutoscalingContext], *, each: int) -> tuple[dict[Any, int], dict[str, Any]]:
+    """As many replicas of each as there are deployments that scale, and some more."""
+    return {deployment: len(contexts) + each for deployment in contexts}, {}
+
+
+_QUICK = {"min_replicas": 1, "max_replicas": 4, "upscale_delay_s": 0}
+pair = Front.options(autoscaling_config=_QUICK).bind(Counter.options(autoscaling_config=_QUICK).bind())
 
 
 def build(arguments: dict[str, Any]) -> Any:

@@ -46,7 +46,7 @@ def test_help_has_an_example_that_works(environment: dict[str, str], typist: Typ
         if found:
             address = found.group(1)
             break
-    with urllib.request.urlopen(f"{address}/-/healthz", timeout=10) as answer:
+    with urllib.request.urlopen(f"{address}/-/healthz", timeout=60) as answer:
         assert answer.read() == b"success"
     both = " ".join(typist("--help", env=environment).stdout.split()).partition("Example: fairlead ")[2]
     first, _, second = both.partition(", then in another terminal fairlead ")

@@ -118,7 +118,17 @@ def refusal(tmp_path: Path, new: str, *, old: str) -> str:
         (
             "working_dir: /tmp",
             "working_dir: /tmp\n    autoscaling_policy: {a: 1}",
-            "15: applications[0].autoscaling_policy: ",
+            "15: applications[0].autoscaling_policy: 'policy_function' is missing",
+        ),
+        (
+            "working_dir: /tmp",
+            "working_dir: /tmp\n    autoscaling_policy:\n      policy_function: here",
+            "16: applications[0].autoscaling_policy.policy_function: policy_function must be an import path",
+        ),
+        (
+            "working_dir: /tmp",
+            "working_dir: /tmp\n    autoscaling_policy:\n      policy_function: a:b\n      policy_kwarg: {}",
+            "17: applications[0].autoscaling_policy.policy_kwarg: unknown key 'policy_kwarg'; did you mean",
         ),
         ("applications:", "applicatons:", "'applicatons'; did you mean 'applications'? (and 1 more)"),
     ],

@@ -255,6 +255,26 @@ def test_what_of_a_file_changes_nothing_is_said(running: Typed, counter: None) -
     assert f"{file}: http_options: for the start of an instance; this one keeps what it was started with" in said.stderr
 
 
+def test_one_policy_for_an_application(running: Typed) -> None:
+    policy = {"policy_function": "tests.cli.standing_app:shared_policy", "policy_kwargs": {"each": 0}}
+    pair = {"name": "pair", "route_prefix": None, "import_path": "tests.cli.standing_app:pair"}
+    running.well("deploy", running.file({**pair, "autoscaling_policy": policy}))
+
+    def scaled() -> bool:
+        found = running.value("status", "pair", "--json")["applications"]["pair"]["deployments"].values()
+        return [[one["state"] for one in each["replicas"]] for each in found] == [["RUNNING"] * 2] * 2
+
+    until(scaled)
+    own = {"name": "Counter", "autoscaling_config": {"max_replicas": 2, "policy": policy}}
+    for change, said in (
+        ({"autoscaling_policy": {"policy_function": "tests.cli.standing_app:no_policy"}}, "has no 'no_policy'"),
+        ({"autoscaling_policy": policy, "deployments": [own]}, "'Counter' has a policy of its own"),
+        ({"autoscaling_policy": policy, "import_path": COUNTER["import_path"]}, "no deployment scales by itself"),
+    ):
+        assert said in running.refusal("deploy", running.file({**pair, **change}))
+    running.well("delete", "pair")
+
+
 SCRIPT = """
 import os
 from fairlead import serve

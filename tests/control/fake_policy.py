@@ -22,7 +22,11 @@ def main():
         elif kind == "fail":
             print(json.dumps({"error": "ZeroDivisionError"}), flush=True)
         else:
-            print(json.dumps({"replicas": json.loads(line)["total_num_requests"] + count}), flush=True)
+            asked = json.loads(line)
+            print(
+                json.dumps({"replicas": asked["contexts"][asked["deployment"]]["total_num_requests"] + count}),
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

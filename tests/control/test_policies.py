@@ -19,7 +19,7 @@ def question(kind, calls=5):
         deployment="Echo",
         settings=control_pb2.AutoscalingSettings(policy_import_path=kind),
         environment=control_pb2.CodeEnvironment(),
-        context={"total_num_requests": calls},
+        contexts={"Echo": {"total_num_requests": calls}},
     )
 
 

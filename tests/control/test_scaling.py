@@ -63,16 +63,17 @@ def test_a_policy_is_asked_now_and_then():
     scaling = Scaling()
     mine = goal(policy_import_path="app:policy", upscale_delay_s=0)
     mine = replace(mine, environment=control_pb2.CodeEnvironment(working_directory="/here"))
-    assert scaling.question(mine, [], 0.0) is None, "before the first decision"
+    running = {"Echo": ["r1"]}.__getitem__
+    assert scaling.question(mine, running, 0.0) is None, "before the first decision"
     scaling.decide(mine, 1, 0.0)
     scaling.note("gateway-0", [load(ongoing=3, queued=1)], 0.0)
-    question = scaling.question(mine, ["r1"], 0.0)
+    question = scaling.question(mine, running, 0.0)
     assert question.environment.working_directory == "/here"
-    assert question.context["total_num_requests"] == 4
-    assert question.context["total_queued_requests"] == 1
-    assert question.context["running_replicas"] == ["r1"]
-    assert scaling.question(mine, ["r1"], 0.1) is None
-    assert scaling.question(mine, ["r1"], 1.0) is not None
+    assert question.contexts["Echo"]["total_num_requests"] == 4
+    assert question.contexts["Echo"]["total_queued_requests"] == 1
+    assert question.contexts["Echo"]["running_replicas"] == ["r1"]
+    assert scaling.question(mine, running, 0.1) is None
+    assert scaling.question(mine, running, 1.0) is not None
     scaling.answered(KEY, 3, "")
     assert scaling.decide(mine, 1, 1.0).target == 3
     scaling.answered(KEY, None, "it is broken")
@@ -80,3 +81,21 @@ def test_a_policy_is_asked_now_and_then():
     assert "it is broken" in scaling.failure(KEY)
     scaling.answered(KEY, 2, "")
     assert scaling.failure(KEY) == ""
+
+
+def test_a_policy_of_the_application_is_told_of_all_that_scale():
+    scaling = Scaling()
+    shared = {"policy_import_path": "app:policy", "application_policy": True}
+    one, two = goal(**shared), goal(**shared)
+    two.spec.name = "Two"
+    fixed = DeploymentGoal(application="app", spec=deployment(name="Fixed"), code_version="v")
+    elsewhere = replace(goal(**shared), application="other")
+    for each in (one, two, fixed, elsewhere):
+        scaling.decide(each, 1, 0.0)
+    scaling.note("gateway-0", [load(ongoing=3, queued=1)], 0.0)
+    question = scaling.question(one, {"Echo": ["r1"], "Two": ["r2", "r3"]}.__getitem__, 0.0)
+    assert {name: context["current_num_replicas"] for name, context in question.contexts.items()} == {
+        "Echo": 1,
+        "Two": 2,
+    }
+    assert [context["total_num_requests"] for context in question.contexts.values()] == [4, 0]

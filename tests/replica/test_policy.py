@@ -8,6 +8,7 @@ import orjson
 import psutil
 import pytest
 
+from fairlead.serve.handle import DeploymentID
 from fairlead.v1 import control_pb2
 from fairlead_replica.policy import Policy, serve
 from tests.e2e.stage import wait_until
@@ -23,11 +24,12 @@ CONTEXT = {
     "capacity_adjusted_max_replicas": 9,
     "current_time": 5.0,
 }
-LINE = orjson.dumps(CONTEXT) + b"\n"
+OTHER = {**CONTEXT, "deployment_name": "Other", "total_num_requests": 7.0}
+LINE = orjson.dumps({"deployment": "Echo", "contexts": {"Echo": CONTEXT, "Other": OTHER}}) + b"\n"
 
 
-def decided(function, times=1):
-    policy = Policy(function)
+def decided(function, times=1, **options):
+    policy = Policy(function, **options)
     return [orjson.loads(policy.decide(LINE)) for _ in range(times)]
 
 
@@ -52,6 +54,23 @@ def test_what_is_no_number_of_replicas_is_an_error(answer):
 def test_an_exception_is_told_with_its_traceback():
     (said,) = decided(lambda context: 1 / 0)
     assert "ZeroDivisionError" in said["error"]
+
+
+def test_a_policy_of_an_application_sees_all_and_decides_for_all():
+    def shared(contexts):
+        seen = {each.name: context.total_num_requests for each, context in contexts.items()}
+        assert all(each.app_name == "app" for each in contexts)
+        rounds = next(iter(contexts.values())).policy_state.get("rounds", 0) + 1
+        numbers = {DeploymentID(name, "app"): sum(seen.values()) + rounds for name in seen}
+        return numbers, {"rounds": rounds}
+
+    assert decided(shared, times=2, of_application=True) == [{"replicas": 12}, {"replicas": 13}]
+
+
+def test_a_policy_of_an_application_need_not_decide_for_all():
+    assert decided(lambda contexts: {DeploymentID("Other", "app"): 3}, of_application=True) == [{"replicas": None}]
+    (said,) = decided(lambda contexts: 3, of_application=True)
+    assert "numbers by DeploymentID" in said["error"]
 
 
 def first_line(**settings):

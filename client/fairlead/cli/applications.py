@@ -7,8 +7,9 @@ from typing import Any
 import orjson
 
 from fairlead.cli.config_file import ConfigFileError
-from fairlead.cli.imports import load_application
+from fairlead.cli.imports import load_application, load_name
 from fairlead.serve import instance_services
+from fairlead.serve.autoscaling import put_application_policy
 from fairlead.serve.config import HTTPOptions, gRPCOptions
 from fairlead.serve.deploy_schema import ServeApplicationSchema, ServeDeploySchema, suggestion
 from fairlead.serve.deployment import Application
@@ -65,6 +66,9 @@ def _spec(
         )
         if schema.external_scaler_enabled:
             check_external_scaler(spec)
+        if schema.autoscaling_policy is not None:
+            load_name(schema.autoscaling_policy["policy_function"], app_dir)
+            put_application_policy(schema.autoscaling_policy, spec)
     except (FairleadError, TypeError, ValueError) as error:
         raise ConfigFileError(f"{path}: application '{schema.name}': {error}") from error
     known = [deployment.name for deployment in spec.deployments]

@@ -26,6 +26,20 @@ def load_application(import_path: str, app_dir: str, arguments: Mapping[str, Any
     that its parameter is annotated with, and returns an application. Raises ImportPathError, also for what the module
     or the builder itself raises.
     """
+    target = load_name(import_path, app_dir)
+    if inspect.isroutine(target):
+        target = _built(import_path, target, dict(arguments or {}))
+    elif arguments:
+        raise ImportPathError(f"'{import_path}' takes no arguments: it is no function; there are {sorted(arguments)}")
+    if not isinstance(target, Application):
+        raise ImportPathError(
+            f"'{import_path}' is of type {type(target).__name__}, not an application: bind a deployment with .bind()"
+        )
+    return target
+
+
+def load_name(import_path: str, app_dir: str) -> Any:
+    """Whatever is at "package.module:name", looked for in ``app_dir`` first. Raises ImportPathError."""
     module_name, separator, attribute = import_path.partition(":")
     if not separator or not module_name or not attribute:
         raise ImportPathError(f"'{import_path}' is not an import path: write package.module:application")
@@ -35,14 +49,6 @@ def load_application(import_path: str, app_dir: str, arguments: Mapping[str, Any
         if not hasattr(target, part):
             raise ImportPathError(f"module '{module_name}' has no '{attribute}'.{_hint(attribute, module)}")
         target = getattr(target, part)
-    if inspect.isroutine(target):
-        target = _built(import_path, target, dict(arguments or {}))
-    elif arguments:
-        raise ImportPathError(f"'{import_path}' takes no arguments: it is no function; there are {sorted(arguments)}")
-    if not isinstance(target, Application):
-        raise ImportPathError(
-            f"'{import_path}' is of type {type(target).__name__}, not an application: bind a deployment with .bind()"
-        )
     return target
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import cloudpickle
@@ -34,13 +35,35 @@ def autoscaling_settings(config: AutoscalingConfig) -> control_pb2.AutoscalingSe
         aggregation=_AGGREGATIONS[AggregationFunction(config.aggregation_function)],
     )
     if config.policy is not None:
-        policy = AutoscalingPolicy.of(config.policy)  # type: ignore[arg-type]  # which it is, once checked
-        function: Any = policy.policy_function
-        path = function if isinstance(function, str) else import_path_of(function)
-        if path is not None:
-            settings.policy_import_path = path
-        else:
-            settings.pickled_policy = pickled_code(function)
-        if policy.policy_kwargs:
-            settings.policy_arguments = cloudpickle.dumps(dict(policy.policy_kwargs))
+        _put(AutoscalingPolicy.of(config.policy), settings)  # type: ignore[arg-type]  # which it is, once checked
     return settings
+
+
+def put_application_policy(given: Mapping[str, Any], spec: control_pb2.ApplicationSpec) -> None:
+    """Has one policy decide for all deployments of an application that scale by themselves.
+
+    ``given``: the fields of an ``AutoscalingPolicy``. Raises ValueError if none does, or one has a policy of its own.
+    """
+    policy = AutoscalingPolicy.of(given)
+    scaling = [each for each in spec.deployments if each.settings.HasField("autoscaling")]
+    if not scaling:
+        raise ValueError("autoscaling_policy: no deployment scales by itself; give at least one an autoscaling_config")
+    for deployment in scaling:
+        settings = deployment.settings.autoscaling
+        if settings.WhichOneof("policy") is not None:
+            raise ValueError(
+                f"autoscaling_policy: the deployment '{deployment.name}' has a policy of its own; leave one of them out"
+            )
+        _put(policy, settings)
+        settings.application_policy = True
+
+
+def _put(policy: AutoscalingPolicy, settings: control_pb2.AutoscalingSettings) -> None:
+    function: Any = policy.policy_function
+    path = function if isinstance(function, str) else import_path_of(function)
+    if path is not None:
+        settings.policy_import_path = path
+    else:
+        settings.pickled_policy = pickled_code(function)
+    if policy.policy_kwargs:
+        settings.policy_arguments = cloudpickle.dumps(dict(policy.policy_kwargs))

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from fairlead.serve.config import HTTPOptions, ProxyLocation, gRPCOptions
+from fairlead.serve.config import AutoscalingPolicy, HTTPOptions, ProxyLocation, gRPCOptions
 from fairlead.serve.logs import LoggingConfig
 from fairlead.serve.settings import DeploymentConfig
 from fairlead.serve.tracing_config import TracingConfig
@@ -89,6 +89,16 @@ def _logging(given: dict[str, Any] | None) -> dict[str, Any] | None:
 def _tracing(given: dict[str, Any] | None) -> dict[str, Any] | None:
     known = [one.name for one in dataclasses.fields(TracingConfig)]
     _check_each(given or {}, known, lambda values: TracingConfig(**values))
+    return given
+
+
+def _policy(given: dict[str, Any] | None) -> dict[str, Any] | None:
+    if given is not None:
+        if "policy_function" not in given:
+            raise problem("'policy_function' is missing: the import path of a function")
+        known = [one.name for one in dataclasses.fields(AutoscalingPolicy)]
+        function = given["policy_function"]
+        _check_each(given, known, lambda values: AutoscalingPolicy(**{"policy_function": function, **values}))
     return given
 
 
@@ -177,8 +187,8 @@ class ServeApplicationSchema(BaseModel):
     """Settings that take the place of those in the code."""
     logging_config: Annotated[dict[str, Any] | None, AfterValidator(_logging)] = None
     """The fields of ``LoggingConfig``, for deployments that have none of their own."""
-    autoscaling_policy: Annotated[Any, AfterValidator(_unsupported("autoscaling_policy"))] = None
-    """Refused: policies belong to deployments."""
+    autoscaling_policy: Annotated[dict[str, Any] | None, AfterValidator(_policy)] = None
+    """The fields of ``AutoscalingPolicy``: it decides for all deployments that scale by themselves."""
     external_scaler_enabled: bool = False
     """Whether something outside decides how many replicas there are: then no deployment may scale by itself."""
 

@@ -9,7 +9,6 @@ from fairlead.v1 import control_pb2
 _INSTEAD = {
     "controller_options": "the controller is a process with the environment of the program that starts the instance: "
     "set the variables there",
-    "autoscaling_policy": "policies belong to deployments: give each an autoscaling_config with a policy",
 }
 
 

@@ -1531,6 +1531,7 @@ class AutoscalingSettings(_message.Message):
     POLICY_IMPORT_PATH_FIELD_NUMBER: _builtins.int
     PICKLED_POLICY_FIELD_NUMBER: _builtins.int
     POLICY_ARGUMENTS_FIELD_NUMBER: _builtins.int
+    APPLICATION_POLICY_FIELD_NUMBER: _builtins.int
     min_replicas: _builtins.int
     """The fewest replicas; 0: none while nobody calls."""
     max_replicas: _builtins.int
@@ -1557,6 +1558,10 @@ class AutoscalingSettings(_message.Message):
     """A function, made by cloudpickle."""
     policy_arguments: _builtins.bytes
     """Keyword arguments of that function, made by cloudpickle; empty: none."""
+    application_policy: _builtins.bool
+    """Whether the policy is the application's: it gets the contexts of all deployments that scale, and returns numbers of
+    replicas by deployment.
+    """
     def __init__(
         self,
         *,
@@ -1573,10 +1578,11 @@ class AutoscalingSettings(_message.Message):
         policy_import_path: _builtins.str = ...,
         pickled_policy: _builtins.bytes = ...,
         policy_arguments: _builtins.bytes = ...,
+        application_policy: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["pickled_policy", b"pickled_policy", "policy", b"policy", "policy_import_path", b"policy_import_path"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregation", b"aggregation", "downscale_delay_s", b"downscale_delay_s", "downscale_to_zero_delay_s", b"downscale_to_zero_delay_s", "downscaling_factor", b"downscaling_factor", "look_back_period_s", b"look_back_period_s", "max_replicas", b"max_replicas", "min_replicas", b"min_replicas", "pickled_policy", b"pickled_policy", "policy", b"policy", "policy_arguments", b"policy_arguments", "policy_import_path", b"policy_import_path", "target_ongoing_requests", b"target_ongoing_requests", "upscale_delay_s", b"upscale_delay_s", "upscaling_factor", b"upscaling_factor"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregation", b"aggregation", "application_policy", b"application_policy", "downscale_delay_s", b"downscale_delay_s", "downscale_to_zero_delay_s", b"downscale_to_zero_delay_s", "downscaling_factor", b"downscaling_factor", "look_back_period_s", b"look_back_period_s", "max_replicas", b"max_replicas", "min_replicas", b"min_replicas", "pickled_policy", b"pickled_policy", "policy", b"policy", "policy_arguments", b"policy_arguments", "policy_import_path", b"policy_import_path", "target_ongoing_requests", b"target_ongoing_requests", "upscale_delay_s", b"upscale_delay_s", "upscaling_factor", b"upscaling_factor"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_policy: _TypeAlias = _typing.Literal["policy_import_path", "pickled_policy"]  # noqa: Y015
     _WhichOneofArgType_policy: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015

@@ -54,8 +54,9 @@ class AskPolicy:
     deployment: str
     settings: control_pb2.AutoscalingSettings
     environment: control_pb2.CodeEnvironment
-    context: dict[str, object]
-    """The fields of the AutoscalingContext, but for what the policy remembers itself."""
+    contexts: dict[str, dict[str, object]]
+    """The fields of AutoscalingContexts by deployment, but for what the policy remembers itself: that of this one, or
+    those of all that scale, if it is the application's policy."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

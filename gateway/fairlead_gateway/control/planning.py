@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import string
+from functools import partial
 
 from fairlead_gateway.control.actions import Action, ReconfigureReplica, StartReplica
 from fairlead_gateway.control.desired import ApplicationGoal, DeploymentGoal
@@ -36,8 +37,7 @@ class Planner:
         progress = self._observed.progress[deployment.application, deployment.name]
         replicas = self._observed.replicas_of(deployment.application, deployment.name)
         deployments[deployment.name] = deployment = self._rescale(deployment, progress, replicas, now)
-        running = [replica.replica_id for replica in replicas if replica.phase is Phase.RUNNING]
-        if question := self._scaling.question(deployment, running, now):
+        if question := self._scaling.question(deployment, partial(self._running, deployment.application), now):
             actions.append(question)
         step = plan(deployment, progress, replicas, now)
         for replica, reason in step.stop:
@@ -55,18 +55,18 @@ class Planner:
             filter(None, (step.not_before, _tell_of_slow_starts(replicas, progress, now))), default=None
         )
 
+    def _running(self, application: str, deployment: str) -> list[str]:
+        replicas = self._observed.replicas_of(application, deployment)
+        return [replica.replica_id for replica in replicas if replica.phase is Phase.RUNNING]
+
     def wants(self, goal: ApplicationGoal, now: float) -> bool:
         """Whether an application's calls give reason to :meth:`advance`, or a policy that is to be asked."""
         return not goal.deleting and any(
-            self._scaling.wants(deployment, self._running(deployment), now)
+            self._scaling.wants(deployment, len(self._running(goal.name, deployment.name)), now)
             for deployment in goal.deployments.values()
             if deployment.spec.settings.HasField("autoscaling")
             and not self._observed.progress[goal.name, deployment.name].given_up
         )
-
-    def _running(self, deployment: DeploymentGoal) -> int:
-        replicas = self._observed.replicas_of(deployment.application, deployment.name)
-        return sum(replica.phase is Phase.RUNNING for replica in replicas)
 
     def _rescale(
         self, before: DeploymentGoal, progress: Progress, replicas: list[Replica], now: float

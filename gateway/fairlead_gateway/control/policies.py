@@ -102,7 +102,9 @@ class _Program:
             process.stdin.write(b" ".join(base64.b64encode(part.SerializeToString()) for part in parts) + b"\n")
         assert process.stdin is not None
         assert process.stdout is not None
-        process.stdin.write(json.dumps(question.context).encode() + b"\n")
+        process.stdin.write(
+            json.dumps({"deployment": question.deployment, "contexts": question.contexts}).encode() + b"\n"
+        )
         await process.stdin.drain()
         answer: dict[str, Any] = json.loads(await process.stdout.readline())
         return answer

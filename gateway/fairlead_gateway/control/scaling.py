@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from fairlead.v1 import control_pb2
@@ -75,8 +75,11 @@ class Scaling:
             return True
         return scaler.has_policy and (scaler.asked_at is None or now - scaler.asked_at >= POLICY_PERIOD_S)
 
-    def question(self, goal: DeploymentGoal, running: list[str], now: float) -> AskPolicy | None:
-        """What to ask the user's policy now, if there is one and it is time; ``running``: the replicas' ids."""
+    def question(self, goal: DeploymentGoal, running: Callable[[str], list[str]], now: float) -> AskPolicy | None:
+        """What to ask the user's policy now, if there is one and it is time.
+
+        ``running``: the ids of the replicas that run, of a deployment of the application.
+        """
         key = (goal.application, goal.name)
         scaler = self._scalers.get(key)
         if scaler is None or not scaler.has_policy:
@@ -84,9 +87,23 @@ class Scaling:
         if scaler.asked_at is not None and now - scaler.asked_at < POLICY_PERIOD_S:
             return None
         scaler.asked_at = now
-        context: dict[str, object] = {
-            "app_name": goal.application,
-            "deployment_name": goal.name,
+        asked = [key]
+        if scaler.settings.application_policy:
+            asked = [other for other in self._scalers if other[0] == goal.application]
+        contexts = {name: self._context((application, name), running(name), now) for application, name in asked}
+        return AskPolicy(
+            application=goal.application,
+            deployment=goal.name,
+            settings=scaler.settings,
+            environment=goal.environment,
+            contexts=contexts,
+        )
+
+    def _context(self, key: Key, running: list[str], now: float) -> dict[str, object]:
+        scaler = self._scalers[key]
+        return {
+            "app_name": key[0],
+            "deployment_name": key[1],
             "current_num_replicas": len(running),
             "target_num_replicas": scaler.target,
             "running_replicas": running,
@@ -98,13 +115,6 @@ class Scaling:
             "last_scale_down_time": scaler.scaled_down_at,
             "current_time": now,
         }
-        return AskPolicy(
-            application=goal.application,
-            deployment=goal.name,
-            settings=scaler.settings,
-            environment=goal.environment,
-            context=context,
-        )
 
     def answered(self, key: Key, replicas: int | None, failure: str) -> None:
         """What a user's policy wants; None: it failed, and the last that it wanted stands."""
