@@ -50,7 +50,7 @@ def _leave_out_the_library(told: traceback.TracebackException) -> None:
         theirs = [number for number, frame in enumerate(one.stack) if not frame.filename.startswith(_NOT_THEIRS)]
         last = theirs[-1] if theirs else -1
         one.stack[:] = [*(one.stack[number] for number in theirs), *one.stack[last + 1 :]]
-        waiting += [each for each in (one.__cause__, one.__context__) if each is not None]
+        waiting += [each for each in (one.__cause__, one.__context__, *(one.exceptions or ())) if each is not None]
 
 
 def _up_to_the_user(trace: TracebackType | None) -> int | None:
