@@ -47,17 +47,17 @@ def pickled_digest(*pickles: bytes) -> str:
         return ""
     digest = hashlib.sha256()
     for pickled in pickles:
-        digest.update(hashlib.sha256(_content(pickled)).digest())
+        digest.update(_digest(pickled))
     return digest.hexdigest()[:32]
 
 
-def _content(pickled: bytes) -> bytes:
+def _digest(pickled: bytes) -> bytes:
     if not pickled:
-        return b""
+        return hashlib.sha256().digest()
     try:
-        return b"".join(_Walk(_Budget(_LIMIT)).records(_Reader(io.BytesIO(pickled)).load()))
+        return _Walk(_Budget(_LIMIT)).digest(_Reader(io.BytesIO(pickled)).load())
     except Exception:  # made in a way that is not understood, or too much of it: then any other byte is a change
-        return pickled
+        return hashlib.sha256(pickled).digest()
 
 
 class _Kind(type):
@@ -200,11 +200,20 @@ class _Walk:
         self._budget = budget
         self._seen: dict[int, int] = {} if seen is None else seen
 
-    def records(self, value: Any) -> Iterator[bytes]:
+    def digest(self, value: Any) -> bytes:
+        """Of the records of a value."""
+        found = hashlib.sha256()
+        for record in self._records(value):
+            found.update(record)
+        return found.digest()
+
+    def _records(self, value: Any) -> Iterator[bytes | bytearray]:
         """The records, one after the other; no other value has the same ones."""
         self._budget.spend()
         if value is None or isinstance(value, bool | int | float | complex | str | bytes | bytearray):
-            yield _plain(value)
+            data = value if isinstance(value, bytes | bytearray) else repr(value).encode("utf-8", "surrogatepass")
+            yield b"%s %d;" % (type(value).__name__.encode(), len(data))
+            yield data
             return
         if not (isinstance(value, tuple) and _is_plain(value)):
             number = self._seen.get(id(value))
@@ -221,28 +230,23 @@ class _Walk:
         else:
             yield from self._sequence(type(value).__name__.encode(), value)
 
-    def _sequence(self, kind: bytes, values: Any) -> Iterator[bytes]:
+    def _sequence(self, kind: bytes, values: Any) -> Iterator[bytes | bytearray]:
         yield b"%s %d;" % (kind, len(values))
         for value in values:
-            yield from self.records(value)
+            yield from self._records(value)
 
-    def _dict(self, value: dict[Any, Any]) -> Iterator[bytes]:
+    def _dict(self, value: dict[Any, Any]) -> Iterator[bytes | bytearray]:
         pairs = [(key, part) for key, part in value.items() if key not in _DERIVED_KEYS]
         yield b"dict %d;" % len(pairs)
         for key, part in pairs:
-            yield from self.records(key)
+            yield from self._records(key)
             if key == "_abc_impl" and isinstance(part, list):  # subclasses by registration: cloudpickle's list of a set
                 yield from self._sequence(b"set", sorted(part, key=self._key))
             else:
-                yield from self.records(part)
+                yield from self._records(part)
 
     def _key(self, value: Any) -> bytes:
-        return b"".join(_Walk(self._budget, dict(self._seen)).records(value))
-
-
-def _plain(value: Any) -> bytes:
-    data = bytes(value) if isinstance(value, bytes | bytearray) else repr(value).encode("utf-8", "surrogatepass")
-    return b"%s %d;%s" % (type(value).__name__.encode(), len(data), data)
+        return _Walk(self._budget, dict(self._seen)).digest(value)
 
 
 def _is_plain(value: tuple[Any, ...]) -> bool:
