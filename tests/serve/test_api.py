@@ -11,7 +11,7 @@ import urllib.request
 
 import pytest
 
-from fairlead.serve import api, lifecycle
+from fairlead.serve import api, deploying, lifecycle
 from fairlead.serve.deployment import deployment
 from fairlead.serve.exceptions import FairleadError
 from fairlead.serve.status import ApplicationStatus, DeploymentStatus, ProxyStatus, ServeStatus
@@ -138,6 +138,21 @@ def test_a_prefix_belongs_to_one_application():
     with pytest.raises(FairleadError, match='Prefix /one is being used by application "one"') as refused:
         api.run(Echo.bind(), name="thief", route_prefix="/one")
     assert "grpc" not in "".join(traceback.format_exception(refused.value))
+
+
+def test_an_interrupt_shows_the_users_lines(monkeypatch):
+    def wait(depth):
+        if not depth:
+            raise KeyboardInterrupt
+        wait(depth - 1)
+
+    monkeypatch.setattr(deploying, "_deploy_all", lambda *arguments, **options: wait(5))
+    for blocking in (False, True):
+        with pytest.raises(KeyboardInterrupt) as raised:
+            api.run(Echo.bind(), name="interrupted", route_prefix="/i", blocking=blocking)
+        shown = "".join(traceback.format_exception(raised.value))
+        assert 'name="interrupted"' in shown
+        assert "wait(depth" not in shown
 
 
 def test_run_many_deploys_all_of_them():

@@ -109,12 +109,15 @@ def delete(name: str, _blocking: bool = True) -> None:
 
 
 def _run_all(targets: Sequence[RunTarget], caller: str, *, blocking: bool, wait: bool) -> list[DeploymentHandle[Any]]:
-    if not blocking:
-        return _deploy_all(targets, caller, wait=wait)
-    with terminable():
-        handles = _deploy_all(targets, caller, wait=wait)
-        block(current.existing())
-        return handles
+    try:
+        if not blocking:
+            return _deploy_all(targets, caller, wait=wait)
+        with terminable():
+            handles = _deploy_all(targets, caller, wait=wait)
+            block(current.existing())
+            return handles
+    except KeyboardInterrupt as interrupt:
+        raise interrupt.with_traceback(None) from None  # what waited for what in here says nothing to who typed Ctrl-C
 
 
 def _run_locally(targets: Sequence[RunTarget], caller: str, *, blocking: bool) -> list[DeploymentHandle[Any]]:
