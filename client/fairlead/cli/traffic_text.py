@@ -21,7 +21,3 @@ def traffic_value(policy: control_pb2.TrafficPolicy) -> dict[str, Any]:
     """The same for JSON, as shares between 0 and 1."""
     traffic = endpoint_traffic(policy)
     return {"backends": traffic.backends, "shadows": traffic.shadows}
-
-
-def _parts(shares: dict[str, float]) -> list[str]:
-    return [f"{target} {share * 100:g} %" for target, share in shares.items()]
