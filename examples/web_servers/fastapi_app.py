@@ -1,12 +1,13 @@
-"""FastAPI under uvicorn: ``uvicorn fastapi_app:app``."""
+"""FastAPI under ``uvicorn fastapi_app:app``, or in workers of gunicorn's: ``--worker-class asgi --workers 2``."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Response
 from fastapi.responses import PlainTextResponse
 
 from fairlead import serve
@@ -28,6 +29,7 @@ async def generate(query: str) -> Any:
 
 
 @app.get("/dummy-model", response_class=PlainTextResponse)
-async def dummy_model() -> Any:
+async def dummy_model(answer: Response) -> Any:
+    answer.headers["X-Worker"] = str(os.getpid())
     response = await app.state.my_handle.remote("dummy input")  # the asynchronous kind gives the response first
     return await response

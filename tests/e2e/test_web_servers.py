@@ -24,7 +24,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples" / "web_servers"
-GUNICORN = "aiohttp_app:app --worker-class aiohttp.GunicornWebWorker --workers 2 --no-control-socket"
+AIOHTTP = "aiohttp_app:app --worker-class aiohttp.GunicornWebWorker --workers 2 --no-control-socket"
+FASTAPI = "fastapi_app:app --worker-class asgi --workers 2 --no-control-socket"
 PATIENCE_S = 60
 ANSWER = "Model received data: dummy input"
 
@@ -146,27 +147,35 @@ def test_deploying_again_changes_nothing(instance: Instance) -> None:
 @pytest.mark.parametrize("preload", ["", " --preload"])
 def test_c27_aiohttp_under_gunicorn(preload: str, instance: Instance) -> None:
     """With ``--preload``, handles are made before the workers are forked."""
-    command = [script("gunicorn"), *(GUNICORN + preload).split(), "--bind", "127.0.0.1:0"]
+    command = [script("gunicorn"), *(AIOHTTP + preload).split(), "--bind", "127.0.0.1:0"]
     with instance.server(*command, says=r"Listening at: http://127\.0\.0\.1:(\d+)") as url:
-        workers: set[str] = set()
+        check_two_workers(url)
 
-        def both_answer() -> bool:
-            answer = get(f"{url}/dummy-model")
-            assert answer.text == ANSWER
-            workers.add(answer.headers["X-Worker"])
-            return len(workers) == 2
 
-        wait_until(both_answer, lambda: workers)
-        (generated,) = get(f"{url}/generate", query="Hello friend, how").json()
-        assert generated["generated_text"].startswith("hello friend , how ")
+def test_c27_fastapi_under_gunicorn(instance: Instance) -> None:
+    command = [script("gunicorn"), *FASTAPI.split(), "--bind", "127.0.0.1:0"]
+    with instance.server(*command, says=r"Listening at: http://127\.0\.0\.1:(\d+)") as url:
+        check_two_workers(url)
+
+
+def check_two_workers(url: str) -> None:
+    workers: set[str] = set()
+
+    def both_answer() -> bool:
+        answer = get(f"{url}/dummy-model")
+        assert answer.text == ANSWER
+        workers.add(answer.headers["X-Worker"])
+        return len(workers) == 2
+
+    wait_until(both_answer, lambda: workers)
+    (generated,) = get(f"{url}/generate", query="Hello friend, how").json()
+    assert generated["generated_text"].startswith("hello friend , how ")
 
 
 def test_c27_fastapi_under_uvicorn(instance: Instance) -> None:
     command = [sys.executable, "-m", "uvicorn", "fastapi_app:app", "--port", "0"]
     with instance.server(*command, says=r"running on http://127\.0\.0\.1:(\d+)") as url:
         assert get(f"{url}/dummy-model").text == ANSWER
-        (generated,) = get(f"{url}/generate", query="Hello friend, how").json()
-        assert generated["generated_text"].startswith("hello friend , how ")
 
 
 def test_c27_a_server_of_the_standard_library(instance: Instance) -> None:
