@@ -108,6 +108,10 @@ class Hooks:
             # It must not run a second time when the interpreter ends.
             object.__setattr__(target, "__class__", spent(type(target)))  # type: ignore[arg-type]
 
+    def close(self) -> None:
+        """Lets the hooks' thread end. To be called after the last of them."""
+        self._pool.close()
+
     @property
     def records_routing_stats(self) -> bool:
         """Whether there is a ``record_routing_stats``."""

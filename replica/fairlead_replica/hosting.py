@@ -69,6 +69,7 @@ class Hosted:
                 await asyncio.wait_for(runtime.callable.asgi.stop(), max(LAST_MOMENT_S / 2, until - time.monotonic()))
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.hooks.destroy(), max(LAST_MOMENT_S / 2, until - time.monotonic()))
+        self.hooks.close()
 
 
 async def host(

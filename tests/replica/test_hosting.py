@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Awaitable
 from typing import Any
 
@@ -12,6 +13,7 @@ from fairlead.serve.context import ReplicaContext, ReplicaName
 from fairlead.serve.multiplexing.registry import Registry
 from fairlead.v1 import control_pb2
 from fairlead_replica.hosting import Hosted, host
+from tests.wire.calls import PATIENCE
 
 
 class Tidy:
@@ -59,3 +61,11 @@ async def test_nothing_is_said_of_calls_where_none_ran(timeout_s: float, caplog:
     await (await hosted()).end(timeout_s)
     assert Tidy.ended == before + 1
     assert caplog.messages == []
+
+
+async def test_it_leaves_no_thread_behind() -> None:
+    before = set(threading.enumerate())
+    await (await hosted()).end(20)
+    for thread in set(threading.enumerate()) - before:
+        await asyncio.to_thread(thread.join, PATIENCE)
+        assert not thread.is_alive()
