@@ -20,7 +20,7 @@ from fairlead.wire.frames import MAX_PIECE
 from fairlead.wire.grpc_link import SERVING_SESSION, connect
 from fairlead.wire.link import Link
 from fairlead.wire.memory import link_pair
-from fairlead.wire.messages import MessageReader, MessageWriter
+from fairlead.wire.messages import MessageReader
 from fairlead.wire.outcomes import error_info, error_of
 from fairlead.wire.stream import FRAME_COST, INITIAL_CREDIT, Stream
 from fairlead.wire.trust import Trust
@@ -31,6 +31,7 @@ from fairlead_gateway.routing.deployment import Deployment
 from fairlead_gateway.routing.router import Router
 from tests.routing.fake_replica import FakeReplica, ReplicaCall, application, routes, settle, snapshot
 from tests.wire.calls import PATIENCE, Caller, until
+from tests.wire.message_writer import MessageWriter
 
 JSON = session_pb2.SERIALIZATION_JSON
 CLOUDPICKLE = session_pb2.SERIALIZATION_CLOUDPICKLE

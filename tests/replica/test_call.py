@@ -9,9 +9,9 @@ import pytest
 
 from fairlead.wire.codecs import MSGPACK, dump_arguments
 from fairlead.wire.frames import MAX_PIECE
-from fairlead.wire.messages import MessageWriter
 from fairlead.wire.stream import FRAME_COST, INITIAL_CREDIT
 from tests.replica.calling import Stage
+from tests.wire.message_writer import MessageWriter
 
 
 class Model:

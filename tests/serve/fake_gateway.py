@@ -15,10 +15,11 @@ from fairlead.wire.codecs import codec_of, load_arguments
 from fairlead.wire.errors import ConnectionLostError, MethodNotFoundError, RequestCancelledError
 from fairlead.wire.link import Link
 from fairlead.wire.memory import link_pair
-from fairlead.wire.messages import MessageReader, MessageWriter
+from fairlead.wire.messages import MessageReader
 from fairlead.wire.outcomes import outcome_of
 from fairlead.wire.stream import Stream, cost
 from fairlead.wire.trust import Trust
+from tests.wire.message_writer import MessageWriter
 
 
 @dataclass

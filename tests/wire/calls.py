@@ -8,8 +8,9 @@ from typing import Any
 
 from fairlead.v1 import session_pb2
 from fairlead.wire.link import Link
-from fairlead.wire.messages import MessageReader, MessageWriter
+from fairlead.wire.messages import MessageReader
 from fairlead.wire.stream import Stream
+from tests.wire.message_writer import MessageWriter
 
 PATIENCE = 60.0
 """Seconds after which a test gives up waiting."""

@@ -8,10 +8,11 @@ import pytest
 
 from fairlead.wire.errors import ConnectionLostError, MessageTooLargeError
 from fairlead.wire.frames import MAX_PIECE
-from fairlead.wire.messages import WITHHELD, MessageAssembler, MessageReader, MessageWriter
+from fairlead.wire.messages import WITHHELD, MessageAssembler, MessageReader
 from fairlead.wire.stream import INITIAL_CREDIT, Stream, cost
 from tests.wire.calls import PATIENCE
 from tests.wire.frame_making import OWNER
+from tests.wire.message_writer import MessageWriter
 
 
 class FakeLink:

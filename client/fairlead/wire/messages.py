@@ -1,4 +1,4 @@
-"""Whole messages over a stream of pieces, with flow control: a reader and a writer for one call."""
+"""Whole messages of a stream of pieces, with flow control: an assembler and a reader for one call."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from fairlead.wire.stream import INITIAL_CREDIT, Stream, cost
 
 MAX_MESSAGE = 1024 * 1024 * 1024
 """The default limit of one message, in bytes."""
-
 
 WITHHELD = INITIAL_CREDIT // 4
 """Credit that a message of several pieces keeps until it is taken, so that only a few such messages can pile up."""
@@ -117,26 +116,3 @@ class MessageReader:
 
     async def __anext__(self) -> bytes:
         return await self.get()
-
-
-class MessageWriter:
-    """Sends the messages of one call, waiting for credit. Belongs to the link's loop; one sender at a time."""
-
-    __slots__ = ("_stream", "_waiter")
-
-    def __init__(self, stream: Stream) -> None:
-        self._stream = stream
-        self._waiter: asyncio.Future[None] | None = None
-
-    async def send(self, payload: bytes, *, last: bool = False) -> None:
-        """Sends a message and returns when there is room for the next. Returns at once when the call is over."""
-        stream = self._stream
-        if not stream.link.send(stream, payload, last=last) and not stream.closed and not stream.cancelled:
-            self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
-
-    def writable(self) -> None:
-        """To be called by the call's owner in ``on_writable``, ``on_cancel`` and ``on_end``: wakes the sender."""
-        waiter, self._waiter = self._waiter, None
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
