@@ -99,7 +99,13 @@ def test_a_watch_tells_of_changes(running: Typed) -> None:
         (["logs", "contrller"], "there is no log of 'contrller'"),
         (["start"], "an instance runs already"),
         (["deploy", "/no/config.yaml"], "/no/config.yaml cannot be read"),
-        (["status", "--address", "unix:/no/controller.sock"], "the controller at unix:/no/controller.sock"),
+        (
+            ["status", "--address", "unix:/no/controller.sock"],
+            "unix:/no/controller.sock does not answer: nothing listens",
+        ),
+        (["traffic", "counter", "Counter=80"], "the shares must sum up to 100, not 80"),
+        (["traffic", "counter", "Countr=100"], "did you mean 'Counter'?"),
+        (["traffic", "counter", "--clear", "--endpoint", "nowhere"], "calls to counter/nowhere are not spread"),
     ],
 )
 def test_unknown_names_are_one_line(running: Typed, counter: None, arguments: list[str], said: str) -> None:

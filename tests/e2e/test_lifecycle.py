@@ -364,7 +364,9 @@ class TestTheCommand:
         for arguments in (("no-such-command",), ("run", "a:b", "--no-such-option"), ("run",)):
             done = command(*arguments)
             assert done.returncode == 2
-            assert "Traceback" not in done.stderr
+            (line,) = done.stderr.splitlines()
+            assert line.startswith("fairlead: ")
+            assert "--help` says more" in line
 
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
     def test_run(self, number: int, environment: dict[str, str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import traceback
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 from rich.console import Console
@@ -19,13 +19,18 @@ from fairlead.cli.imports import ImportPathError, load_application
 from fairlead.cli.redeploy import Redeployment
 from fairlead.cli.reload import reloading
 from fairlead.cli.standing_commands import logs, shutdown, start
+from fairlead.cli.status_text import say
 from fairlead.cli.traffic import traffic
 from fairlead.serve import api
 from fairlead.serve.config import HTTPOptions, gRPCOptions
+from fairlead.serve.deploying import check_names
 from fairlead.serve.termination import terminable
 from fairlead.v1 import control_pb2
 from fairlead.wire.credentials import TLS_SCHEME
 from fairlead.wire.errors import FairleadError
+
+_UsageError: type[Exception] = cast("type[Exception]", typer.BadParameter.__mro__[1])
+"""What a wrong command line raises; typer itself exports no more than some of its kinds."""
 
 app = typer.Typer(
     name="fairlead",
@@ -83,6 +88,7 @@ def run(
     If FAIRLEAD_TOKEN is set, callers of both ports have to present it. Of a configuration file the options of ports,
     TLS and gateways count, not those given here.
     """
+    check_names(name, route_prefix)
     given = dict(_pair(argument) for argument in arguments or [])
     tls: dict[str, Any] = {"ssl_certfile": tls_cert, "ssl_keyfile": tls_key, "ssl_ca_certs": tls_client_ca}
     if is_config_file(import_path):
@@ -170,9 +176,16 @@ def _say_where(status: control_pb2.InstanceStatus, name: str, *, encrypted: bool
 
 
 def run_program() -> None:
-    """Runs the command line. What a user can mend is one line and exit status 1; a defect keeps its traceback."""
+    """Runs the command line. What a user can mend is one line and exit status 1; a defect keeps its traceback.
+
+    A wrong command line has exit status 2.
+    """
     try:
-        app()
+        sys.exit(app(standalone_mode=False))
+    except _UsageError as error:
+        sys.exit(_say_usage(error))
+    except typer.Abort:
+        sys.exit("fairlead: given up; nothing was changed")
     except KeyboardInterrupt:
         sys.exit(130)
     except (ConfigFileError, ImportPathError, FairleadError, ValueError, TypeError, RuntimeError, OSError) as error:
@@ -180,6 +193,16 @@ def run_program() -> None:
         if isinstance(error, ours) or _is_ours(error):
             sys.exit(f"fairlead: {error}")
         raise
+
+
+def _say_usage(error: Any) -> int:
+    """Tells what is wrong with a command line, in one line; of `fairlead` alone, what there is. The exit status."""
+    message = " ".join(error.format_message().split())
+    if error.ctx is None or not message or "Usage:" in message:
+        error.show()
+    else:
+        say(f"{message.rstrip('.')}; `{error.ctx.command_path} --help` says more")
+    return int(error.exit_code)
 
 
 def _is_ours(error: BaseException) -> bool:

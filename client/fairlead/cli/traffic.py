@@ -48,6 +48,9 @@ def traffic(
         return
     if clear and (shares or shadow):
         raise FairleadError("--clear spreads calls no more: it goes without shares")
+    spread = [policy.name for policy in known[application].traffic]
+    if clear and endpoint is not None and endpoint not in spread:
+        raise FairleadError(f"calls to {application}/{endpoint} are not spread; {suggestion(endpoint, spread)}")
     policy = control_pb2.TrafficPolicy(
         name=endpoint or known[application].ingress_deployment,
         backends=[_share(one, application, known) for one in shares or ()],

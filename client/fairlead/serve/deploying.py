@@ -134,14 +134,19 @@ def _run_locally(targets: Sequence[RunTarget], caller: str, *, blocking: bool) -
     return handles
 
 
+def check_names(name: str, route_prefix: str | None) -> None:
+    """Refuses what can be no application's name or route prefix. Raises FairleadError, ValueError or TypeError."""
+    if not isinstance(name, str) or not name:
+        raise FairleadError("Application name must a non-empty string.")
+    check_route_prefix(route_prefix)
+
+
 def _check_targets(targets: Sequence[RunTarget], caller: str) -> None:
     """Before anything is started; what takes longer is done while the controller starts."""
     refuse_while_importing(caller)
     for one in targets:
         check_application(one.target, caller)
-        if not isinstance(one.name, str) or not one.name:
-            raise FairleadError("Application name must a non-empty string.")
-        check_route_prefix(one.route_prefix)
+        check_names(one.name, one.route_prefix)
 
 
 def _deploy_all(targets: Sequence[RunTarget], caller: str, *, wait: bool) -> list[DeploymentHandle[Any]]:

@@ -248,7 +248,9 @@ class Instance:
                 self.close()  # another controller may take its place, sooner than this channel would look for it
             if said is not None:
                 raise said from None  # how it came here is of no use to anybody
-            raise FairleadError(f"the controller at {self.address} does not answer: {error.details()}") from error
+            listens = self.remote or answers(Path(self.address.removeprefix("unix:")))
+            why = error.details() if listens else "nothing listens there"
+            raise FairleadError(f"the controller at {self.address} does not answer: {why}") from error
 
     def _said(self, error: Any) -> BaseException | None:
         """What the controller raised; None: it is not the controller that speaks."""

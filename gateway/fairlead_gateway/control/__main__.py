@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import errno
 import logging
 import os
 import shutil
@@ -37,15 +38,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         make = _standing if arguments.standing else _owned
         surroundings = make(arguments, instance_options, password)
     except (StoreError, StateLockedError, OtherOptionsError, BindError, OSError) as error:
+        reason = _reason(error, arguments.directory)
         if arguments.ready_fd is None:
-            sys.stderr.write(f"fairlead: {error}\n")
-        report.say(f"failed {error}", last=True)
+            sys.stderr.write(f"fairlead: {reason}\n")
+        report.say(f"failed {reason}", last=True)
         return BIND_FAILED
     try:
         return asyncio.run(_run(surroundings, report))
     finally:
         if arguments.owner_pid is not None:
             shutil.rmtree(arguments.directory, ignore_errors=True)
+
+
+def _reason(error: Exception, directory: Path) -> str:
+    """Why there is no controller, in a line that says where and what to do."""
+    if not isinstance(error, OSError) or isinstance(error, BindError):
+        return str(error)
+    advice = "free some space on that disk" if error.errno == errno.ENOSPC else "make it writable for this user"
+    return f"{error.filename or directory} cannot be written: {error.strerror}; {advice}, or set FAIRLEAD_STATE_DIR"
 
 
 def _owned(arguments: argparse.Namespace, options: list[str], password: str | None) -> Surroundings:
