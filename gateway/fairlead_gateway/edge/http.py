@@ -115,7 +115,8 @@ class HttpApp:
             return await self._exchange(Matched(*own), _ROOT, noticed, scope, receive, send)
         mount = self._mounts.match(path)
         if mount is None:
-            return await _refuse(send, self._own.refusal(scope) or _not_found(scope), noticed)
+            reply = self._own.refusal(scope) or self._web.stray(scope) or _not_found(scope)
+            return await _refuse(send, reply, noticed)
         targets = self._targets.of(mount.application)
         found = None if targets is None else targets.resolve(scope, mount, self._root_path)
         if found is None:
@@ -130,7 +131,8 @@ class HttpApp:
                 root_path=self._root_path,
             )
         if isinstance(found, Reply):
-            return await _refuse(send, found, noticed)
+            stray = self._web.stray(scope) if found.status == 404 else None
+            return await _refuse(send, stray or found, noticed)
         return await self._exchange(found, mount, noticed, scope, receive, send)
 
     async def _serve_websocket(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -290,3 +290,14 @@ async def test_errors_of_the_router_keep_their_code():
         answer = await post(client, "Echo", b"", PROTO)
     assert (answer.status_code, answer.json()["message"]) == (404, "gone")
     assert json.loads(answer.content)["details"][0]["type"] == "google.rpc.ErrorInfo"
+
+
+@pytest.mark.parametrize("headers", [{"content-type": "application/proto"}, {"connect-protocol-version": "1"}])
+async def test_a_service_that_nobody_has_is_unimplemented(headers):
+    async with door() as (client, _):
+        headers = {"content-type": "application/json", **headers}
+        response = await client.post("/other.v1.Service/Echo", headers=headers, content=b"")
+        plain = await client.post("/other.v1.Service/Echo", headers={"content-type": "application/json"}, content=b"")
+    assert response.status_code == plain.status_code == 404
+    assert response.json()["code"] == "unimplemented"
+    assert plain.json()["code"] == 5  # google.rpc.Status, for all who speak neither protocol

@@ -237,8 +237,17 @@ async def test_bad_requests(method, body, headers, status, said):
 async def test_other_encodings_of_messages_are_415():
     async with door() as (client, _):
         response = await client.post(f"/{SERVICE}/Echo", headers={"content-type": "application/grpc-web+thrift"})
-    assert (response.status_code, response.headers["content-type"]) == (415, "application/json")
+    assert (response.status_code, response.content) == (415, b"")  # which its clients would take for envelopes
     assert "application/proto" in response.headers["accept-post"]
+
+
+async def test_a_service_that_nobody_has_is_unimplemented():
+    async with door() as (client, _):
+        headers = {"content-type": "application/grpc-web+proto"}
+        response = await client.post("/other.v1.Service/Echo", headers=headers, content=envelope(0, b""))
+    assert response.status_code == 200
+    assert response.headers["grpc-status"] == "12"
+    assert "no method /other.v1.Service/Echo" in response.headers["grpc-message"]
 
 
 async def test_the_application_is_chosen_by_its_header():

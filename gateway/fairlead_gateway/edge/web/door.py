@@ -84,6 +84,15 @@ class WebDoor:
             found = negotiate(scope["method"], fields, scope["query_string"], alone=True)
         return found
 
+    def stray(self, scope: Scope) -> Reply | None:
+        """The answer to a client of these protocols whose path is nobody's; None: it speaks neither."""
+        fields = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        spoken = negotiate(scope["method"], fields, scope["query_string"])
+        if not isinstance(spoken, Spoken):
+            return None
+        reply = _unknown(spoken, scope)
+        return reply if reply.status == 200 else reply._replace(status=404)  # 501 is for methods of services that exist
+
     async def serve(self, spoken: Found, noticed: dict[str, str], scope: Scope, receive: Receive, send: Send) -> None:
         """Answers a request that :meth:`spoken` has told apart."""
         if isinstance(spoken, Unsupported):
@@ -121,8 +130,7 @@ class WebDoor:
         if method is not None:
             scope[ROUTE] = method.application, method.path
         if method is None:
-            message = f"there is no method {http_status.shortened(scope['path'])}"
-            return _refused(spoken, http_status.with_details(grpc.StatusCode.UNIMPLEMENTED, message))
+            return _unknown(spoken, scope)
         return _misfit(spoken, method) or method
 
 
@@ -161,6 +169,11 @@ def _refused(spoken: Spoken, outcome: session_pb2.Outcome) -> Reply:
     return refusal(_shape(spoken), outcome)
 
 
+def _unknown(spoken: Spoken, scope: Scope) -> Reply:
+    message = f"there is no method {http_status.shortened(scope['path'])}"
+    return _refused(spoken, http_status.with_details(grpc.StatusCode.UNIMPLEMENTED, message))
+
+
 def _misfit(spoken: Spoken, method: RpcMethod) -> Reply | None:
     """Connect's content type says whether a call streams, and a GET that it may be repeated; it must be so."""
     streams = method.client_streaming or method.server_streaming
@@ -178,8 +191,8 @@ def _misfit(spoken: Spoken, method: RpcMethod) -> Reply | None:
 def _unsupported(what: str, accepted: str) -> Reply:
     message = f"{what or 'a request without a content type'} is not supported here; what is: {accepted}"
     fields = ((b"accept-post", accepted.encode()), CLOSE)
-    if what.startswith("application/grpc-web"):  # whose clients read the status alone
-        return http_status.reply(415, grpc.StatusCode.INVALID_ARGUMENT, message, *fields)
+    if what.startswith("application/grpc-web"):  # whose clients take any body for envelopes
+        return Reply(415, [*fields, (b"content-length", b"0")], b"")
     return _misused(415, message, *fields)
 
 
