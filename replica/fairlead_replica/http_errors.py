@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 
+from fairlead.serve.multiplexing.decorator import CallersModelError
 from fairlead.wire.errors import InvalidArgumentsError
 from fairlead_replica.http import PLAIN_UTF8, encode_response
 
@@ -25,9 +26,11 @@ def response_of(error: BaseException) -> bytes | None:
 
 
 def unreadable(error: BaseException) -> InvalidArgumentsError | None:
-    """What the caller is told if the handler's request could not read its body as JSON or as a form; None for any
-    other error: what the handler itself makes of a body is its own business.
+    """What the caller is told if the handler's request could not read its body as JSON or as a form, or names no
+    model; None for any other error: what the handler itself makes of a body is its own business.
     """
+    if isinstance(error, CallersModelError):
+        return InvalidArgumentsError(str(error))
     requests, formparsers = sys.modules.get("starlette.requests"), sys.modules.get("starlette.formparsers")
     if requests is None or formparsers is None:
         return None

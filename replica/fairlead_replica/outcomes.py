@@ -6,6 +6,7 @@ import asyncio
 
 import grpc
 
+from fairlead.serve.multiplexing.decorator import CallersModelError
 from fairlead.v1 import session_pb2
 from fairlead.wire.errors import (
     ConnectionLostError,
@@ -36,8 +37,8 @@ def failure_of(error: BaseException) -> session_pb2.Outcome:
 
     Fairlead's own errors go as they are, the user's with their traceback. A TypeError that comes from no line of the
     user's is the one that Python raises for arguments that do not fit: a TypeError still, and INVALID_ARGUMENT for
-    those who read statuses. A CancelledError that nobody asked for must not look at the caller's as if its own task had
-    been cancelled.
+    those who read statuses, as is a model id that cannot be one. A CancelledError that nobody asked for must not look
+    at the caller's as if its own task had been cancelled.
     """
     try:
         if isinstance(error, asyncio.CancelledError):
@@ -50,7 +51,7 @@ def failure_of(error: BaseException) -> session_pb2.Outcome:
             # It is about a call that this one made. Of this one a gateway would believe it too, and send it again.
             error = ReplicaUnavailableError(f"a call that the method made failed: {error.message}")
         outcome = outcome_of(error, traceback=trace)
-        if isinstance(error, TypeError) and not in_user_code:
+        if isinstance(error, CallersModelError) or (isinstance(error, TypeError) and not in_user_code):
             outcome.status.code = _INVALID_ARGUMENT
         return outcome
     except Exception as failure:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 
@@ -80,9 +81,22 @@ def test_models_are_evicted_and_at_the_end_unloaded(models: DeploymentHandle, ke
 def test_a_load_that_fails_fails_its_caller_alone(models: DeploymentHandle, key: str) -> None:
     with pytest.raises(ValueError, match="no weights"):
         ask(models, "broken")
+    assert ask(models, key)[0] == key
+
+
+def test_a_call_that_names_no_model(
+    models: DeploymentHandle, ports: Ports, channel: grpc.Channel, key: str, stage: Stage
+) -> None:
     with pytest.raises(ValueError, match="must not be empty"):
         models.remote().result(timeout_s=LIMIT_S)
-    assert ask(models, key)[0] == key
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(f"{ports.http}/{key}", timeout=LIMIT_S)
+    with refused.value as answer:
+        assert (answer.code, "must not be empty" in json.load(answer)["message"]) == (400, True)
+    with pytest.raises(grpc.RpcError, match="must not be empty") as failed:
+        request = serving_pb2.CallRequest(target=serving_pb2.Target(application=key))
+        serving_pb2_grpc.ServingServiceStub(channel).Call(request, timeout=LIMIT_S)
+    assert failed.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
 def test_a_loader_that_hangs_meets_its_callers_deadline(models: DeploymentHandle, key: str, stage: Stage) -> None:

@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar, overload
 
+from fairlead.serve.context import get_multiplexed_model_id
 from fairlead.serve.multiplexing.cache import ModelCache
 from fairlead.serve.multiplexing.registry import Registry, own_registry, registry
 from fairlead.serve.validation import check_optional_number
@@ -17,6 +18,10 @@ MAX_MODEL_ID = 1024
 """Characters of a model id; gateways take no longer one either."""
 
 _MARK = "_fairlead_multiplexed"
+
+
+class CallersModelError(ValueError):
+    """The id of a model that the caller asked for cannot be one: the caller's mistake, not the method's."""
 
 
 @overload
@@ -140,8 +145,9 @@ def _bind(func: Any, names: list[str], args: tuple[Any, ...], kwargs: dict[str, 
 def _check_id(model_id: Any) -> str:
     if not isinstance(model_id, str):
         raise TypeError(f"a model id is a str, not {type(model_id).__name__}")
-    if not model_id:
-        raise ValueError("a model id must not be empty: did the caller set multiplexed_model_id?")
-    if len(model_id) > MAX_MODEL_ID:
-        raise ValueError(f"a model id of {len(model_id)} characters; the limit is {MAX_MODEL_ID}")
-    return model_id
+    if model_id and len(model_id) <= MAX_MODEL_ID:
+        return model_id
+    kind = CallersModelError if model_id == get_multiplexed_model_id() else ValueError
+    if model_id:
+        raise kind(f"a model id of {len(model_id)} characters; the limit is {MAX_MODEL_ID}")
+    raise kind("a model id must not be empty: did the caller set multiplexed_model_id?")
