@@ -246,8 +246,9 @@ async def test_a_service_that_nobody_has_is_unimplemented():
         headers = {"content-type": "application/grpc-web+proto"}
         response = await client.post("/other.v1.Service/Echo", headers=headers, content=envelope(0, b""))
     assert response.status_code == 200
-    assert response.headers["grpc-status"] == "12"
-    assert "no method /other.v1.Service/Echo" in response.headers["grpc-message"]
+    [(_, trailers)] = opened(response.content)
+    assert trailers_of(trailers)["grpc-status"] == "12"
+    assert "no method /other.v1.Service/Echo" in trailers_of(trailers)["grpc-message"]
 
 
 async def test_the_application_is_chosen_by_its_header():
