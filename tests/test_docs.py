@@ -32,6 +32,7 @@ from fairlead.serve import environment
 from fairlead.v1 import error_pb2
 from fairlead.wire.errors import BY_REASON
 from tests.clients import build
+from tests.typist import Typist
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -136,11 +137,13 @@ def output_of(command: list[str], folder: str, given: str = "") -> str:
     return done.stdout
 
 
-def play(name: str, results: str) -> None:
-    """Plays a page and writes what each block said, or why there is nothing, as JSON."""
+def play() -> None:
+    """Plays the page that ``sys.argv`` names, and writes what each block said, or why there is nothing, as JSON."""
     from fairlead import serve
     from fairlead.serve.api import instance_status
 
+    _, name, results = sys.argv
+    sys.path[:1] = ["", str(ROOT)]
     serve.start(http_options={"port": 0}, grpc_options={"port": 0})
     (gateway,) = instance_status().gateways
     real = {HTTP: gateway.http_address, GRPC: gateway.grpc_address}
@@ -209,7 +212,9 @@ RUNNABLE = [
 
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("page", RUNNABLE, ids=name_of)
-def test_what_a_page_shows_runs(page: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_what_a_page_shows_runs(
+    page: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, typist: Typist
+) -> None:
     results = tmp_path / "results.json"
     environ = {key: value for key, value in os.environ.items() if key != environment.ADDRESS}
     environ |= {
@@ -217,14 +222,7 @@ def test_what_a_page_shows_runs(page: Path, tmp_path: Path, tmp_path_factory: py
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT),
     }
-    done = subprocess.run(
-        [sys.executable, "-c", f"from tests.test_docs import play; play({name_of(page)!r}, {str(results)!r})"],
-        cwd=ROOT,
-        env=environ,
-        capture_output=True,
-        text=True,
-        timeout=2 * PAGE_TIMEOUT_S,
-    )
+    done = typist.run("tests.test_docs:play", "play", name_of(page), str(results), env=environ)
     assert results.exists(), done.stderr
     skipped = []
     for block, entry in zip(blocks(page), json.loads(results.read_text()), strict=False):

@@ -1,31 +1,39 @@
-"""Types ``fairlead`` commands without waiting for its modules each time: one process has loaded them, and forks.
+"""Runs programs without waiting for their modules each time: one process has loaded them, and forks.
 
-What is typed runs as the program does: a process of its own, with the environment, folder, output and exit status of
-one. Only the loading of modules, most of a short command's time, is done once.
+What is run is a process of its own, with the environment, folder, output and exit status of one. Only the loading of
+modules, most of a short program's time, is done once.
 """
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+import types
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 PROGRAM = str(Path(sys.executable).parent / "fairlead")
 """The program itself."""
 ROOT = Path(__file__).resolve().parents[1]
-PATIENCE_S = 90
+PATIENCE_S = 180
 
 
 class Typist:
-    """Types one command at a time. Ends with ``close``."""
+    """Runs one program at a time. Ends with ``close``."""
 
     def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._socket: socket.socket
+
+    def _start(self) -> None:
         self._socket, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
@@ -34,13 +42,22 @@ class Typist:
                 env={**os.environ, "NO_COLOR": "1", "TERM": "dumb"},
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
+                start_new_session=True,
             )
         self._socket.settimeout(PATIENCE_S)
 
     def __call__(self, *arguments: str, env: Mapping[str, str], cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-        """Runs ``fairlead`` with these arguments to its end."""
+        """Types a ``fairlead`` command."""
+        return self.run("fairlead.cli.main:main", PROGRAM, *arguments, env=env, cwd=cwd)
+
+    def run(
+        self, function: str, *arguments: str, env: Mapping[str, str], cwd: Path = ROOT
+    ) -> subprocess.CompletedProcess[str]:
+        """Runs "module:function" to its end, in a program with these arguments (``sys.argv``)."""
+        if self._process is None:
+            self._start()
         (out, theirs_out), (err, theirs_err) = os.pipe(), os.pipe()
-        request = json.dumps({"arguments": arguments, "env": dict(env), "cwd": str(cwd)}).encode()
+        request = json.dumps({"run": function, "arguments": arguments, "env": dict(env), "cwd": str(cwd)}).encode()
         try:
             socket.send_fds(self._socket, [len(request).to_bytes(4, "big")], [theirs_out, theirs_err])
             self._socket.sendall(request)
@@ -50,15 +67,24 @@ class Typist:
         outputs = [_Output(out), _Output(err)]
         try:
             status = int.from_bytes(_exactly(self._socket, 4), "big", signed=True)
-        except TimeoutError:
-            self._process.kill()
+        except BaseException:
+            self._give_up()
             raise
         stdout, stderr = (output.text() for output in outputs)
-        return subprocess.CompletedProcess(["fairlead", *arguments], status, stdout, stderr)
+        return subprocess.CompletedProcess([function, *arguments], status, stdout, stderr)
+
+    def _give_up(self) -> None:
+        """Ends what runs; the next program gets another process to fork from."""
+        assert self._process is not None
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self.close()
 
     def close(self) -> None:
-        self._socket.close()
-        self._process.wait(PATIENCE_S)
+        if self._process is not None:
+            self._socket.close()
+            self._process.wait(PATIENCE_S)
+            self._process = None
 
 
 class _Output:
@@ -91,8 +117,8 @@ def _exactly(connection: socket.socket, count: int) -> bytes:
     return data
 
 
-def _type(request: Any, out: int, err: int) -> None:
-    """Becomes what was typed."""
+def _become(request: Any, out: int, err: int) -> None:
+    """Makes this process the program's."""
     os.environ.clear()
     os.environ.update(request["env"])
     os.chdir(request["cwd"])
@@ -100,24 +126,27 @@ def _type(request: Any, out: int, err: int) -> None:
     os.dup2(err, 2)
     os.close(out)
     os.close(err)
-    sys.argv = [PROGRAM, *request["arguments"]]
+    sys.argv = request["arguments"]
     sys.path[0] = str(Path(PROGRAM).parent)
+    sys.modules["__main__"] = types.ModuleType("__main__")
     sys.dont_write_bytecode = "PYTHONDONTWRITEBYTECODE" in os.environ
 
 
-def serve(connection: socket.socket) -> None:
-    """Forks for every request; returns in the child. Exits when nobody types any more."""
+def serve(connection: socket.socket) -> Callable[[], object]:
+    """Forks for every request; in the child returns what it is to run. Exits when nobody asks any more."""
     while True:
         length, descriptors, _, _ = socket.recv_fds(connection, 4, 2)
         if not length:
             sys.exit()
         out, err = descriptors
         request = json.loads(_exactly(connection, int.from_bytes(length, "big")))
+        module, _, name = request["run"].partition(":")
+        function: Callable[[], object] = getattr(importlib.import_module(module), name)
         child = os.fork()
         if not child:
             connection.close()
-            _type(request, out, err)
-            return
+            _become(request, out, err)
+            return function
         os.close(out)
         os.close(err)
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
@@ -125,8 +154,7 @@ def serve(connection: socket.socket) -> None:
 
 
 if __name__ == "__main__":
-    import fairlead.cli.commands  # noqa: F401 - what takes the time
-    from fairlead.cli.main import main
+    import fairlead.cli.commands  # noqa: F401 - what takes the time of a command
 
-    serve(socket.socket(fileno=int(sys.argv[1])))
-    main()
+    _this = sys.modules["__main__"]  # lives on in the children
+    serve(socket.socket(fileno=int(sys.argv[1])))()
