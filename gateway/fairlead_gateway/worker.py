@@ -16,8 +16,8 @@ from fairlead_gateway.edge.binding import TcpListener
 from fairlead_gateway.edge.control_relay import ControlRelay
 from fairlead_gateway.edge.grpc_door import GrpcDoor, GrpcLimits
 from fairlead_gateway.edge.grpc_meter import GrpcMeter
-from fairlead_gateway.edge.http import HttpLimits
 from fairlead_gateway.edge.http_door import HttpDoor
+from fairlead_gateway.edge.http_limits import HttpLimits
 from fairlead_gateway.edge.http_middlewares import load
 from fairlead_gateway.edge.metrics_page import MetricsPage
 from fairlead_gateway.edge.session_door import SessionDoor

@@ -13,8 +13,8 @@ import pytest
 
 from fairlead.v1 import http_pb2
 from fairlead_gateway.edge.binding import TcpListener
-from fairlead_gateway.edge.http import HttpLimits
 from fairlead_gateway.edge.http_door import HttpDoor
+from fairlead_gateway.edge.http_limits import HttpLimits
 from tests.edge.fake_router import FakeCall, FakeRouter, application
 from tests.edge.test_http import echo, open_raw, response
 

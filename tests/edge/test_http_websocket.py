@@ -25,8 +25,8 @@ from fairlead.wire.errors import (
 )
 from fairlead.wire.stream import INITIAL_CREDIT
 from fairlead_gateway.edge.binding import TcpListener
-from fairlead_gateway.edge.http import HttpLimits
 from fairlead_gateway.edge.http_door import HttpDoor
+from fairlead_gateway.edge.http_limits import HttpLimits
 from tests.edge.fake_router import FakeCall, FakeRouter, application
 from tests.edge.test_http import open_raw, pki, tls
 

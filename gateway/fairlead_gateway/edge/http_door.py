@@ -11,8 +11,9 @@ import uvicorn
 
 from fairlead_gateway.edge.access import Access
 from fairlead_gateway.edge.binding import BindError, TcpListener, bind, format_address
-from fairlead_gateway.edge.http import HttpApp, HttpLimits
+from fairlead_gateway.edge.http import HttpApp
 from fairlead_gateway.edge.http_bodies import Incoming
+from fairlead_gateway.edge.http_limits import HttpLimits
 from fairlead_gateway.edge.http_meter import HttpMeter
 from fairlead_gateway.edge.http_middlewares import wrapped
 from fairlead_gateway.edge.http_protocol import DoorConfig, DoorProtocol

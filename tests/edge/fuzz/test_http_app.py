@@ -11,7 +11,8 @@ from urllib.parse import unquote
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from fairlead_gateway.edge.http import HttpApp, HttpLimits
+from fairlead_gateway.edge.http import HttpApp
+from fairlead_gateway.edge.http_limits import HttpLimits
 from tests.edge.fuzz import requests, stage
 
 PATIENCE_S = 60

@@ -13,8 +13,8 @@ from fairlead.v1 import serving_pb2, session_pb2
 from fairlead.wire.errors import BackPressureError, DeadlineExceededError
 from fairlead.wire.trust import Trust
 from fairlead_gateway.edge.binding import TcpListener
-from fairlead_gateway.edge.http import HttpLimits
 from fairlead_gateway.edge.http_door import HttpDoor
+from fairlead_gateway.edge.http_limits import HttpLimits
 from tests.edge.fake_router import FakeRouter
 from tests.edge.fake_router import application as plain_application
 from tests.edge.typed.schema import SERVICE, application, compiled, message
