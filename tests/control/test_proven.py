@@ -46,6 +46,7 @@ def test_a_replica_that_dies_after_a_failed_update_is_replaced_by_one_of_the_old
     assert world.routed() == [second, world.started[-1]]
     assert world.state == "DEPLOY_FAILED", "until something else is deployed"
     assert "ValueError: bad" in world.status.message
+    assert "What ran before is kept running." in world.status.message
     assert "died" not in world.status.message
     assert (world.deployment_state, world.status.deployments[0].target_replicas) == ("DEPLOY_FAILED", 2)
 
@@ -91,6 +92,7 @@ def test_one_that_never_ran_completely_is_nothing_to_go_back_to() -> None:
     world.end(world.started[0])
     assert world.step(100) == []
     assert world.routes().unavailable_message
+    assert "kept running" not in world.status.message
 
 
 def test_as_many_as_were_last_asked_for() -> None:

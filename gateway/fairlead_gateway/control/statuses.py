@@ -5,7 +5,7 @@ from __future__ import annotations
 from fairlead.v1 import control_pb2
 from fairlead_gateway.control.core import Core
 from fairlead_gateway.control.desired import ApplicationGoal, DeploymentGoal
-from fairlead_gateway.control.observed import Phase
+from fairlead_gateway.control.observed import Phase, Progress
 from fairlead_gateway.control.standing import application_state, deployment_state
 
 _REPLICA_STATES = {
@@ -52,7 +52,7 @@ def _deployment_status(goal: DeploymentGoal, core: Core) -> control_pb2.Deployme
     return control_pb2.DeploymentStatus(
         name=goal.name,
         state=deployment_state(goal, progress, observed),
-        message="\n".join(filter(None, (progress.failure, progress.message))) or core.scaling.failure(key),
+        message=_message(progress) or core.scaling.failure(key),
         target_replicas=goal.target,
         trigger=progress.trigger,
         calls=core.scaling.calls(key),
@@ -63,3 +63,9 @@ def _deployment_status(goal: DeploymentGoal, core: Core) -> control_pb2.Deployme
             for replica in observed.replicas_of(goal.application, goal.name)
         ],
     )
+
+
+def _message(progress: Progress) -> str:
+    """Why a deployment is as it is; empty if there is nothing to say."""
+    kept = "What ran before is kept running." if progress.fallen_back else ""
+    return "\n".join(filter(None, (progress.failure.rstrip(), kept, progress.message)))
