@@ -26,7 +26,7 @@ async def process_ended(pid: int) -> None:
     elsewhere. Any process may be watched, of whichever parent. Cancelling leaves nothing behind.
     """
     if not hasattr(os, "pidfd_open"):
-        while _exists(pid):  # noqa: ASYNC110 - nothing here tells of another process
+        while process_exists(pid):  # noqa: ASYNC110 - nothing here tells of another process
             await asyncio.sleep(_POLL_S)
         return
     try:
@@ -41,6 +41,17 @@ async def process_ended(pid: int) -> None:
     finally:
         loop.remove_reader(descriptor)
         os.close(descriptor)
+
+
+def process_exists(pid: int) -> bool:
+    """Whether there is a process with this id, of whichever user; one that its parent has not reaped counts."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def write_processes(path: Path, processes: Mapping[int, str]) -> None:
@@ -82,13 +93,3 @@ def runs_with(pid: int, *arguments: str) -> bool:
 def _settle(ended: asyncio.Future[None]) -> None:
     if not ended.done():
         ended.set_result(None)
-
-
-def _exists(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

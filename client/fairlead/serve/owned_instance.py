@@ -13,6 +13,7 @@ import subprocess
 import time
 from pathlib import Path
 
+from fairlead.lifetime import process_exists
 from fairlead.serve import environment, instance_services
 from fairlead.serve.controller_process import ControllerProcess, check_installation
 from fairlead.serve.doors import Doors
@@ -155,18 +156,8 @@ def _remove_left_over(state: Path) -> None:
     """Removes the directories of instances whose owner and whose controller were both killed."""
     for directory in state.glob("i-*-*"):
         pid = directory.name.split("-")[1]
-        if pid.isdigit() and not _exists(int(pid)) and not answers(directory / "controller.sock"):
+        if pid.isdigit() and not process_exists(int(pid)) and not answers(directory / "controller.sock"):
             shutil.rmtree(directory, ignore_errors=True)
-
-
-def _exists(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def answers(path: Path) -> bool:
