@@ -19,7 +19,7 @@ from fairlead_gateway.edge.serving_headers import checked_request_id
 from fairlead_gateway.edge.typed.answers import Head, TypedAnswer
 from fairlead_gateway.edge.typed.calls import drive
 from fairlead_gateway.edge.typed.grpc_handlers import read_metadata
-from fairlead_gateway.edge.typed.methods import RpcMethod
+from fairlead_gateway.edge.typed.rpc_method import RpcMethod
 from fairlead_gateway.edge.upstream import CallRouter
 from fairlead_gateway.edge.web.body import StatusError
 from fairlead_gateway.edge.web.fields import Fields, metadata_of

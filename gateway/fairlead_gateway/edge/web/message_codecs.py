@@ -6,7 +6,7 @@ from typing import Protocol
 
 from fairlead.wire.errors import InternalError, InvalidCallError
 from fairlead_gateway.edge.protojson import Decoder, Encoder, JsonRefused, NotRepresentable
-from fairlead_gateway.edge.typed.methods import RpcMethod
+from fairlead_gateway.edge.typed.rpc_method import RpcMethod
 
 
 class MessageCodec(Protocol):
