@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 import logging
 import pickle
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Generic, TypeVar
 
 import cloudpickle
 
@@ -29,6 +30,9 @@ from fairlead.v1 import control_pb2
 from fairlead.wire.errors import FairleadError
 
 logger = logging.getLogger("fairlead.serve")
+
+A = TypeVar("A")
+"""A constructor's arguments, as a graph keeps them."""
 
 
 def application_spec(
@@ -53,7 +57,7 @@ def application_spec(
     if not isinstance(name, str) or not name:
         raise FairleadError("Application name must a non-empty string.")
     check_route_prefix(route_prefix)
-    graph = _Graph(name, overrides or {})
+    graph = _SpecGraph(name, overrides or {})
     ingress = graph.add(target)
     code = target.deployment.func_or_class
     interface = graph.specs[-1].interface
@@ -77,7 +81,7 @@ def application_spec(
 
 def deployments_of(target: Application[Any]) -> list[tuple[str, Deployment[Any]]]:
     """The deployments of an application with their names in it, each after those that its arguments need."""
-    graph = _Graph("default", {})
+    graph = _SpecGraph("default", {})
     graph.add(target)
     return graph.deployments
 
@@ -96,14 +100,11 @@ def check_application(target: Any, caller: str = "serve.run") -> None:
     raise TypeError(f"`{caller}` expects an `Application` returned by `Deployment.bind()`, but got {found}.")
 
 
-class _Graph:
-    """The deployments of one application, collected."""
+class Graph(ABC, Generic[A]):
+    """The deployments of one application, collected: each after those that its arguments need."""
 
-    def __init__(self, application: str, overrides: Mapping[str, Mapping[str, Any]]) -> None:
+    def __init__(self, application: str) -> None:
         self.application = application
-        self.overrides = overrides
-        self.deployments: list[tuple[str, Deployment[Any]]] = []
-        self.specs: list[control_pb2.DeploymentSpec] = []
         self._names: dict[int, str] = {}
         self._nodes: list[Application[Any]] = []  # keeps the ids above from being used again
         self._taken: set[str] = set()
@@ -118,12 +119,31 @@ class _Graph:
             raise ValueError(f"{node!r} is bound to itself")
         self._nodes.append(node)
         self._open.append(node)
-        arguments = b""
-        if node.init_args or node.init_kwargs:
-            arguments = self._pickle(node)
+        arguments = self._arguments(node)
         self._open.pop()
-        deployment = node.deployment
-        name = self._names[id(node)] = unique_name(deployment.name, self._taken)
+        name = self._names[id(node)] = _unique_name(node.deployment.name, self._taken)
+        self._put(name, node.deployment, arguments)
+        return name
+
+    @abstractmethod
+    def _arguments(self, node: Application[Any]) -> A:
+        """What the constructor gets, handles in the place of the applications in it, which are added."""
+
+    @abstractmethod
+    def _put(self, name: str, deployment: Deployment[Any], arguments: A) -> None:
+        """Keeps a deployment under the name that it has got."""
+
+
+class _SpecGraph(Graph[bytes]):
+    """Deployments as they are sent to a controller."""
+
+    def __init__(self, application: str, overrides: Mapping[str, Mapping[str, Any]]) -> None:
+        super().__init__(application)
+        self.overrides = overrides
+        self.deployments: list[tuple[str, Deployment[Any]]] = []
+        self.specs: list[control_pb2.DeploymentSpec] = []
+
+    def _put(self, name: str, deployment: Deployment[Any], arguments: bytes) -> None:
         if (changes := self.overrides.get(name)) is not None:
             deployment = deployment.options(**changes)
         self.deployments.append((name, deployment))
@@ -145,9 +165,10 @@ class _Graph:
         if interface is not None:
             spec.interface.CopyFrom(interface)
         self.specs.append(spec)
-        return name
 
-    def _pickle(self, node: Application[Any]) -> bytes:
+    def _arguments(self, node: Application[Any]) -> bytes:
+        if not (node.init_args or node.init_kwargs):
+            return b""
         buffer = io.BytesIO()
         try:
             ArgumentPickler(buffer, self).dump((node.init_args, node.init_kwargs))
@@ -160,7 +181,7 @@ class _Graph:
         return buffer.getvalue()
 
 
-def unique_name(wanted: str, taken: set[str]) -> str:
+def _unique_name(wanted: str, taken: set[str]) -> str:
     """A deployment's name, with a number if another one has it; it is taken from now on."""
     name = wanted
     number = 0
@@ -173,19 +194,10 @@ def unique_name(wanted: str, taken: set[str]) -> str:
     return name
 
 
-class Graph(Protocol):
-    """Deployments that are being collected."""
-
-    application: str
-
-    def add(self, node: Application[Any]) -> str:
-        """Adds an application and those in its arguments; the name of its deployment."""
-
-
 class ArgumentPickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
     """Pickles a constructor's arguments, handles in the place of applications, wherever they stand."""
 
-    def __init__(self, buffer: io.BytesIO, graph: Graph) -> None:
+    def __init__(self, buffer: io.BytesIO, graph: Graph[Any]) -> None:
         super().__init__(buffer, pickle.HIGHEST_PROTOCOL)
         self._graph = graph
         self.found = False

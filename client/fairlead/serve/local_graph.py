@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from operator import is_
 from typing import Any
 
-from fairlead.serve.deployment import Application
-from fairlead.serve.graph import ArgumentPickler, unique_name
+from fairlead.serve.deployment import Application, Deployment
+from fairlead.serve.graph import ArgumentPickler, Graph
 from fairlead.serve.handle import DeploymentHandle
 from fairlead.serve.interface import interface_of
 from fairlead.serve.router_settings import router_settings
@@ -31,38 +31,26 @@ class LocalDeployment:
     """What it offers at doors, which are not there: methods are described and checked all the same."""
 
 
-class LocalGraph:
-    """The deployments of one application, each after those that its arguments need.
+class LocalGraph(Graph[tuple[tuple[Any, ...], dict[str, Any]]]):
+    """The deployments of one application.
 
     An argument in which no other deployment stands is handed over as it is: a fake that a test binds is the object that
     the constructor gets. One that holds deployments is a copy, with handles in their place.
     """
 
     def __init__(self, application: str) -> None:
-        self.application = application
+        super().__init__(application)
         self.deployments: list[LocalDeployment] = []
-        self._names: dict[int, str] = {}
-        self._nodes: list[Application[Any]] = []  # keeps the ids above from being used again
-        self._open: list[Application[Any]] = []
-        self._taken: set[str] = set()
 
-    def add(self, node: Application[Any]) -> str:
-        """Adds an application and those in its arguments; the name of its deployment."""
-        known = self._names.get(id(node))
-        if known is not None:
-            return known
-        if any(node is one for one in self._open):
-            raise ValueError(f"{node!r} is bound to itself")
-        self._nodes.append(node)
-        self._open.append(node)
+    def _arguments(self, node: Application[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         args = tuple(self._argument(value) for value in node.init_args)
-        kwargs = {name: self._argument(value) for name, value in node.init_kwargs.items()}
-        self._open.pop()
-        deployment = node.deployment
-        name = self._names[id(node)] = unique_name(deployment.name, self._taken)
+        return args, {name: self._argument(value) for name, value in node.init_kwargs.items()}
+
+    def _put(self, name: str, deployment: Deployment[Any], arguments: tuple[tuple[Any, ...], dict[str, Any]]) -> None:
         settings = deployment.to_settings()
         if (router := router_settings(deployment.config.request_router_config)) is not None:
             settings.request_router.CopyFrom(router)
+        args, kwargs = arguments
         self.deployments.append(
             LocalDeployment(
                 name=name,
@@ -73,7 +61,6 @@ class LocalGraph:
                 interface=interface_of(deployment.func_or_class),
             )
         )
-        return name
 
     def _argument(self, value: Any) -> Any:
         if isinstance(value, Application):
