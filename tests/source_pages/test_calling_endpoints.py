@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 from collections.abc import Callable
 from pathlib import Path
@@ -336,6 +337,29 @@ def test_a_configuration_changes_without_a_restart() -> None:
     serve.update_backend_config("kept", {"max_concurrent_queries": 3})
     assert ray.get(handle.remote()) == before
     assert serve.get_backend_config("kept").max_concurrent_queries == 3
+
+
+def test_a_configuration_that_cannot_be_taken_changes_nothing() -> None:
+    serve.create_backend("plain", backends.hello)
+    serve.create_endpoint("plain", backend="plain")
+    with pytest.raises(RuntimeError, match="a function has no reconfigure method"):
+        serve.update_backend_config("plain", {"user_config": {"a": 1}, "max_concurrent_queries": 3})
+    assert serve.get_backend_config("plain").given() == {}
+    assert serve.status().applications["backend:plain"].status == "RUNNING"
+    assert ray.get(serve.get_handle("plain").remote()) == "hello"
+
+
+def test_who_waits_for_an_endpoint_in_vain_ends_all_the_same(classic: Classic) -> None:
+    handle = serve.get_handle("never", missing_ok=True, sync=False)
+    with pytest.raises(TimeoutError):
+        asyncio.run(asyncio.wait_for(handle.remote(), 0.1))
+
+
+async def test_who_waits_for_an_endpoint_in_a_loop_gets_it(classic: Classic) -> None:
+    handle = serve.get_handle("soon", missing_ok=True, sync=False)
+    calling = asyncio.create_task(handle.remote())
+    await asyncio.to_thread(serve.create_endpoint, "soon", backend="hello")
+    assert await (await calling) == "hello"
 
 
 def test_a_backend_knows_what_it_is_called() -> None:

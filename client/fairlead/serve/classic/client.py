@@ -24,6 +24,7 @@ from fairlead.serve.deployment import deployment
 from fairlead.serve.graph import application_spec
 from fairlead.serve.instance import Instance
 from fairlead.serve.settings import DEFAULT
+from fairlead.v1 import control_pb2
 from fairlead.wire.errors import FairleadError
 
 logger = logging.getLogger("fairlead.serve")
@@ -128,7 +129,8 @@ def create_backend(
 def update_backend_config(backend_tag: str, config_options: BackendConfig | Mapping[str, Any]) -> None:
     """Changes those fields of a backend's configuration that are set here. Nothing restarts for it.
 
-    Raises TypeError for another kind of configuration, ValueError for an unknown tag or bad values.
+    Raises TypeError for another kind of configuration, ValueError for an unknown tag or bad values, RuntimeError if a
+    replica could not take it: then it has what it had before.
     """
     if not isinstance(config_options, BackendConfig | Mapping):
         raise TypeError("config_options must be a BackendConfig or a dictionary.")
@@ -136,9 +138,15 @@ def update_backend_config(backend_tag: str, config_options: BackendConfig | Mapp
     settings = get_backend_config(backend_tag).updated(change)
     instance = _instance()
     spec = next(one.spec for one in instance.configs(specs=True) if one.application == f"{BACKEND}{backend_tag}")
+    before = control_pb2.ApplicationSpec()
+    before.CopyFrom(spec)
     _set(spec.deployments[0], settings, asynchronous=spec.deployments[0].settings.max_ongoing_requests >= 100)
     spec.config = registry.backend_config(settings)
-    api.deploy_specs([spec])
+    try:
+        api.deploy_specs([spec])
+    except RuntimeError:
+        api.deploy_specs([before])
+        raise
 
 
 def get_backend_config(backend_tag: str) -> BackendConfig:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import threading
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
@@ -97,10 +100,34 @@ class RayServeHandle(_Handle):
 
     async def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> DeploymentResponse[Any]:
         if self._wait_for is not None:
-            import asyncio
-
-            await asyncio.to_thread(self._wait_for, self._endpoint)
+            await _in_daemon(self._wait_for, self._endpoint)
         return self._send(args, kwargs)
+
+
+async def _in_daemon(function: Callable[[str], None], name: str) -> None:
+    """Has a thread of its own wait. Who is cancelled meanwhile leaves it behind; it keeps no program from ending."""
+    loop = asyncio.get_running_loop()
+    waiting = loop.create_future()
+
+    def run() -> None:
+        error: Exception | None = None
+        try:
+            function(name)
+        except Exception as raised:
+            error = raised
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(end, error)
+
+    def end(error: Exception | None) -> None:
+        if waiting.done():
+            return
+        if error is None:
+            waiting.set_result(None)
+        else:
+            waiting.set_exception(error)
+
+    threading.Thread(target=run, name="fairlead-endpoint", daemon=True).start()
+    await waiting
 
 
 __all__ = ["APPLICATION", "CALL", "RayServeHandle", "RayServeSyncHandle"]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field, replace
 
 import orjson
 
@@ -63,18 +63,26 @@ def deploy_endpoints(instance: Instance, wanted: Mapping[str, Endpoint], policie
         if any(one.name == APPLICATION for one in instance.status().applications):
             instance.delete(APPLICATION)
         return
-    routed = [name for name, endpoint in wanted.items() if endpoint.route is not None]
-    spec = control_pb2.ApplicationSpec(
-        name=APPLICATION,
-        ingress_deployment=next(iter(routed or wanted)),
-        deployments=_placeholders(wanted),
-        config=orjson.dumps({"endpoints": {name: asdict(endpoint) for name, endpoint in wanted.items()}}),
-    )
-    if routed:
-        spec.route_prefix = "/"
-    api.deploy_specs([spec])
+    new = {name for name in policies if name not in endpoints(instance)}
+    api.deploy_specs([_application(wanted, hidden=new)])
     for name in policies:
         instance.set_traffic(APPLICATION, policy_of(name, wanted[name]))
+    if new:  # it is heard of when its policy is there: before, its calls would have nowhere to go
+        api.deploy_specs([_application(wanted)])
+
+
+def _application(wanted: Mapping[str, Endpoint], hidden: Collection[str] = ()) -> control_pb2.ApplicationSpec:
+    """``hidden``: those that have no routes yet, and that nobody shall find."""
+    shown = {name: endpoint for name, endpoint in wanted.items() if name not in hidden}
+    routed = [name for name, endpoint in shown.items() if endpoint.route is not None]
+    headless = {name: replace(wanted[name], route=None) for name in wanted if name in hidden}
+    return control_pb2.ApplicationSpec(
+        name=APPLICATION,
+        route_prefix="/" if routed else None,
+        ingress_deployment=next(iter(routed or wanted)),
+        deployments=_placeholders({**wanted, **headless}),
+        config=orjson.dumps({"endpoints": {name: asdict(endpoint) for name, endpoint in shown.items()}}),
+    )
 
 
 def policy_of(name: str, endpoint: Endpoint) -> control_pb2.TrafficPolicy:
