@@ -30,6 +30,8 @@ class Network:
         self.swallows = False
         """Whether connecting goes on when it is cancelled, as asyncio.wait_for may in Python 3.11."""
         self.defect: Exception | None = None
+        self.said: session_pb2.Load | None = None
+        """What replicas say of themselves before whoever connects hears that it has."""
 
     def up(self, *names: str) -> list[FakeReplica]:
         for name in names:
@@ -50,6 +52,8 @@ class Network:
             raise ConnectionLostError(f"cannot reach {address}")
         link = self.replicas[address].connect(on_load)
         self.links.append(link)
+        if self.said is not None:
+            on_load(self.said)
         return link
 
     async def sleep(self, delay: float) -> None:
@@ -299,6 +303,15 @@ async def test_reports_count_anew_with_each_connection(stage: Stage):
     stage.network.links[0].lose(ConnectionLostError("broken pipe"))
     await until(lambda: len(stage.network.links) == 2)
     assert (seen.sequence, seen.load) == (0, 0)
+
+
+async def test_what_a_replica_says_while_it_is_being_connected_counts(stage: Stage):
+    stage.network.up("a")
+    stage.network.said = session_pb2.Load(ongoing=3, sequence=1)
+    stage.network.said.models.model_ids.append("m")
+    await stage.apply("a")
+    (replica,) = stage.deployment.ready
+    assert (replica.models, replica.load) == (frozenset("m"), 3)
 
 
 async def test_closing_ends_everything(stage: Stage):

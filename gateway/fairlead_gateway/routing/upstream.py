@@ -79,6 +79,9 @@ class Upstreams:
                 deployment.wake()
 
         while True:
+            replica.sequence = replica.elsewhere = 0
+            replica.load = replica.in_flight
+            replica.models = None
             try:
                 link = await self._connect(replica.address, on_load)
             except FairleadError as error:
@@ -108,9 +111,6 @@ class Upstreams:
     def _enter(deployment: Deployment, replica: Replica, link: Link) -> None:
         link.on_goodbye = lambda: deployment.leave_rotation(replica)
         replica.link = link
-        replica.sequence = replica.elsewhere = 0
-        replica.load = replica.in_flight
-        replica.models = None
         if not link.draining:
             deployment.enter_rotation(replica)
 
