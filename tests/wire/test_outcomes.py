@@ -291,6 +291,14 @@ def test_back_pressure_keeps_its_fields():
     assert travelled(BackPressureError(1, 1)).retry_after_s is None
 
 
+def test_backpressure_says_when_to_come_back_as_grpc_clients_expect_it():
+    _, detail = outcome_of(BackPressureError(7, 5, 429, 1.5)).status.details
+    wait = error_details_pb2.RetryInfo()
+    assert detail.Unpack(wait)
+    assert wait.retry_delay.ToMilliseconds() == 1500
+    assert len(outcome_of(BackPressureError(1, 1)).status.details) == 1
+
+
 def test_an_error_raised_by_the_user_that_is_one_of_ours():
     class TheirsError(errors.InvalidCallError):
         pass

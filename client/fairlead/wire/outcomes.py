@@ -14,7 +14,14 @@ from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
 from fairlead.v1 import error_pb2, session_pb2
-from fairlead.wire.errors import BY_REASON, DOMAIN, FairleadError, InternalError, UserExceptionError
+from fairlead.wire.errors import (
+    BY_REASON,
+    DOMAIN,
+    BackPressureError,
+    FairleadError,
+    InternalError,
+    UserExceptionError,
+)
 
 MAX_MESSAGE = 4096
 """Characters of a status message; longer ones are cut, because they travel in HTTP/2 headers too."""
@@ -85,6 +92,10 @@ def outcome_of(error: BaseException, *, trusted: bool = True, traceback: str = "
         reason = error_pb2.ErrorReason.Name(error.reason).removeprefix("ERROR_REASON_")
         code: int = error.code.value[0]
         outcome = session_pb2.Outcome(status=_status(code, error.message, reason, error.metadata))
+        if isinstance(error, BackPressureError) and error.retry_after_s is not None:
+            wait = error_details_pb2.RetryInfo()  # which gRPC clients look for (AIP-193); HTTP's say Retry-After
+            wait.retry_delay.FromMicroseconds(int(error.retry_after_s * 1e6))
+            outcome.status.details.add().Pack(wait)
     else:
         kind = type(error)
         name = f"{kind.__module__}.{kind.__qualname__}"
