@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from fairlead.cli.config_file import ConfigFileError
-from fairlead.cli.imports import load_application, load_name
+from fairlead.cli.imports import load_application, load_name, look_in
 from fairlead.serve import instance_services
 from fairlead.serve.autoscaling import put_application_policy
 from fairlead.serve.config import HTTPOptions, gRPCOptions
@@ -38,7 +38,8 @@ def specs_of(config: ServeDeploySchema, path: str, app_dir: str, address: str) -
 
 
 def doors_of(config: ServeDeploySchema, *, insecure: bool = False) -> Doors:
-    """How an instance for a file is reached."""
+    """How an instance for a file is reached, and how it traces. Its modules may be in the current directory."""
+    look_in(".")
     return Doors.of(
         config.proxy_location,
         HTTPOptions(**config.http_options),

@@ -52,10 +52,16 @@ def load_name(import_path: str, app_dir: str) -> Any:
     return target
 
 
-def _module(name: str, app_dir: str) -> Any:
+def look_in(app_dir: str) -> str:
+    """Has modules be looked for in a directory first; its whole path."""
     directory = str(Path(app_dir).resolve())
     if directory not in sys.path:
         sys.path.insert(0, directory)
+    return directory
+
+
+def _module(name: str, app_dir: str) -> Any:
+    directory = look_in(app_dir)
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
