@@ -15,8 +15,8 @@ from fairlead.wire.errors import BackPressureError, DeploymentUnavailableError, 
 from fairlead.wire.stream import INITIAL_CREDIT
 from fairlead.wire.trust import Trust
 from fairlead_gateway.edge.binding import BindError, TcpListener, Tls
-from fairlead_gateway.edge.http import HttpLimits
 from fairlead_gateway.edge.http_door import HttpDoor
+from fairlead_gateway.edge.http_limits import HttpLimits
 from tests.certificates import PASSWORD, make_certificates
 from tests.edge.fake_router import FakeRouter, application
 
