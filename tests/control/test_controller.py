@@ -211,7 +211,7 @@ async def test_nothing_is_started_in_the_place_of_what_is_killed(tmp_path):
 
 async def test_a_port_that_is_taken_is_fatal(tmp_path):
     async with World(tmp_path, FAKE_BIND_FAILURE="1") as world:
-        message = await asyncio.wait_for(world.controller.processes.fatal, 30)
+        message = await asyncio.wait_for(world.controller.processes.fatal, 60)
     assert message == "cannot bind 127.0.0.1:80: Permission denied"
 
 

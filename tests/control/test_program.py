@@ -52,7 +52,7 @@ async def test_what_is_told_to_stop_while_it_ends_starts_nothing_more(program, t
     if told == "by a signal":
         one._on_signal()
     else:
-        await asyncio.wait_for(one._stop(), 30)
+        await asyncio.wait_for(one._stop(), 60)
     assert await running == 3
     await until(lambda: not asyncio.all_tasks() - others)
 

@@ -132,7 +132,7 @@ async def test_gateway_workers_hear_nothing_before_all_replicas_are_known(settin
             assert not snapshot.done()
             hello = replica_pb2.ReplicaHello(replica_id="default#Echo#talker", pid=process.pid, running=running)
             await lease.write(replica_pb2.RegisterRequest(hello=hello))
-            (routes,) = (await asyncio.wait_for(snapshot, 30)).applications
+            (routes,) = (await asyncio.wait_for(snapshot, 60)).applications
             assert [one.address for one in routes.deployments[0].replicas] == ["wire:/talker"]
             assert list(controller.core.observed.replicas) == ["default#Echo#talker"]
             watch.cancel()

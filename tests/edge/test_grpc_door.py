@@ -202,7 +202,7 @@ async def test_stop_lets_calls_finish():
     address = await door.listen(TcpListener())
     async with grpc.aio.insecure_channel(address) as channel:
         running = asyncio.ensure_future(serving_pb2_grpc.ServingServiceStub(channel).Call(serving_pb2.CallRequest()))
-        await asyncio.wait_for(router.called.wait(), 5)
+        await asyncio.wait_for(router.called.wait(), 60)
         stopping = asyncio.ensure_future(door.stop(30))
         release.set()
         assert (await asyncio.wait_for(running, 60)).payload.data == b"done"

@@ -37,7 +37,7 @@ async def check(stub, service=""):
 
 
 async def next_status(watch):
-    return (await asyncio.wait_for(watch.read(), 5)).status
+    return (await asyncio.wait_for(watch.read(), 60)).status
 
 
 async def test_serves_once_there_is_a_table_and_until_it_drains():

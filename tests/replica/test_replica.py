@@ -324,7 +324,7 @@ async def test_ends_with_its_owner_even_while_a_method_spins(setup: Setup) -> No
             await asyncio.wait_for(caller.open("info").ended.wait(), 0.2)
         owner.kill()
         await owner.communicate()
-        await asyncio.wait_for(process.wait(), 15)
+        await asyncio.wait_for(process.wait(), 45)
         assert isinstance(await spinning.error(), ConnectionLostError | ReplicaDrainingError)
         assert not os.path.exists(setup.socket)
         await caller.link.close()
