@@ -62,7 +62,7 @@ async def test_calls_run_where_they_were_dispatched(worker):
 
 
 async def test_slots_are_held_for_the_block_and_no_longer(worker):
-    limited = worker.options(timeout_s=0.2)
+    limited = worker.options(timeout_s=1)
     async with worker.choose_replica() as one, worker.choose_replica() as other:
         assert one.replica_id != other.replica_id
         with pytest.raises(DeadlineExceededError):

@@ -153,7 +153,7 @@ async def test_two_selections_are_of_two_slots_and_a_third_waits(gateway: Gatewa
 
 
 async def test_waiting_for_a_slot_ends_with_the_deadline_or_the_task(gateway: Gateway, handle: DeploymentHandle[Any]):
-    limited = handle.options(timeout_s=0.05)
+    limited = handle.options(timeout_s=0.5)
     async with limited.choose_replica() as one, limited.choose_replica():
         with pytest.raises(DeadlineExceededError):
             async with limited.choose_replica():

@@ -172,7 +172,7 @@ def test_a_deadline_ends_a_stream(gateway, streaming):
         await call.cancelled.wait()
 
     gateway.methods["silent"] = silent
-    response = streaming.options(timeout_s=0.05).silent.remote()
+    response = streaming.options(timeout_s=0.5).silent.remote()
     assert next(response) == 1
     with pytest.raises(DeadlineExceededError):
         next(response)
