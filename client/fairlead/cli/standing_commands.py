@@ -11,6 +11,7 @@ import typer
 
 from fairlead.cli.applications import doors_of
 from fairlead.cli.config_file import load_config
+from fairlead.cli.door_options import Insecure, TlsCert, TlsClientCa, TlsKey, tls_settings
 from fairlead.cli.finding import Address, choose
 from fairlead.cli.status_text import print_json, say, where_lines
 from fairlead.serve import api, environment, standing
@@ -33,14 +34,10 @@ def start(
         int | None, typer.Option(help="The gRPC port; 0: any. Default: 9000.", min=0, max=65535)
     ] = None,
     gateways: Annotated[int | None, typer.Option(help="How many gateway workers share the ports.", min=1)] = None,
-    insecure: Annotated[
-        bool, typer.Option("--insecure", help="Listen beyond this machine without TLS and authentication.")
-    ] = False,
-    tls_cert: Annotated[str | None, typer.Option(help="A certificate (PEM): both ports speak TLS.")] = None,
-    tls_key: Annotated[str | None, typer.Option(help="Its private key (PEM).")] = None,
-    tls_client_ca: Annotated[
-        str | None, typer.Option(help="An authority (PEM): clients need a certificate that comes from it.")
-    ] = None,
+    insecure: Insecure = False,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
+    tls_client_ca: TlsClientCa = None,
     controller_patience: Annotated[
         float, typer.Option(help="Seconds that the rest serves without a controller.", min=1)
     ] = standing.PATIENCE_S,
@@ -62,7 +59,7 @@ def start(
     given: dict[str, Any] = {
         "http": {"host": http_host, "port": http_port},
         "grpc": {"host": grpc_host, "port": grpc_port},
-        "tls": {"ssl_certfile": tls_cert, "ssl_keyfile": tls_key, "ssl_ca_certs": tls_client_ca},
+        "tls": tls_settings(tls_cert, tls_key, tls_client_ca),
     }
     doors = _doors(config, given, gateways, insecure)
     if foreground:
