@@ -109,11 +109,7 @@ async def host(
         application=context.app_name,
         max_ongoing_requests=max(1, settings.max_ongoing_requests),
         links=links,
-        labels={
-            "application": context.app_name,
-            "deployment": context.deployment,
-            "replica": context.replica_id,
-        },
+        labels={"application": context.app_name, "deployment": context.deployment, "replica": context.replica_id},
     )
     runtime.measures.started(time.monotonic() - began)
     hooks.on_check = runtime.measures.checked

@@ -17,7 +17,7 @@ from fairlead.serve.config import AutoscalingPolicy, HTTPOptions, ProxyLocation,
 from fairlead.serve.logs import LoggingConfig
 from fairlead.serve.settings import DeploymentConfig
 from fairlead.serve.tracing_config import TracingConfig
-from fairlead.serve.unsupported import check_unsupported
+from fairlead.serve.unsupported import check_controller_options
 from fairlead.serve.validation import check_route_prefix
 
 PROBLEM = "fairlead"
@@ -128,15 +128,12 @@ def _runtime_env(given: dict[str, Any]) -> dict[str, Any]:
     return given
 
 
-def _unsupported(name: str) -> Callable[[Any], Any]:
-    def check(value: Any) -> Any:
-        try:
-            check_unsupported(name, value)
-        except ValueError as error:
-            raise problem(str(error)) from error
-        return value
-
-    return check
+def _controller_options(value: Any) -> Any:
+    try:
+        check_controller_options(value)
+    except ValueError as error:
+        raise problem(str(error)) from error
+    return value
 
 
 def _import_path(value: str) -> str:
@@ -213,7 +210,7 @@ class ServeDeploySchema(BaseModel):
     """How many gateway workers share the ports; for the start of an instance. Ray Serve's files do not have it."""
     logging_config: Annotated[dict[str, Any] | None, AfterValidator(_logging)] = None
     """The fields of ``LoggingConfig``, for applications that have none of their own."""
-    controller_options: Annotated[Any, AfterValidator(_unsupported("controller_options"))] = None
+    controller_options: Annotated[Any, AfterValidator(_controller_options)] = None
     """Refused: the environment that an instance is started with says it."""
     tracing_config: Annotated[dict[str, Any] | None, AfterValidator(_tracing)] = None
     """The fields of ``TracingConfig``; for the start of an instance."""

@@ -20,7 +20,7 @@ from fairlead.serve.lifecycle import block
 from fairlead.serve.local_instance import LocalInstance, refuse_other_instance
 from fairlead.serve.progress import Progress
 from fairlead.serve.termination import terminable
-from fairlead.serve.unsupported import check_external_scaler, check_unsupported
+from fairlead.serve.unsupported import check_controller_options, check_external_scaler
 from fairlead.serve.validation import check_route_prefix
 from fairlead.v1 import control_pb2
 from fairlead.wire.errors import FairleadError
@@ -64,7 +64,7 @@ def run(
     the replica's traceback if the application cannot be deployed, FairleadError (``RayServeException``) for an empty
     name.
     """
-    check_unsupported("controller_options", controller_options)
+    check_controller_options(controller_options)
     one = RunTarget(
         target=target,
         name=name,

@@ -19,7 +19,7 @@ from fairlead.serve.instance import Instance
 from fairlead.serve.logs import LoggingConfig
 from fairlead.serve.termination import Terminated, terminable
 from fairlead.serve.tracing_config import TracingConfig
-from fairlead.serve.unsupported import check_unsupported
+from fairlead.serve.unsupported import check_controller_options
 from fairlead.wire.errors import FairleadError
 
 logger = logging.getLogger("fairlead.serve")
@@ -52,7 +52,7 @@ def start(
 
     Raises TypeError or ValueError for bad options, RuntimeError if a port cannot be bound, TimeoutError after 60 s.
     """
-    check_unsupported("controller_options", controller_options)
+    check_controller_options(controller_options)
     given = dict(http_options) if isinstance(http_options, Mapping) else {}
     http = http_options if isinstance(http_options, HTTPOptions) else HTTPOptions.of({**given, **options})
     logging = LoggingConfig.of(logging_config)

@@ -6,16 +6,14 @@ from typing import Any
 
 from fairlead.v1 import control_pb2
 
-_INSTEAD = {
-    "controller_options": "the controller is a process with the environment of the program that starts the instance: "
-    "set the variables there",
-}
 
-
-def check_unsupported(name: str, value: Any) -> None:
-    """Refuses an option unless it is None or empty. Raises ValueError."""
+def check_controller_options(value: Any) -> None:
+    """Refuses them unless they are None or empty. Raises ValueError."""
     if value:
-        raise ValueError(f"{name} has no effect here; {_INSTEAD[name]}, and leave it out")
+        raise ValueError(
+            "controller_options has no effect here; the controller is a process with the environment of the program "
+            "that starts the instance: set the variables there, and leave it out"
+        )
 
 
 def check_external_scaler(spec: control_pb2.ApplicationSpec) -> None:
