@@ -15,6 +15,7 @@ from fairlead.cli.applications import specs_of
 from fairlead.cli.build_proto import build
 from fairlead.cli.call_command import call
 from fairlead.cli.config_file import ConfigFileError, is_config_file, load_config
+from fairlead.cli.door_options import Insecure, TlsCert, TlsClientCa, TlsKey, tls_settings
 from fairlead.cli.imports import ImportPathError, load_application
 from fairlead.cli.redeploy import Redeployment
 from fairlead.cli.reload import reloading
@@ -71,17 +72,13 @@ def run(
     grpc_host: Annotated[str, typer.Option(help="The gRPC address.")] = "127.0.0.1",
     grpc_port: Annotated[int, typer.Option(help="The gRPC port; 0: any.", min=0, max=65535)] = 9000,
     gateways: Annotated[int, typer.Option(help="How many gateway workers share the ports.", min=1)] = 1,
-    insecure: Annotated[
-        bool, typer.Option("--insecure", help="Listen beyond this machine without TLS and authentication.")
-    ] = False,
+    insecure: Insecure = False,
     reload: Annotated[
         bool, typer.Option("--reload", "-r", help="Restart the deployments whose Python files change.")
     ] = False,
-    tls_cert: Annotated[str | None, typer.Option(help="A certificate (PEM): both ports speak TLS.")] = None,
-    tls_key: Annotated[str | None, typer.Option(help="Its private key (PEM).")] = None,
-    tls_client_ca: Annotated[
-        str | None, typer.Option(help="An authority (PEM): clients need a certificate that comes from it.")
-    ] = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
+    tls_client_ca: TlsClientCa = None,
 ) -> None:
     """Serve an application until Ctrl-C or SIGTERM.
 
@@ -90,7 +87,7 @@ def run(
     """
     check_names(name, route_prefix)
     given = dict(_pair(argument) for argument in arguments or [])
-    tls: dict[str, Any] = {"ssl_certfile": tls_cert, "ssl_keyfile": tls_key, "ssl_ca_certs": tls_client_ca}
+    tls = tls_settings(tls_cert, tls_key, tls_client_ca)
     if is_config_file(import_path):
         if reload:
             raise ImportPathError("--reload is for an import path; of a configuration file nothing is watched")
