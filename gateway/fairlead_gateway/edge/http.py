@@ -18,7 +18,7 @@ from fairlead_gateway.edge.exchange import Exchange
 from fairlead_gateway.edge.http_builtins import METRICS, PUBLIC, Builtins
 from fairlead_gateway.edge.http_handlers import forward
 from fairlead_gateway.edge.http_headers import DEFAULT_RULES
-from fairlead_gateway.edge.http_limits import HttpLimits as HttpLimits
+from fairlead_gateway.edge.http_limits import HttpLimits
 from fairlead_gateway.edge.http_meter import ROUTE
 from fairlead_gateway.edge.http_mounts import Mount, Mounts
 from fairlead_gateway.edge.http_pages import Pages
@@ -32,7 +32,6 @@ from fairlead_gateway.edge.http_request import (
     notice,
     request_id_of,
 )
-from fairlead_gateway.edge.http_response import CONNECTION as CONNECTION
 from fairlead_gateway.edge.http_response import Send, identify, send_reply
 from fairlead_gateway.edge.http_targets import SOURCES, HttpTargets, Matched
 from fairlead_gateway.edge.http_websocket import WebSocketExchange, refuse

@@ -32,8 +32,7 @@ from fairlead.v1 import control_pb2
 from fairlead.wire.errors import ApplicationNotFoundError
 from fairlead_gateway.edge.protojson import ProtoJson
 from fairlead_gateway.edge.typed.descriptors import DescriptorError, pool_of
-from fairlead_gateway.edge.typed.rpc_method import RpcMethod as RpcMethod
-from fairlead_gateway.edge.typed.rpc_method import TypedMethod, json_options
+from fairlead_gateway.edge.typed.rpc_method import RpcMethod, TypedMethod, json_options
 from fairlead_gateway.edge.typed.serving_methods import serving_methods
 from fairlead_gateway.routing.deployment import Deployment
 from fairlead_gateway.routing.table import Application, RouteTable

@@ -21,7 +21,8 @@ from fairlead_gateway.edge.http_reply import Reply
 from fairlead_gateway.edge.http_request import ClientGoneError, Receive, Scope
 from fairlead_gateway.edge.http_response import Send, send_reply
 from fairlead_gateway.edge.http_status import CLOSE
-from fairlead_gateway.edge.typed.methods import RpcMethod, RpcMethods
+from fairlead_gateway.edge.typed.methods import RpcMethods
+from fairlead_gateway.edge.typed.rpc_method import RpcMethod
 from fairlead_gateway.edge.upstream import CallRouter
 from fairlead_gateway.edge.web import compression, connect_unary
 from fairlead_gateway.edge.web.body import Encoding, EnvelopedBody
