@@ -40,7 +40,8 @@ class Outbox:
     def clear(self) -> None:
         """Drops what waits."""
         self.frames.clear()
-        self.size = 0
+        self.size = self.calls = 0
+        self._large = False
 
     def take(self) -> Sequence[bytes | memoryview]:
         """One packet, in parts to be written one after the other; empty: nothing waits."""
