@@ -30,6 +30,7 @@ from fairlead.v1 import serving_pb2
 from tests.e2e.lifecycle_app import Echo, Held
 from tests.e2e.peers import body, failure, start
 from tests.e2e.stage import Stage, wait_until
+from tests.typist import Typist
 
 LIMIT_S = 60
 ROOT = Path(__file__).resolve().parents[2]
@@ -309,19 +310,8 @@ class TestTheBaseInstall:
 
 class TestTheCommand:
     @pytest.fixture
-    def command(self, environment: dict[str, str]) -> Callable[..., subprocess.CompletedProcess[str]]:
-        def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-            return subprocess.run(
-                [COMMAND, *arguments],
-                env=environment,
-                cwd=ROOT,
-                capture_output=True,
-                text=True,
-                timeout=60,
-                check=False,
-            )
-
-        return run
+    def command(self, environment: dict[str, str], typist: Typist) -> Callable[..., subprocess.CompletedProcess[str]]:
+        return lambda *arguments: typist(*arguments, env=environment)
 
     def test_version(self, command: Callable[..., subprocess.CompletedProcess[str]]) -> None:
         done = command("version")
