@@ -642,4 +642,4 @@ async def test_the_handler_serves_sessions_over_grpc(stage: Stage, directory: Pa
     finally:
         await link.close()
         await server.stop(None)
-    assert not stage.door.links
+    await until(lambda: not stage.door.links)

@@ -6,6 +6,8 @@ Raw ASGI, because whatever stands here is paid for by each request. Each kind of
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+
 import grpc
 
 from fairlead.paths import PathError
@@ -78,14 +80,13 @@ class HttpApp:
         router.table.on_change.append(self._refresh)
         self._refresh()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serves one ASGI scope."""
         if scope["type"] == "http":
-            await self._serve(scope, receive, send)
-        elif scope["type"] == "websocket":
-            await self._serve_websocket(scope, receive, send)
-        else:
-            raise NotImplementedError(f"ASGI scope type {scope['type']!r}")
+            return self._serve(scope, receive, send)
+        if scope["type"] == "websocket":
+            return self._serve_websocket(scope, receive, send)
+        raise NotImplementedError(f"ASGI scope type {scope['type']!r}")
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]

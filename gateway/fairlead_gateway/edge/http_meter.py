@@ -43,11 +43,11 @@ class HttpMeter:
         began = time.perf_counter()
         status = 499  # nginx' status for a client that did not wait for one
 
-        async def watched(message: MutableMapping[str, Any]) -> None:
+        def watched(message: MutableMapping[str, Any]) -> Awaitable[None]:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-            await send(message)
+            return send(message)
 
         measures.ongoing += 1
         try:
