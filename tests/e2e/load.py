@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -21,7 +22,8 @@ class Load:
     """Callers at three doors that never pause. A context manager: leaving it stops them, and says what went wrong."""
 
     def __init__(self, ports: Ports, name: str = "default", path: str = "/", *, streams: bool = True) -> None:
-        self.answers: list[dict[str, Any]] = []
+        self._answers: list[tuple[float, dict[str, Any]]] = []
+        """With the time when each was asked for."""
         self.errors: list[str] = []
         self._stopping = False
         self._channel = grpc.insecure_channel(ports.grpc)
@@ -65,21 +67,25 @@ class Load:
 
     def _call(self, door: Callable[[], Any]) -> None:
         while not self._stopping:
+            asked = time.monotonic()
             try:
                 answer = door()
             except Exception as error:
                 self.errors.append(f"{door.__name__}: {error!r}")
             else:
                 if answer is not None:
-                    self.answers.append(answer)
+                    self._answers.append((asked, answer))
 
     def wait_for_more(self, count: int = 60) -> None:
         """Blocks until further calls were answered."""
-        before = len(self.answers)
-        wait_until(lambda: len(self.answers) >= before + count, lambda: self.errors)
+        self.seen(count)
 
     def seen(self, count: int = 60) -> list[dict[str, Any]]:
-        """The next answers."""
-        before = len(self.answers)
-        self.wait_for_more(count)
-        return self.answers[before:]
+        """The answers to the next calls: what was asked for before is not among them."""
+        since, start = time.monotonic(), len(self._answers)
+
+        def answers() -> list[dict[str, Any]]:
+            return [answer for asked, answer in self._answers[start:] if asked >= since]
+
+        wait_until(lambda: len(answers()) >= count, lambda: self.errors)
+        return answers()

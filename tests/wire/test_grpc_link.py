@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 import socket
 import sys
@@ -266,6 +267,13 @@ print("fine")
 """
 
 
+CANCELLED_IN_GRPC = re.compile(
+    r'Traceback \(most recent call last\):\n  File "src/python/grpcio/[^\n]*\n(?:    [^\n]*\n)*'
+    r"asyncio\.exceptions\.CancelledError\n"
+)
+"""What grpc.aio prints of a handler of its own that the end of the loop cancels: none of our frames are in it."""
+
+
 @pytest.mark.parametrize("how", ["stopped", "closed"])
 async def test_a_loop_may_end_right_after(directory: Path, how: str):
     process = await asyncio.create_subprocess_exec(
@@ -275,7 +283,8 @@ async def test_a_loop_may_end_right_after(directory: Path, how: str):
         cwd=Path(__file__).parents[2],
     )
     output, errors = await asyncio.wait_for(process.communicate(), 3 * PATIENCE)
-    lines = [line for line in errors.decode().splitlines() if "Got goaway" not in line]  # the C core's own log
+    told = CANCELLED_IN_GRPC.sub("", errors.decode())
+    lines = [line for line in told.splitlines() if "Got goaway" not in line]  # the C core's own log
     assert (output, lines) == (b"fine\n", [])
 
 
