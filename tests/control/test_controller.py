@@ -185,8 +185,10 @@ async def test_deleting_waits_until_it_is_gone(world):
 
 async def test_what_does_not_drain_is_killed(world):
     await world.deploy(deployment(code="fake:stubborn", graceful_shutdown_timeout_s=0.2))
-    await world.until_state(RUNNING)
+    (stubborn,) = pids(await world.until_state(RUNNING))
     await world.stub.Delete(control_pb2.DeleteRequest(application="default"), timeout=60)
+    with pytest.raises(ProcessLookupError):
+        os.kill(stubborn, 0)
 
 
 async def test_shutdown_answers_when_everything_has_ended(world):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import grpc
 import pytest
@@ -14,6 +17,7 @@ import pytest
 from fairlead import serve
 from fairlead.serve import api
 from tests.e2e.stage import Stage
+from tests.edge.typed.schema import generate
 
 
 @dataclass(frozen=True)
@@ -75,3 +79,15 @@ _numbers = itertools.count(1)
 def key() -> str:
     """A name for this test's events and gates, which no other test uses."""
     return f"k{next(_numbers)}"
+
+
+@pytest.fixture(scope="module")
+def generated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ModuleType, ModuleType]]:
+    """The library's generated modules, importable here and, since it is this program's sys.path, in replicas."""
+    directory = tmp_path_factory.mktemp("generated")
+    generate(directory)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(directory))
+        yield importlib.import_module("library_pb2"), importlib.import_module("library_pb2_grpc")
+        for name in ("library_pb2", "library_pb2_grpc", "tests.e2e.typed_app"):
+            sys.modules.pop(name, None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import sys
 
 import grpc
 import grpc.aio
@@ -13,19 +12,7 @@ import pytest
 
 from fairlead import serve
 from tests.e2e.stage import PATIENCE_S
-from tests.edge.typed.schema import SERVICE, generate
-
-
-@pytest.fixture(scope="module")
-def generated(tmp_path_factory):
-    """The generated modules, importable here and in replicas."""
-    directory = tmp_path_factory.mktemp("generated")
-    generate(directory)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(directory))
-        yield importlib.import_module("library_pb2"), importlib.import_module("library_pb2_grpc")
-        for name in ("library_pb2", "library_pb2_grpc", "tests.e2e.typed_app"):
-            sys.modules.pop(name, None)
+from tests.edge.typed.schema import SERVICE
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ import importlib
 import json
 import os
 import subprocess
-import sys
 
 import grpc
 import httpx
@@ -18,21 +17,9 @@ from fairlead.serve import api
 from fairlead.serve.grpc_util import RpcAborted
 from tests.clients import build
 from tests.e2e.conftest import Ports
-from tests.edge.typed.schema import ROOT, SERVICE, generate
+from tests.edge.typed.schema import ROOT, SERVICE
 
 SERVICER_FUNCTION = "library_pb2_grpc.add_LibraryServiceServicer_to_server"
-
-
-@pytest.fixture(scope="module")
-def generated(tmp_path_factory):
-    """The generated modules, importable here and, since it is this program's sys.path, in replicas."""
-    directory = tmp_path_factory.mktemp("generated")
-    generate(directory)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(directory))
-        yield importlib.import_module("library_pb2"), importlib.import_module("library_pb2_grpc")
-        for name in ("library_pb2", "library_pb2_grpc", "tests.e2e.typed_app"):
-            sys.modules.pop(name, None)
 
 
 @pytest.fixture(scope="module")
