@@ -22,10 +22,6 @@ from fairlead_gateway.edge.grpc_door import GrpcLimits
 from fairlead_gateway.edge.http_limits import HttpLimits, limit
 from fairlead_gateway.worker import Worker, WorkerConfig
 
-GARBAGE = 20_000
-"""Objects that come to be before the youngest are looked through for cycles. Calls leave none, but at every few hundred
-of them the collector would look through those that are under way."""
-
 BIND_FAILED = 3
 """The exit status for a port or socket that is not to be had: starting again would not help. A file beside the socket
 that ends in ``.failed`` says why."""
@@ -136,8 +132,7 @@ def main() -> None:
     set_up(config.logging, {"component": "gateway", "gateway": config.gateway_id}, config.gateway_id)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     tracing.set_up(os.environ, "fairlead-gateway")
-    gc.freeze()  # what is loaded stays
-    gc.set_threshold(GARBAGE)
+    gc.freeze()  # what is loaded stays: the collector need not look through it
     try:
         uvloop.run(serve(config))
     except BindError as error:
