@@ -15,6 +15,7 @@ from fairlead_gateway.edge.grpc_door import GrpcDoor, GrpcLimits
 from tests.certificates import make_certificates
 from tests.edge.fake_router import FakeRouter, application
 
+CONNECTIONS = 16
 PICKLE = "application/vnd.fairlead.pickle"
 
 
@@ -207,6 +208,45 @@ async def test_stop_lets_calls_finish():
         release.set()
         assert (await asyncio.wait_for(running, 60)).payload.data == b"done"
         await asyncio.wait_for(stopping, 60)
+
+
+async def test_every_connection_is_served_and_ended(tmp_path):
+    """A port has several acceptors: each connection is one's, and all have the same methods, health and end."""
+
+    def begin(call):
+        waiting.append(call)
+        if len(waiting) == CONNECTIONS:
+            for each in waiting:
+                each.end(None, b"done")
+
+    waiting = []
+    router = FakeRouter(begin)
+    router.deploy(application())
+    door = GrpcDoor(router)
+    address = await door.listen(TcpListener())
+    options = (("grpc.use_local_subchannel_pool", 1),)  # else channels of a process share a connection
+    channels = [grpc.aio.insecure_channel(address, options=options) for _ in range(CONNECTIONS)]
+    try:
+        stubs = [serving_pb2_grpc.ServingServiceStub(channel) for channel in channels]
+        answers = await asyncio.gather(*(stub.Call(serving_pb2.CallRequest(), timeout=60) for stub in stubs))
+        assert [answer.payload.data for answer in answers] == [b"done"] * CONNECTIONS
+        door.drain()
+        for channel in channels:
+            checked = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=60)
+            assert checked.status == health_pb2.HealthCheckResponse.NOT_SERVING
+        await door.stop(0)
+        for channel in channels:
+            await refused(channel, grpc.StatusCode.UNAVAILABLE)
+    finally:
+        await asyncio.gather(*(channel.close() for channel in channels))
+
+
+async def test_a_port_of_another_door_is_taken(door):
+    address = await door.listen(TcpListener())
+    other = GrpcDoor(FakeRouter())
+    with pytest.raises(BindError, match="in use"):
+        await other.listen(TcpListener(port=int(address.rpartition(":")[2])))
+    await other.stop(0)
 
 
 async def test_unknown_method(door):

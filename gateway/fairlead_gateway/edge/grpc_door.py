@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -36,6 +37,13 @@ from fairlead_gateway.edge.upstream import CallRouter
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 SessionHandlers: TypeAlias = Callable[[Trust, int], "grpc.RpcMethodHandler[Any, Any]"]
 """Gives the handler of ``ServingService.Session`` for peers of one trust, and the microseconds that a call may take."""
+
+ACCEPTORS = 8
+"""Servers behind a TCP port, among which the kernel divides the connections.
+
+A server of grpc.aio accepts one call at a time: the next is asked for when it has been. With several, the calls of several
+connections come in the same turn of the event loop, and go on to the replicas together.
+"""
 
 _SESSION = f"/{SERVICE}/Session"
 _OPEN_METHODS = "/grpc.health.v1.Health/"
@@ -128,7 +136,7 @@ class GrpcDoor:
 
         Raises BindError.
         """
-        server = self._server(Access.owner(), reuse_port=False, longest_s=None)
+        server = _server(self._handlers(Access.owner(), longest_s=None), self._limits, reuse_port=False)
         try:
             server.add_insecure_port(f"unix:{path}")
         except RuntimeError as error:
@@ -147,18 +155,23 @@ class GrpcDoor:
         probe = bind(listener)
         port = probe.getsockname()[1]
         probe.close()
-        server = self._server(Access.of(listener), listener.reuse_port, self._limits.request_timeout_s)
         address = format_address(listener.host or "[::]", port)
+        acceptors = ACCEPTORS if sys.platform == "linux" else 1  # elsewhere one of them would get every connection
+        handlers = self._handlers(Access.of(listener), self._limits.request_timeout_s)
+        servers = [_server(handlers, self._limits, listener.reuse_port or acceptors > 1) for _ in range(acceptors)]
         try:
-            if listener.tls is None:
-                server.add_insecure_port(address)
-            else:
-                server.add_secure_port(address, listener.tls.server_credentials())
+            credentials = None if listener.tls is None else listener.tls.server_credentials()
+            for server in servers:
+                if credentials is None:
+                    server.add_insecure_port(address)
+                else:
+                    server.add_secure_port(address, credentials)
         except OSError as error:  # ssl.SSLError is one
             raise BindError(f"cannot use the certificates for {address}: {error}") from error
         except RuntimeError as error:
             raise BindError(f"cannot listen on {address}: {error}") from error
-        await self._start(server)
+        for server in servers:
+            await self._start(server)
         return address
 
     def drain(self) -> None:
@@ -195,7 +208,7 @@ class GrpcDoor:
         await server.start()
         self._servers.append(server)
 
-    def _server(self, access: Access, reuse_port: bool, longest_s: float | None) -> grpc.aio.Server:
+    def _handlers(self, access: Access, longest_s: float | None) -> grpc.GenericRpcHandler:
         longest_us = 0 if longest_s is None else int(longest_s * 1e6) or 1
         methods = ServingHandlers(
             self._router, self._gathering, access.trust, self._limits.max_message_bytes, longest_us
@@ -220,10 +233,11 @@ class GrpcDoor:
             secret=not access.open,
             meter=self._meter,
         )
-        return grpc.aio.server(
-            handlers=(_Methods(methods, typed) if access.open else _GuardedMethods(methods, typed, access),),
-            options=self._limits.options(reuse_port),
-        )
+        return _Methods(methods, typed) if access.open else _GuardedMethods(methods, typed, access)
+
+
+def _server(handlers: grpc.GenericRpcHandler, limits: GrpcLimits, reuse_port: bool) -> grpc.aio.Server:
+    return grpc.aio.server(handlers=(handlers,), options=limits.options(reuse_port))
 
 
 class _Methods(grpc.GenericRpcHandler):
