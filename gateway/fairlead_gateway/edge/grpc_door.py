@@ -41,8 +41,8 @@ SessionHandlers: TypeAlias = Callable[[Trust, int], "grpc.RpcMethodHandler[Any, 
 ACCEPTORS = 8
 """Servers behind a TCP port, among which the kernel divides the connections.
 
-A server of grpc.aio accepts one call at a time: the next is asked for when it has been. With several, the calls of several
-connections come in the same turn of the event loop, and go on to the replicas together.
+A server of grpc.aio accepts one call at a time: the next is asked for when it has been. With several servers, calls of
+several connections come in the same turn of the event loop, and go on to the replicas together.
 """
 
 _SESSION = f"/{SERVICE}/Session"
