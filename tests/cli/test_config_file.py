@@ -145,8 +145,15 @@ def test_what_is_for_ray_alone_is_listed(tmp_path):
         "one/Echo: max_replicas_per_node",
     ]
     assert load(tmp_path, GOOD).without_effect == []
-    found = refusal(tmp_path, "ray_actor_options: {runtime_env: {env_vars: {A: b}}}", old="num_replicas: 2")
-    assert "17: applications[0].deployments[0].ray_actor_options: runtime_env has no effect for one deployment" in found
+
+
+def test_one_deployment_may_have_environment_variables(tmp_path):
+    own = "ray_actor_options: {runtime_env: {env_vars: {A: b}}}"
+    assert load(tmp_path, GOOD.replace("num_replicas: 2", own)).without_effect == []
+    found = refusal(tmp_path, own.replace("env_vars", "working_dir"), old="num_replicas: 2")
+    assert "17: applications[0].deployments[0].ray_actor_options: 'working_dir' in runtime_env has no effect" in found
+    found = refusal(tmp_path, own.replace("A: b", "A: 3"), old="num_replicas: 2")
+    assert "17: applications[0].deployments[0].ray_actor_options: env_vars must be a mapping" in found
 
 
 @pytest.mark.parametrize("text", ["", "- a\n", "just words\n"])

@@ -21,6 +21,20 @@ def test_pickles_are_told_apart_by_what_they_mean_if_that_is_known() -> None:
     assert version(pickled_code=b"one", pickled_digest="d") != version(pickled_code=b"one", pickled_digest="e")
 
 
+def test_environment_variables_of_a_deployment_join_those_of_its_application() -> None:
+    one, two = deployment(name="One"), deployment(name="Two")
+    one.variables.update({"A": "one", "B": "one"})
+    spec = application(one, two)
+    spec.environment.variables.update({"A": "all", "C": "all"})
+    before = deployment_goals(spec)
+    assert before["One"].environment.variables == {"A": "one", "B": "one", "C": "all"}
+    assert before["Two"].environment.variables == {"A": "all", "C": "all"}
+    spec.deployments[0].variables["B"] = "another"
+    after = deployment_goals(spec)
+    assert before["One"].code_version != after["One"].code_version
+    assert before["Two"].code_version == after["Two"].code_version
+
+
 def test_pickles_of_unknown_meaning_are_told_apart_by_their_bytes() -> None:
     found = (version(pickled_code=code, init_arguments=args) for code in (b"", b"a") for args in (b"", b"b", b"ab"))
     assert len(set(found)) == 6

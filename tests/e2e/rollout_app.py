@@ -46,6 +46,21 @@ class Versioned:
         return os.getpid()
 
 
+FLAVOUR = os.environ.get("FLAVOUR")
+"""As it is when this module is imported."""
+
+
+@serve.deployment
+class Flavoured:
+    """Answers with the environment that it was imported and made in."""
+
+    def __init__(self) -> None:
+        self.flavour = os.environ.get("FLAVOUR")
+
+    async def __call__(self) -> tuple[str | None, str | None]:
+        return FLAVOUR, self.flavour
+
+
 @serve.deployment
 class Named:
     """Answers with a name; remembers how often it was called."""

@@ -21,7 +21,15 @@ from fairlead.serve.traffic import set_traffic
 from fairlead.v1 import control_pb2
 from tests.e2e.conftest import Ports
 from tests.e2e.load import Load
-from tests.e2e.rollout_app import Checked, CheckedByInheritance, CheckedSynchronously, Front, Named, Versioned
+from tests.e2e.rollout_app import (
+    Checked,
+    CheckedByInheritance,
+    CheckedSynchronously,
+    Flavoured,
+    Front,
+    Named,
+    Versioned,
+)
 from tests.e2e.stage import PATIENCE_S, wait_until
 from tests.typist import Typist
 
@@ -84,6 +92,19 @@ class TestUpdates:
         assert {answer["version"] for answer in answers} == {2}
         assert {answer["front"] for answer in answers} == {front}
         serve.delete("two")
+
+    def test_another_environment_restarts_the_deployment_that_has_it(self) -> None:
+        def flavoured(flavour: str) -> Any:
+            options = {"runtime_env": {"env_vars": {"FLAVOUR": flavour}}}
+            return serve.run(Flavoured.options(ray_actor_options=options).bind(), name="flavoured", route_prefix=None)
+
+        assert tuple(flavoured("vanilla").remote().result()) == ("vanilla", "vanilla")
+        before = pids("flavoured")
+        flavoured("vanilla")
+        assert pids("flavoured") == before
+        assert tuple(flavoured("lemon").remote().result()) == ("lemon", "lemon")
+        assert not pids("flavoured") & before
+        serve.delete("flavoured")
 
     def test_another_application_comes_and_goes(self, load: Load) -> None:
         for version in (1, 2):

@@ -118,6 +118,11 @@ def test_options_make_a_copy():
         ({"max_surge_percent": 101}, ValueError),
         ({"ray_actor_options": {"colour": 1}}, ValueError),
         ({"ray_actor_options": 1}, TypeError),
+        ({"ray_actor_options": {"runtime_env": "here"}}, TypeError),
+        ({"ray_actor_options": {"runtime_env": {"pip": ["numpy"]}}}, ValueError),
+        ({"ray_actor_options": {"runtime_env": {"env_vars": {"A": 1}}}}, TypeError),
+        ({"ray_actor_options": {"runtime_env": {"env_vars": {"A=B": "1"}}}}, ValueError),
+        ({"ray_actor_options": {"runtime_env": {"env_vars": {"A": "1\0"}}}}, ValueError),
         ({"colour": "red"}, TypeError),
     ],
 )
@@ -160,6 +165,13 @@ def test_what_only_ray_has_is_accepted():
     )(Model)
     assert one.ray_actor_options["num_cpus"] == 0.5
     assert one.config.request_router_config == RequestRouterConfig(initial_backoff_s=0.1)
+
+
+def test_environment_variables_are_a_deployments_own():
+    one = serve.deployment(ray_actor_options={"runtime_env": {"env_vars": {"A": "b"}}})(Model)
+    assert one.config.variables == {"A": "b"}
+    assert serve.deployment(Model).config.variables == {}
+    assert one.options(ray_actor_options={"num_cpus": 1}).config.variables == {}
 
 
 def test_deployments_can_be_pickled():

@@ -291,6 +291,11 @@ def test_c26_errors_are_the_callers_own(classic: Classic) -> None:
         (lambda: serve.create_backend("x", backends.hello, ray_actor_options={"name": "a"}), ValueError, "name"),
         (lambda: serve.create_backend("x", backends.hello, ray_actor_options={"num_cpus": "1"}), TypeError, "num_cpus"),
         (lambda: serve.create_backend("x", backends.hello, ray_actor_options={"num_cpus": -1}), ValueError, "num_cpus"),
+        (
+            lambda: serve.create_backend("x", backends.hello, ray_actor_options={"runtime_env": {"pip": ["y"]}}),
+            ValueError,
+            "'pip' in runtime_env has no effect",
+        ),
         (lambda: serve.start(http_options={"prt": 1}), ValueError, "no 'prt'"),
         (lambda: serve.create_endpoint("x"), TypeError, "backend must be specified"),
         (lambda: serve.create_endpoint("x", backend=5), TypeError, "must be a string"),  # type: ignore[arg-type]

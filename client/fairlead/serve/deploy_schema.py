@@ -18,7 +18,7 @@ from fairlead.serve.logs import LoggingConfig
 from fairlead.serve.settings import DeploymentConfig
 from fairlead.serve.tracing_config import TracingConfig
 from fairlead.serve.unsupported import check_controller_options
-from fairlead.serve.validation import check_route_prefix
+from fairlead.serve.validation import check_route_prefix, check_variables
 
 PROBLEM = "fairlead"
 """The type of pydantic errors whose context says it all: ``problem``, and ``key``, relative to their location."""
@@ -122,9 +122,10 @@ def _runtime_env(given: dict[str, Any]) -> dict[str, Any]:
     for key in given:
         if key not in _RUNTIME_ENV:
             raise problem(f"'{key}' has no effect here; {suggestion(key, _RUNTIME_ENV)}", key)
-    variables = given.get("env_vars", {})
-    if not isinstance(variables, dict) or not all(isinstance(text, str) for pair in variables.items() for text in pair):
-        raise problem("env_vars must be a mapping of names to strings; put numbers in quotes", "env_vars")
+    try:
+        check_variables("env_vars", given.get("env_vars", {}))
+    except (ValueError, TypeError) as error:
+        raise problem(str(error), "env_vars") from error
     return given
 
 
@@ -159,9 +160,6 @@ class DeploymentSchema(BaseModel):
     def _check(self) -> Self:
         known = [one.name for one in dataclasses.fields(DeploymentConfig)]
         _check_each(self.overrides, known, lambda values: DeploymentConfig().update(values))
-        if (self.overrides.get("ray_actor_options") or {}).get("runtime_env"):
-            told = "runtime_env has no effect for one deployment; give it to the application"
-            raise problem(told, "ray_actor_options")
         return self
 
 
@@ -227,7 +225,7 @@ class ServeDeploySchema(BaseModel):
             for application in self.applications
             for deployment in application.deployments
             for name in WITHOUT_EFFECT
-            if deployment.overrides.get(name)
+            if _given_in_vain(name, deployment.overrides.get(name))
         ]
 
     @model_validator(mode="after")
@@ -236,6 +234,11 @@ class ServeDeploySchema(BaseModel):
         prefixes = [one.route_prefix for one in self.applications if one.route_prefix is not None]
         _check_unique("route prefix", prefixes)
         return self
+
+
+def _given_in_vain(name: str, value: Any) -> bool:
+    """Whether there is anything in a setting of WITHOUT_EFFECT that indeed has none: environment variables have."""
+    return bool(set(value) - {"runtime_env"} if name == "ray_actor_options" and value else value)
 
 
 def _check_unique(what: str, names: list[str]) -> None:

@@ -148,6 +148,7 @@ class _SpecGraph(Graph[bytes]):
             deployment = deployment.options(**changes)
         self.deployments.append((name, deployment))
         spec = control_pb2.DeploymentSpec(name=name, init_arguments=arguments, settings=deployment.to_settings())
+        spec.variables.update(deployment.config.variables)
         if deployment.autoscaling_config is not None:
             spec.settings.autoscaling.CopyFrom(autoscaling_settings(deployment.autoscaling_config))
         if (router := router_settings(deployment.config.request_router_config)) is not None:

@@ -11,7 +11,7 @@ import orjson
 
 from fairlead.serve.config import AUTO, AutoscalingConfig, BackpressureConfig, RequestRouterConfig
 from fairlead.serve.logs import LoggingConfig
-from fairlead.serve.validation import check_integer, check_number
+from fairlead.serve.validation import check_integer, check_number, check_variables
 from fairlead.v1 import control_pb2
 
 
@@ -22,6 +22,7 @@ class DEFAULT(enum.Enum):
 
 
 _MAX_ONGOING_REQUESTS = 5
+_VARIABLES = "env_vars"
 _ACTOR_OPTIONS = frozenset(
     {
         "accelerator_type",
@@ -63,7 +64,7 @@ class DeploymentConfig:
     max_constructor_retry_count: int = 20
     """How many constructor failures end a deploy."""
     ray_actor_options: Mapping[str, Any] | None = None
-    """Ray's resources and runtime environment: names are checked; ``runtime_env``'s variables are used later."""
+    """Ray's resources, whose names are checked, and ``runtime_env``, of which ``env_vars`` counts and may be there."""
     placement_group_bundles: list[dict[str, float]] | None = None
     """Ray only; accepted and not used. So are the next two."""
     placement_group_strategy: str | None = None
@@ -114,6 +115,19 @@ class DeploymentConfig:
         unknown = sorted(set(self.ray_actor_options) - _ACTOR_OPTIONS)
         if unknown:
             raise ValueError(f"ray_actor_options may not contain {unknown}; allowed are {sorted(_ACTOR_OPTIONS)}")
+        environment = self.ray_actor_options.get("runtime_env") or {}
+        if not isinstance(environment, Mapping):
+            raise TypeError("runtime_env in ray_actor_options must be a dictionary.")
+        for key in environment:
+            if key != _VARIABLES:
+                raise ValueError(f"{key!r} in runtime_env has no effect for one deployment; there is {_VARIABLES}")
+        check_variables(_VARIABLES, self.variables)
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """Environment variables of its replicas."""
+        environment = (self.ray_actor_options or {}).get("runtime_env") or {}
+        return environment.get(_VARIABLES) or {}
 
     def _user_config_json(self) -> bytes:
         if self.user_config is None:

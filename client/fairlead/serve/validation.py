@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 
@@ -53,6 +53,15 @@ def check_choice(name: str, value: Any, choices: Collection[Any]) -> None:
     """Refuses what is not one of the choices."""
     if value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(map(str, choices))}, not {value!r}")
+
+
+def check_variables(name: str, value: Any) -> None:
+    """Refuses what is not a mapping of environment variables' names to their values."""
+    if not isinstance(value, Mapping) or not all(isinstance(text, str) for pair in value.items() for text in pair):
+        raise TypeError(f"{name} must be a mapping of names to strings; put numbers in quotes")
+    for key, text in value.items():
+        if not key or "=" in key or "\0" in key + text:
+            raise ValueError(f"{name}: there can be no environment variable {key!r} with the value {text!r}")
 
 
 def check_route_prefix(route_prefix: str | None) -> None:

@@ -1054,6 +1054,26 @@ class DeploymentSpec(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class VariablesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     NAME_FIELD_NUMBER: _builtins.int
     IMPORT_PATH_FIELD_NUMBER: _builtins.int
     PICKLED_CODE_FIELD_NUMBER: _builtins.int
@@ -1062,6 +1082,7 @@ class DeploymentSpec(_message.Message):
     INTERFACE_FIELD_NUMBER: _builtins.int
     SOURCE_DIGEST_FIELD_NUMBER: _builtins.int
     PICKLED_DIGEST_FIELD_NUMBER: _builtins.int
+    VARIABLES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name; unique in its application."""
     import_path: _builtins.str
@@ -1086,6 +1107,12 @@ class DeploymentSpec(_message.Message):
     def interface(self) -> Global___DeploymentInterface:
         """What it offers at the doors beyond calls by a method's name; absent: nothing."""
 
+    @_builtins.property
+    def variables(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Environment variables of its replicas, beside those of the application; of the same name, these count. Replicas with
+        other ones are replaced.
+        """
+
     def __init__(
         self,
         *,
@@ -1097,10 +1124,11 @@ class DeploymentSpec(_message.Message):
         interface: Global___DeploymentInterface | None = ...,
         source_digest: _builtins.str = ...,
         pickled_digest: _builtins.str = ...,
+        variables: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "import_path", b"import_path", "interface", b"interface", "pickled_code", b"pickled_code", "settings", b"settings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "import_path", b"import_path", "init_arguments", b"init_arguments", "interface", b"interface", "name", b"name", "pickled_code", b"pickled_code", "pickled_digest", b"pickled_digest", "settings", b"settings", "source_digest", b"source_digest"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "import_path", b"import_path", "init_arguments", b"init_arguments", "interface", b"interface", "name", b"name", "pickled_code", b"pickled_code", "pickled_digest", b"pickled_digest", "settings", b"settings", "source_digest", b"source_digest", "variables", b"variables"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_code: _TypeAlias = _typing.Literal["import_path", "pickled_code"]  # noqa: Y015
     _WhichOneofArgType_code: _TypeAlias = _typing.Literal["code", b"code"]  # noqa: Y015

@@ -149,7 +149,11 @@ def deployment_goals(spec: control_pb2.ApplicationSpec) -> dict[str, DeploymentG
 def deployment_goal(
     application: str, spec: control_pb2.DeploymentSpec, environment: control_pb2.CodeEnvironment
 ) -> DeploymentGoal:
-    """One deployment of an application."""
+    """One deployment of an application, in the application's environment."""
+    if spec.variables:
+        application_wide, environment = environment, control_pb2.CodeEnvironment()
+        environment.CopyFrom(application_wide)
+        environment.variables.update(spec.variables)
     version = _code_version(spec, environment)
     return DeploymentGoal(application=application, spec=spec, code_version=version, environment=environment)
 

@@ -123,7 +123,7 @@ def create_backend(
     checks.check_definition(backend_def, init_args, settings)
     if backend_tag in registry.backends(_instance()):
         raise ValueError(f"Backend '{backend_tag}' is registered already.")
-    _deploy(backend_tag, backend_def, init_args, settings)
+    _deploy(backend_tag, backend_def, init_args, settings, (ray_actor_options or {}).get("runtime_env"))
 
 
 def update_backend_config(backend_tag: str, config_options: BackendConfig | Mapping[str, Any]) -> None:
@@ -276,9 +276,9 @@ def _known(instance: Instance, name: str) -> dict[str, Endpoint]:
     return known
 
 
-def _deploy(tag: str, definition: Any, init_args: tuple[Any, ...], config: BackendConfig) -> None:
+def _deploy(tag: str, definition: Any, init_args: tuple[Any, ...], config: BackendConfig, environment: Any) -> None:
     asynchronous = is_asynchronous(definition)
-    hosted = deployment(name=tag)(Backend)
+    hosted = deployment(name=tag, ray_actor_options={"runtime_env": environment})(Backend)
     application = hosted.bind(definition, init_args, config.concurrency(asynchronous=asynchronous))
     spec = application_spec(application, name=f"{BACKEND}{tag}", route_prefix=None, caller="serve.create_backend")
     spec.deployments[0].ClearField("interface")  # its requests come by its endpoints' routes
