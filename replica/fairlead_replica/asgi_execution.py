@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 
 from fairlead.serve.context import RequestContext
 from fairlead.v1 import http_pb2
-from fairlead.wire.errors import DeadlineExceededError, InvalidArgumentsError
+from fairlead.wire.errors import InvalidArgumentsError
 from fairlead.wire.stream import Stream
 from fairlead_replica.asgi import play
 from fairlead_replica.call import Call
@@ -73,7 +73,7 @@ class AsgiExecution(Call):
         if self._interrupted is not None:
             raise self._interrupted
         if self._deadline is not None and time.monotonic() >= self._deadline:
-            raise DeadlineExceededError("the call's deadline passed before it could start")
+            raise self._late("before it could start")
 
     async def _send(self, payload: bytes) -> None:
         self._answered = True

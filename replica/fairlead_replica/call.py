@@ -19,6 +19,7 @@ from fairlead.serve import tracing
 from fairlead.serve.context import RequestContext, set_request_context
 from fairlead.serve.tracing import CallSpan
 from fairlead.v1 import session_pb2
+from fairlead.wire.deadlines import callee_of, deadline_passed
 from fairlead.wire.errors import (
     DeadlineExceededError,
     FairleadError,
@@ -50,6 +51,7 @@ class Host(Protocol):
     pool: ThreadPool
     context: contextvars.Context
     application: str
+    deployment: str
     max_message: int
     name: str
     measures: ReplicaMeasures
@@ -177,7 +179,13 @@ class Call(ABC):
         self._interrupt(RequestCancelledError())
 
     def _expire(self) -> None:
-        self._interrupt(DeadlineExceededError("the call's deadline passed"))
+        self._interrupt(self._late("while it was running" if self._context is not None else "before it could start"))
+
+    def _late(self, when: str) -> DeadlineExceededError:
+        """What is said when the deadline has passed."""
+        host, header = self._host, self.header
+        callee = callee_of(header, host.application, host.deployment)
+        return deadline_passed(callee, f"{when} on {host.name}", header.timeout_us * 1e-6)
 
     def _interrupt(self, error: FairleadError) -> None:
         """Ends the call with ``error``, as soon as the user's code has returned."""

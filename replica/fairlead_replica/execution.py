@@ -11,7 +11,7 @@ from typing import Any
 from fairlead.serve.context import RequestContext
 from fairlead.v1 import session_pb2
 from fairlead.wire.codecs import Codec, codec_of, load_arguments
-from fairlead.wire.errors import DeadlineExceededError, InvalidCallError
+from fairlead.wire.errors import InvalidCallError
 from fairlead.wire.stream import Stream
 from fairlead_replica import asgi, http
 from fairlead_replica.call import Call, Host
@@ -96,7 +96,7 @@ class Execution(Call):
         if self._interrupted is not None:
             raise self._interrupted
         if self._deadline is not None and time.monotonic() >= self._deadline:
-            raise DeadlineExceededError("the call's deadline passed before it could start")
+            raise self._late("before it could start")
         payload, self._payload = self._payload, b""
         if self.http:
             return self._http_arguments(payload)

@@ -76,6 +76,7 @@ class Runtime:
         set_background_context(self.context)
         self.mailbox = Mailbox(self.loop)
         self.pool = ThreadPool(max_ongoing_requests, self.mailbox)
+        self.deployment = (labels or {}).get("deployment", "")
         self.name = (labels or {}).get("replica", "")
         """The replica's id."""
         self.measures = ReplicaMeasures(labels or {}, lambda: (len(self._calls), self._limit))

@@ -135,6 +135,9 @@ class Stage:
     """A runtime with a caller before it."""
 
     def __init__(self, target: Any, *, max_ongoing_requests: int = 10, **options: Any) -> None:
+        deployment = type(target).__name__
+        labels = {"deployment": deployment, "replica": f"app#{deployment}#a"}
+        options = {"application": "app", "labels": labels} | options
         self.runtime = Runtime(UserCallable(target), max_ongoing_requests=max_ongoing_requests, **options)
         self.loads: list[session_pb2.Load] = []
         opener, self._acceptor = link_pair(self.runtime.accept, load=self.runtime.load)

@@ -600,6 +600,10 @@ async def test_a_deadline_that_passes_ends_the_call(stage: Stage, model: Model) 
     error = await stage.caller.error("hang", timeout_s=0.05)
     assert isinstance(error, DeadlineExceededError)
     assert isinstance(error, TimeoutError)
+    assert (
+        str(error)
+        == "the deadline of the call to app#Model.hang passed while it was running on app#Model#a, after 0.05 s"
+    )
     assert model.finished == ["hang"]
 
 
@@ -616,7 +620,9 @@ async def test_a_deadline_that_has_passed_starts_nothing(stage: Stage, model: Mo
     stage = Stage(Blocking())
     spinning = stage.caller.open("spin")
     late = stage.caller.open("work", timeout_s=0.01)
-    assert isinstance(await late.error(), DeadlineExceededError)
+    error = await late.error()
+    assert isinstance(error, DeadlineExceededError)
+    assert "#Blocking.work passed before it could start on app#Blocking#a, after 0.01 s" in str(error)
     assert await spinning.next() is None
     assert model.finished == []
     await stage.close()

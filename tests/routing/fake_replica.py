@@ -200,6 +200,11 @@ class Caller:
         info = error_info(self.outcome.status) if self.outcome is not None else None
         return info.reason if info is not None else ""
 
+    @property
+    def message(self) -> str:
+        """What is said of the failure; empty: it did not fail."""
+        return self.outcome.status.message if self.outcome is not None else ""
+
     async def end(self) -> Caller:
         await until(lambda: self.ends)
         return self

@@ -191,7 +191,7 @@ async def test_an_expired_call_leaves_the_queue_at_once(deployment: Deployment):
 
 async def test_a_call_whose_deadline_has_passed_is_not_sent(deployment: Deployment, join: Join, clock: FakeClock):
     """A busy loop may get to a slot before it gets to the timer."""
-    late, late_caller = call_of(b"late")
+    late, late_caller = call_of(b"late", timeout_us=1_000_000)
     late.deadline = clock.now + 1
     in_time, _ = call_of(b"in time")
     in_time.deadline = clock.now + 10
@@ -200,6 +200,7 @@ async def test_a_call_whose_deadline_has_passed_is_not_sent(deployment: Deployme
     clock.now += 1
     replica = join()
     assert late_caller.reason == "DEADLINE_EXCEEDED"
+    assert late_caller.message.endswith("passed while it was waiting for a free replica, after 1 s")
     call = await replica.called()
     assert call.request == b"in time"
     assert call.header.timeout_us == 9_000_000

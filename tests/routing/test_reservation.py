@@ -147,6 +147,7 @@ async def test_the_deadline_is_for_waiting(router: Router, replica: FakeReplica)
     late = reserve(router, timeout_us=20_000)
     await late.end()
     assert late.reason == "DEADLINE_EXCEEDED"
+    assert late.message.endswith("passed while it was waiting for a free replica, after 0.02 s")
     after = reserve(router, timeout_us=1)
     await after.end()
     assert [holder.ends for holder in held] == [0, 0]

@@ -42,7 +42,7 @@ def test_the_error_says_of_which_call_and_shows_no_inner_lines(handle, gateway, 
     for response in (chosen.echo.remote(threading.Lock()), chosen.echo.remote(key=threading.Lock())):
         error, printed = failure(response)
         assert type(error) is TypeError
-        assert f"the arguments of the call to Echo.echo cannot be encoded as {serialization}" in printed
+        assert f"the arguments of the call to app#Echo.echo cannot be encoded as {serialization}" in printed
         assert "codecs.py" not in printed
         assert "cloudpickle.py" not in printed
     assert gateway.calls == []

@@ -338,6 +338,8 @@ def test_timeout_s_reaches_the_gateway_and_holds_here(gateway, handle):
     with pytest.raises(DeadlineExceededError) as caught:
         handle.options(timeout_s=0.05).never.remote().result(timeout_s=TIMEOUT_S)
     assert isinstance(caught.value, TimeoutError)
+    message = "the deadline of the call to app#Echo.never passed without an answer of the gateway's"
+    assert str(caught.value) == message
     assert 0 < gateway.calls[0].header.timeout_us <= 50_000
     assert handle.remote(1).result() == 1
     assert gateway.calls[-1].header.timeout_us == 0

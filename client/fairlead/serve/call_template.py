@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fairlead.v1 import session_pb2
 from fairlead.wire.codecs import Codec
+from fairlead.wire.deadlines import callee_of
 
 RENEW_AFTER = 256
 """Calls after which the header that they are stamped on is made anew."""
@@ -36,7 +37,7 @@ class CallTemplate:
     @property
     def callee(self) -> str:
         """For messages."""
-        return f"{self.header.deployment or 'the ingress deployment'}.{self.header.method or '__call__'}"
+        return callee_of(self.header)
 
     def stamp(self, request_id: str, route: str, timeout_us: int) -> session_pb2.CallHeader:
         """The header of one call, good until the next is stamped. On the wire loop."""

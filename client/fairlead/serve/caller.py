@@ -19,8 +19,8 @@ from fairlead.serve.deliveries import Deliveries
 from fairlead.serve.tracing import carried, put
 from fairlead.serve.waiting import Waitable
 from fairlead.v1 import session_pb2
+from fairlead.wire.deadlines import deadline_passed
 from fairlead.wire.errors import (
-    DeadlineExceededError,
     FairleadError,
     InternalError,
     MessageTooLargeError,
@@ -170,7 +170,7 @@ class Call(Waitable, ABC):
             self._timer = self.wire.loop.call_later(max(left, 0.0), self._expire)
 
     def _expire(self) -> None:
-        self.give_up(DeadlineExceededError(f"the call to {self.template.callee} did not end before its deadline"))
+        self.give_up(deadline_passed(self.template.callee, "without an answer of the gateway's"))
 
     def give_up(self, error: BaseException) -> None:
         """Ends the call here with an error, and tells the gateway."""

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from google.api import httpbody_pb2
 
 from fairlead.v1 import serving_pb2, session_pb2
+from fairlead.wire.deadlines import callee_of, deadline_passed
 from fairlead.wire.errors import (
     DeadlineExceededError,
     DeploymentUnavailableError,
@@ -109,12 +110,16 @@ class Broadcast:
     def expire(self) -> None:
         """The deadline has passed: replicas that have not answered are reported as late."""
         if not self._started:
-            self._abandon(DeadlineExceededError("the deadline passed before the arguments had come"))
+            self._abandon(self._late("while its arguments were coming"))
             return
-        late = outcome_of(DeadlineExceededError("the replica had not answered when the deadline passed"), trusted=False)
         for leg in list(self._legs):
             leg.cancel()
-            self.result(leg, late, None)
+            late = self._late(f"while it was running on {leg.replica.replica_id}")
+            self.result(leg, outcome_of(late, trusted=False), None)
+
+    def _late(self, when: str) -> DeadlineExceededError:
+        callee = callee_of(self.header, self._deployment.application, self._deployment.name)
+        return deadline_passed(callee, when, self.header.timeout_us * 1e-6)
 
     def result(self, leg: _Leg, outcome: session_pb2.Outcome | None, payload: bytes | None) -> None:
         """One replica's result."""

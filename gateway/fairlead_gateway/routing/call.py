@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from fairlead.v1 import session_pb2
+from fairlead.wire.deadlines import callee_of, deadline_passed
 from fairlead.wire.errors import DeadlineExceededError, FairleadError, RequestCancelledError
 from fairlead.wire.outcomes import outcome_of, without_secrets
 from fairlead.wire.stream import Stream, cost
@@ -42,6 +43,9 @@ class Downstream(Protocol):
 
 class Upstream(Protocol):
     """The deployment that a call waits in or runs on, as the call sees it."""
+
+    application: str
+    name: str
 
     def hold(self, call: Call, amount: int) -> bool:
         """The call keeps so many bytes more of its request. False: there is no room for them."""
@@ -212,8 +216,17 @@ class Call:
     def expire(self) -> None:
         """The deadline has passed."""
         if not self.done:
-            where = "running" if self.stream is not None else "waiting for a free replica"
-            self.abandon(DeadlineExceededError(f"the deadline passed while the call was {where}"))
+            self.abandon(self.late())
+
+    def late(self) -> DeadlineExceededError:
+        """What is said when the deadline has passed."""
+        header, upstream, replica = self.header, self.upstream, self.replica
+        callee = callee_of(header) if upstream is None else callee_of(header, upstream.application, upstream.name)
+        spent_s = header.timeout_us * 1e-6  # since it came or, once it has been sent, at the replica
+        if self.stream is not None and replica is not None:
+            return deadline_passed(callee, f"while it was running on {replica.replica_id}", spent_s)
+        sent_before = self.avoid is not None
+        return deadline_passed(callee, "while it was waiting for a free replica", 0.0 if sent_before else spent_s)
 
     def dispatch(self, replica: Replica, clock: Callable[[], float]) -> None:
         """Sends the call to a replica. Raises DeadlineExceededError, or what ``Link.open`` raises if it cannot."""
@@ -221,7 +234,7 @@ class Call:
         if self.deadline:
             left = self.deadline - clock()
             if left <= 0.0:  # the loop was too busy for the timer
-                raise DeadlineExceededError("the deadline passed while the call was waiting for a free replica")
+                raise self.late()
             header.timeout_us = max(1, int(left * 1e6))
         link = replica.link
         assert link is not None

@@ -11,7 +11,6 @@ from collections.abc import Callable
 
 from fairlead.v1 import session_pb2
 from fairlead.wire.errors import (
-    DeadlineExceededError,
     FairleadError,
     GatewayDrainingError,
     ReplicaUnavailableError,
@@ -101,7 +100,7 @@ class Reservation(Call):
     def dispatch(self, replica: Replica, clock: Callable[[], float]) -> None:
         """Takes the slot, which the deployment counts, and says so. From now on no deadline runs."""
         if self.deadline and self.deadline <= clock():
-            raise DeadlineExceededError("the deadline passed while the call was waiting for a free replica")
+            raise self.late()
         if replica.link is None or replica.link.draining:
             raise GatewayDrainingError(f"replica {replica.replica_id} takes no calls")
         if self.timer is not None:

@@ -13,7 +13,7 @@ import grpc
 from fairlead.serve.grpc_util import Metadata, RpcAborted, gRPCContext, gRPCInputStream
 from fairlead.v1 import session_pb2
 from fairlead.wire.codecs import Codec
-from fairlead.wire.errors import CardinalityError, DeadlineExceededError, InvalidCallError, ResultNotSerializableError
+from fairlead.wire.errors import CardinalityError, InvalidCallError, ResultNotSerializableError
 from fairlead.wire.stream import Stream
 from fairlead_replica.call import Host
 from fairlead_replica.callable import MethodKind
@@ -81,7 +81,7 @@ class TypedExecution(Execution):
         if self._interrupted is not None:
             raise self._interrupted
         if self._deadline is not None and time.monotonic() >= self._deadline:
-            raise DeadlineExceededError("the call's deadline passed before it could start")
+            raise self._late("before it could start")
         payload, self._payload = self._payload, b""
         rpc = self._rpc
         read = None if self._inbound is None else self._inbound.__anext__
