@@ -18,8 +18,8 @@ VERDICTS = {True: "reached", False: "MISSED", None: "unknown"}
 
 
 def table(rows: list[Row]) -> str:
-    """One line for each row: medians, ratio, target, verdict; notes below."""
-    lines: list[tuple[str, ...]] = [("", "Fairlead", "reference", "", "ratio", "target", "")]
+    """One line for each row: medians, ratio and its range, target, verdict; notes below."""
+    lines: list[tuple[str, ...]] = [("", "Fairlead", "reference", "", "ratio", "of turns", "target", "")]
     lines += [_line(row) for row in rows]
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     right = {1, 2, 4}
@@ -41,6 +41,7 @@ def _line(row: Row) -> tuple[str, ...]:
         _number(row.reference_value),
         row.reference_name if row.reference else "",
         "–" if row.ratio is None else f"{row.ratio:.2f}×",
+        f"{min(row.ratios):.2f} to {max(row.ratios):.2f}" if len(row.ratios) > 1 else "",
         row.target.text if row.target else "",
         VERDICTS[row.reached] if row.target else "",
     )

@@ -56,8 +56,17 @@ class Row:
         return statistics.median(self.reference) if self.reference else None
 
     @property
+    def ratios(self) -> list[float]:
+        """Of each turn: a machine that is fast now and slow then is so to both sides of a turn."""
+        reference = self.reference
+        if reference and len(reference) != len(self.fairlead):  # it is quoted, or did not last
+            reference = [statistics.median(reference)] * len(self.fairlead)
+        return [value / other for value, other in zip(self.fairlead, reference, strict=False)]
+
+    @property
     def ratio(self) -> float | None:
-        return self.value / self.reference_value if self.value is not None and self.reference_value else None
+        """The median of those of the turns."""
+        return statistics.median(self.ratios) if self.ratios else None
 
     @property
     def reached(self) -> bool | None:

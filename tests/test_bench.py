@@ -50,6 +50,17 @@ HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 """
 
 
+def test_each_turn_has_a_ratio() -> None:
+    row = Row(title="a", unit="/s", reference_name="b", fairlead=[800.0, 400.0, 400.0], reference=[400.0, 100.0, 200.0])
+    assert row.ratios == [2.0, 4.0, 2.0]
+    assert row.ratio == 2.0
+    row.reference = [200.0]
+    assert row.ratios == [4.0, 2.0, 2.0]
+    row.reference = []
+    assert row.ratios == []
+    assert row.ratio is None
+
+
 def test_ratios_and_values_are_judged_by_their_medians() -> None:
     row = Row(title="a", unit="/s", reference_name="b", target=Target(text="≥ 4×", at_least_ratio=4.0))
     assert row.reached is None
