@@ -157,7 +157,9 @@ class TestOneProcess:
         assert result(after.remote()) == "version 2"
         assert result(before.remote()) == "version 2", "handles name what they call"
 
-    def test_shutdown_lets_the_calls_of_this_program_finish(self, mine: Path, tmp_path: Path) -> None:
+    def test_shutdown_lets_the_calls_of_this_program_finish_and_says_so(
+        self, mine: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
         stage = Stage(tmp_path)
         serve.start(proxy_location="Disabled")
         handle = serve.run(Held.bind(stage), route_prefix=None)
@@ -166,6 +168,7 @@ class TestOneProcess:
         ending = threading.Thread(target=serve.shutdown)
         ending.start()
         wait_until(lambda: not handle_serves(handle), lambda: "the application serves on")
+        wait_until(lambda: "Waiting for what still runs" in caplog.text, lambda: caplog.text)
         stage.open("last")
         assert result(under_way) == "last"
         ending.join(LIMIT_S)

@@ -135,7 +135,9 @@ class Current:
         instance = self.instance
         if instance is not None and instance.owned is not None:
             self.instance = None
-            instance.shut_down(_AT_EXIT_S)
+            connection.close()  # nobody can await this program's calls any more: the drain need not wait for them
+            with contextlib.suppress(KeyboardInterrupt):  # it has cut the drain short
+                instance.shut_down(_AT_EXIT_S)
 
 
 current = Current()

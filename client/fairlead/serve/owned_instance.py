@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import secrets
@@ -22,6 +23,8 @@ from fairlead.serve.orphans import end_orphans
 logger = logging.getLogger("fairlead.serve")
 
 _POLL_S = 0.2
+_SILENT_S = 1.0
+"""An end that takes longer than that says what it waits for."""
 _ORPHANS_S = 5.0
 """What a controller that was killed has left behind has that long to drain."""
 
@@ -115,7 +118,8 @@ class OwnedInstance:
     def shut_down(self, timeout_s: float | None = None) -> None:
         """Drains and ends everything; blocks until it has. What takes longer than ``timeout_s`` is killed.
 
-        Also where the controller was killed: what it has left behind has 5 s to drain.
+        Also where the controller was killed: what it has left behind has 5 s to drain. What takes longer than a second
+        is said; a KeyboardInterrupt cuts it short, and is raised.
         """
         if os.getpid() != self.owner or self._ended:
             return
@@ -123,7 +127,7 @@ class OwnedInstance:
         try:
             if self.alive:
                 self._controller.popen.send_signal(signal.SIGTERM)
-            self._controller.popen.wait(timeout_s)
+            self._wait_aloud(timeout_s)
         except subprocess.TimeoutExpired:
             # The second signal ends at once.
             self._controller.popen.send_signal(signal.SIGTERM)
@@ -135,6 +139,15 @@ class OwnedInstance:
             self._controller.close()
             end_orphans(self.directory, _ORPHANS_S if timeout_s is None else min(timeout_s, _ORPHANS_S))
             shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _wait_aloud(self, timeout_s: float | None) -> None:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._controller.popen.wait(_SILENT_S)
+            return
+        rest = None if timeout_s is None else max(0.0, timeout_s - _SILENT_S)
+        bound = "" if rest is None else f", {rest:g} s at most"
+        logger.warning("Waiting for what still runs in the instance%s; Ctrl-C ends it at once.", bound)
+        self._controller.popen.wait(rest)
 
     def _kill_in(self, seconds: float) -> None:
         try:
