@@ -60,6 +60,7 @@ class Lease:
         self._events: queue.SimpleQueue[replica_pb2.RegisterRequest | None] = queue.SimpleQueue()
         self._closing = threading.Event()
         self._registered = False
+        self._hung_up = False
         self._thread = threading.Thread(target=self._keep, name="fairlead-lease", daemon=True)
 
     def __repr__(self) -> str:
@@ -82,8 +83,8 @@ class Lease:
         with self._lock:
             self._events.put(event)
 
-    def close(self, last: replica_pb2.RegisterRequest | None = None, timeout_s: float = 2.0) -> None:
-        """Says a last thing, hangs up, and waits for the controller to have heard it. Blocks."""
+    def close(self, last: replica_pb2.RegisterRequest | None = None, timeout_s: float = 2.0) -> bool:
+        """Says a last thing, hangs up, and waits for the controller to have heard it; whether it has. Blocks."""
         with self._lock:
             self._closing.set()
             if last is not None:
@@ -91,6 +92,7 @@ class Lease:
             self._events.put(None)
         if self._thread.is_alive():
             self._thread.join(timeout_s)
+        return self._hung_up
 
     def _keep(self) -> None:
         backoff = FIRST_BACKOFF_S
@@ -128,6 +130,7 @@ class Lease:
                 for command in stub.Register(self._say(events)):
                     self._registered = True
                     self._on_command(command)
+                self._hung_up = self._closing.is_set()
             except grpc.RpcError:
                 if not self._registered:
                     raise

@@ -97,8 +97,8 @@ class Replica:
             await self._end(await asyncio.shield(self._stop))
         elif error is not None and not self._stop.done():
             failed = replica_pb2.ReplicaFailed(message=one_line(error), traceback=user_traceback(error))
-            logger.error("the replica cannot start\n%s", failed.traceback)
-            await asyncio.to_thread(self._lease.close, replica_pb2.RegisterRequest(failed=failed))
+            if not await asyncio.to_thread(self._lease.close, replica_pb2.RegisterRequest(failed=failed)):
+                logger.error("the replica cannot start\n%s", failed.traceback)
             return 1
         else:
             await asyncio.to_thread(self._lease.close)

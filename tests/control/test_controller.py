@@ -132,6 +132,18 @@ async def test_a_constructor_that_fails_ends_the_deploy_with_its_traceback(world
     assert "2 times in a row" in status.message
 
 
+async def test_the_log_has_a_traceback_once(world, caplog):
+    await world.deploy(deployment(code="fake:fail", max_constructor_retry_count=3))
+    await world.until_state(DEPLOY_FAILED)
+    said = [record.getMessage() for record in caplog.records if "could not start" in record.getMessage()]
+    assert ["Traceback" in each for each in said] == [True, False, False]
+    assert said[2].endswith("could not start, as before, 3 times in a row: no")
+    caplog.clear()
+    await world.deploy(deployment(code="fake:fail", max_constructor_retry_count=1, num_replicas=2))
+    await world.until_state(DEPLOY_FAILED, generation=2)
+    assert caplog.text.count("Traceback") == 1, "another deploy tells it anew"
+
+
 async def test_a_killed_replica_is_replaced(world):
     await world.deploy(deployment(code="fake:ready"))
     before = await world.until_state(RUNNING)

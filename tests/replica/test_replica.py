@@ -29,8 +29,12 @@ import asyncio, os, sys, threading, time
 from fairlead.serve.context import get_replica_context, get_request_context
 
 class Model:
-    def __init__(self, greeting="hello", *, fail=False):
-        if fail:
+    def __init__(self, greeting="hello", *, fail=False, gate=None):
+        if gate:
+            print("waiting", flush=True)
+        while gate and not os.path.exists(gate):
+            time.sleep(0.005)
+        if fail or gate:
             raise ValueError("no weights")
         self.greeting = greeting
         self.config = None
@@ -228,6 +232,19 @@ async def test_a_failing_constructor_is_reported_with_the_users_lines(
         assert line in failed.traceback
         assert "fairlead_replica" not in failed.traceback
         assert await asyncio.wait_for(process.wait(), 60) == 1
+        said, _ = await process.communicate()
+        assert message.encode() not in said, "the controller logs it"
+
+
+async def test_a_failing_constructor_is_logged_where_no_controller_hears_of_it(setup: Setup) -> None:
+    setup.assignment.deployment.init_arguments = pickle.dumps(((), {"gate": str(setup.directory / "gate")}))
+    async with serving(setup.controller, setup.address):
+        process = await setup.start()
+        assert process.stdout is not None
+        assert await asyncio.wait_for(process.stdout.readline(), 60) == b"waiting\n"
+    (setup.directory / "gate").touch()
+    said, _ = await asyncio.wait_for(process.communicate(), 60)
+    assert b"ValueError: no weights" in said
 
 
 async def test_user_config_without_reconfigure_fails(setup: Setup) -> None:

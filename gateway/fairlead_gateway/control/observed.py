@@ -24,6 +24,10 @@ class Phase(enum.Enum):
     """It is out of the snapshot, draining or being killed."""
 
 
+_LOGGED_FAILURES = 100
+"""So many different ones are told apart; then the log may have one again."""
+
+
 @dataclass(kw_only=True, slots=True)
 class Stop:
     """How far the end of a replica has come."""
@@ -105,6 +109,8 @@ class Progress:
     backoff: Backoff = field(default_factory=Backoff)
     failures: int = 0
     """Failures to start in a row."""
+    logged: set[str] = field(default_factory=set)
+    """Those that are in the log, with their tracebacks."""
     started_once: bool = False
     """Whether a replica of this code version was ever ready."""
     reached: bool = False
@@ -138,6 +144,14 @@ class Progress:
         self.code_version = code_version
         self.failures = 0
         self.backoff.reset()
+
+    def is_news(self, failure: str) -> bool:
+        """Whether the log shall have all of a failure to start: once each."""
+        if len(self.logged) == _LOGGED_FAILURES:
+            self.logged.clear()
+        news = failure not in self.logged
+        self.logged.add(failure)
+        return news
 
     def renew(self, kind: control_pb2.DeploymentState.ValueType) -> None:
         """A deploy asks for something else that needs no other code."""

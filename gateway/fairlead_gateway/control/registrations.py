@@ -81,10 +81,7 @@ class Registrations:
             case "ready":
                 self._core.events.ready(replica_id, request.ready.address, now)
             case "failed":
-                failed = request.failed
-                # The replica has logged the traceback.
-                logger.info("%s could not start: %s", replica_id, failed.message)
-                self._core.events.failed(replica_id, failed.traceback or failed.message, now)
+                self._failed(replica_id, request.failed, now)
             case "drained":
                 self._core.events.drained(replica_id, now)
             case "reconfigured":
@@ -93,6 +90,17 @@ class Registrations:
                 self._core.events.reconfigured(replica_id, request.reconfigured.traceback)
         # At once rather than on the next turn of the loop: this is on the way of a cold start.
         self._act()
+
+    def _failed(self, replica_id: str, failed: replica_pb2.ReplicaFailed, now: float) -> None:
+        description = failed.traceback or failed.message
+        self._core.events.failed(replica_id, description, now)
+        replica = self._core.observed.replicas.get(replica_id)
+        progress = None if replica is None else self._core.observed.progress_of(replica)
+        if progress is None or progress.is_news(description):
+            logger.error("%s could not start\n%s", replica_id, description.rstrip())
+        else:
+            times = f"{progress.failures} times in a row"
+            logger.error("%s could not start, as before, %s: %s", replica_id, times, failed.message)
 
     def lost(self, replica_id: str) -> None:
         """A replica's lease stream has ended."""
