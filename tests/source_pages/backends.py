@@ -150,6 +150,30 @@ async def shrinking(requests: list[Any]) -> list[int]:
     return [1, 2, 3, 4, 5, 6, 7]
 
 
+class Marked:
+    """Each of its methods gets lists, since what ``__call__`` says counts for the backend."""
+
+    @serve.accept_batch
+    def __call__(self, requests: list[Any]) -> list[Any]:
+        return [["marked", [request.data for request in requests]]] * len(requests)
+
+    async def other(self, requests: list[Any]) -> list[Any]:
+        return [["other", [await request.body() for request in requests]]] * len(requests)
+
+
+class Imported:
+    """Is not marked: whether what a path leads to accepts batches is not known before it runs, and so believed."""
+
+    def __init__(self, argument: str) -> None:
+        assert argument == "given"
+
+    def __call__(self, requests: list[Any]) -> list[Any]:
+        return [["imported", [request.data for request in requests]]] * len(requests)
+
+    async def other(self, requests: list[Any]) -> list[Any]:
+        return [["other", [await request.body() for request in requests]]] * len(requests)
+
+
 async def slow(request: Any) -> str:
     await asyncio.sleep(0)
     return "slow"

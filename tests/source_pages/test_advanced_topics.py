@@ -16,7 +16,7 @@ from fairlead import serve
 from fairlead.serve import api, config
 from fairlead.serve.classic import RayServeHandle, RayServeSyncHandle
 from fairlead.serve.handle import DeploymentResponse
-from tests.source_pages.backends import Counter, Named, batched, hello, my_backend, parameters, pid
+from tests.source_pages.backends import Counter, Marked, Named, batched, hello, my_backend, parameters, pid, slow
 from tests.source_pages.conftest import Classic, run
 
 
@@ -62,7 +62,8 @@ def test_b3_splitting_traffic() -> None:
     assert set(ray.get([handle.remote() for _ in range(10)])) == {"b1"}
     serve.set_traffic("split", {"b1": 0.5, "b2": 0.5})
     assert set(ray.get([handle.remote() for _ in range(40)])) == {"b1", "b2"}
-    serve.set_traffic("split", {"b2": 1.0})
+    serve.set_traffic("split", {"b2": 1.000009})  # about 1 is enough
+    assert serve.list_endpoints()["split"]["traffic"] == {"b2": 1.000009}
     assert set(ray.get([handle.remote() for _ in range(10)])) == {"b2"}
 
 
@@ -75,6 +76,41 @@ def test_b4_batching() -> None:
     assert sum(count // size for size, count in Tally(sizes).items()) < 20
     with pytest.raises(ValueError, match="accept_batch"):
         serve.create_backend("unbatched", hello, config={"max_batch_size": 5})
+    for update in ({"max_batch_size": 5}, serve.BackendConfig(max_batch_size=5)):
+        with pytest.raises(ValueError, match="accept_batch"):
+            serve.update_backend_config("hello", update)
+    assert serve.get_backend_config("hello").max_batch_size is None
+    serve.update_backend_config("batched", {"max_batch_size": 6})
+    assert serve.get_backend_config("batched").max_batch_size == 6
+
+
+def test_b4_every_method_of_a_backend_that_accepts_batches_gets_them() -> None:
+    given = {"max_batch_size": 2, "batch_wait_timeout": 30}
+    serve.create_backend("marked", Marked, config=given)
+    serve.create_backend("imported", "tests.source_pages.backends.Imported", "given", config=given)
+    for tag in ("marked", "imported"):
+        serve.create_endpoint(tag, backend=tag)
+        handle = serve.get_handle(tag)
+        calls = [
+            method.remote(number) for method in (handle, handle.options(method_name="other")) for number in range(2)
+        ]
+        assert ray.get(calls) == [[tag, [0, 1]]] * 2 + [["other", [0, 1]]] * 2
+
+
+def test_b1_how_many_queries_a_backend_takes() -> None:
+    for definition, given, queries in (
+        (hello, None, 8),
+        (hello, {"batch_wait_timeout": 1}, None),
+        (slow, None, 100),
+        (slow, {"num_replicas": 1}, 100),
+        (slow, serve.BackendConfig(), 8),
+    ):
+        serve.create_backend("queries", definition, config=given)  # type: ignore[arg-type]
+        assert serve.get_backend_config("queries").max_concurrent_queries == queries
+        assert serve.list_backends()["queries"] == serve.get_backend_config("queries")
+        serve.update_backend_config("queries", {"batch_wait_timeout": 2})
+        assert serve.get_backend_config("queries").max_concurrent_queries == queries
+        serve.delete_backend("queries")
 
 
 def test_b5_two_kinds_of_handles() -> None:

@@ -15,6 +15,7 @@ _DEFAULTS: dict[str, Any] = {
     "experimental_graceful_shutdown_wait_loop_s": 2.0,
     "experimental_graceful_shutdown_timeout_s": 20.0,
 }
+_QUERIES = "max_concurrent_queries"
 _BLOCKING_QUERIES = 8
 _ASYNC_QUERIES = 100
 
@@ -33,7 +34,8 @@ class BackendConfig:
     batch_wait_timeout: float
     """Seconds that a batch waits to become full."""
     max_concurrent_queries: int | None
-    """How many requests a replica runs at once; None: by the kind of the backend, see :meth:`concurrency`."""
+    """How many requests a replica runs at once. If it is not set, or set to None, what :func:`_queries` says of the
+    other fields as they are then; None: 8."""
     user_config: Any
     """For the class's ``reconfigure``."""
     experimental_graceful_shutdown_wait_loop_s: float
@@ -43,30 +45,50 @@ class BackendConfig:
 
     def __init__(self, **given: Any) -> None:
         """Raises ConfigError, a ValueError, for unknown names and for values that cannot be."""
-        object.__setattr__(self, "_given", {})
-        for name, value in given.items():
-            setattr(self, name, value)
+        fields = dict(_DEFAULTS)
+        self.__dict__.update(_fields=fields, _given=dict.fromkeys(given))
+        for name in sorted(given, key=lambda name: name == _QUERIES):  # this one goes by the others
+            setattr(self, name, given[name])
+        if _QUERIES not in given:
+            fields[_QUERIES] = _queries(fields, asynchronous=False)
 
     @classmethod
-    def of(cls, given: Any) -> Self:
-        """A user's BackendConfig or dictionary, or None. Raises TypeError for anything else, ConfigError as above."""
-        if given is None:
-            return cls()
+    def of(cls, given: Any, *, asynchronous: bool = False) -> Self:
+        """A user's BackendConfig or dictionary, or None. Raises TypeError for anything else, ConfigError as above.
+
+        ``asynchronous``: whether it is for a coroutine function. A BackendConfig was made without knowing: it keeps its
+        ``max_concurrent_queries``.
+        """
         if isinstance(given, cls):
-            return cls(**given.given())
-        if isinstance(given, Mapping):
-            return cls(**given)
-        raise TypeError(f"config must be a BackendConfig or a dictionary, not {type(given).__name__}")
+            return cls.restored(given.given(), given.max_concurrent_queries)
+        if given is not None and not isinstance(given, Mapping):
+            raise TypeError(f"config must be a BackendConfig or a dictionary, not {type(given).__name__}")
+        made = cls(**(given or {}))
+        if asynchronous and (given or {}).get(_QUERIES) is None:
+            made.__dict__["_fields"][_QUERIES] = _queries(made.values(), asynchronous=True)
+        return made
+
+    @classmethod
+    def restored(cls, given: Mapping[str, Any], max_concurrent_queries: int | None) -> Self:
+        """The one of which these fields were set, and that says so many queries."""
+        made = cls(**given)
+        made.__dict__["_fields"][_QUERIES] = max_concurrent_queries
+        return made
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name not in _DEFAULTS:
             raise ConfigError(f"BackendConfig has no {name!r}; there are {', '.join(_DEFAULTS)}")
-        self.given_fields()[name] = _checked(name, value)
+        fields, given = self.__dict__["_fields"], self.__dict__["_given"]
+        checked = _checked(name, value)
+        if name == _QUERIES and checked is None:
+            checked = _queries(fields, asynchronous=False)
+        fields[name] = checked
+        given[name] = None
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or name not in _DEFAULTS:
             raise AttributeError(name)
-        return self.given_fields().get(name, _DEFAULTS[name])
+        return self.__dict__["_fields"][name]
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, BackendConfig) and self.values() == other.values()
@@ -76,30 +98,39 @@ class BackendConfig:
     def __repr__(self) -> str:
         return f"BackendConfig({', '.join(f'{name}={value!r}' for name, value in self.given().items())})"
 
-    def given_fields(self) -> dict[str, Any]:
-        """The fields that were set, as they are kept."""
-        fields: dict[str, Any] = self.__dict__["_given"]
-        return fields
-
     def given(self) -> dict[str, Any]:
-        """The fields that were set."""
-        return dict(self.given_fields())
+        """The fields that were set, in the order in which they were."""
+        return {name: self.__dict__["_fields"][name] for name in self.__dict__["_given"]}
 
     def values(self) -> dict[str, Any]:
         """All fields."""
-        return {**_DEFAULTS, **self.given_fields()}
+        return dict(self.__dict__["_fields"])
 
     def updated(self, other: BackendConfig) -> BackendConfig:
         """A copy with the fields that were set in another one."""
-        return BackendConfig(**{**self.given(), **other.given()})
+        made = BackendConfig.of(self)
+        for name, value in other.given().items():
+            setattr(made, name, value)
+        return made
 
-    def concurrency(self, *, asynchronous: bool) -> int:
-        """How many requests a replica runs at once: two batches, else 100 if it is asynchronous, else 8."""
-        if self.max_concurrent_queries is not None:
-            return self.max_concurrent_queries
-        if self.max_batch_size is not None and (self.batch_wait_timeout > 0 or not asynchronous):
-            return 2 * self.max_batch_size
-        return max(_ASYNC_QUERIES if asynchronous else _BLOCKING_QUERIES, 2 * (self.max_batch_size or 1))
+    @property
+    def concurrency(self) -> int:
+        """How many requests a replica runs at once."""
+        return self.max_concurrent_queries or _BLOCKING_QUERIES
+
+
+def _queries(fields: Mapping[str, Any], *, asynchronous: bool) -> int | None:
+    """Two batches, so that one gathers while the other runs, where batches are waited for; else 100 if asynchronous.
+
+    Of what blocks and waits for no batch also two, or 8 if there are no batches; None if it waits without a batch size.
+    """
+    size: int | None = fields["max_batch_size"]
+    wait: float = fields["batch_wait_timeout"]
+    if size is not None and (wait > 0 or not asynchronous):
+        return 2 * size
+    if asynchronous:
+        return _ASYNC_QUERIES
+    return _BLOCKING_QUERIES if wait == 0 else None
 
 
 def is_asynchronous(backend: Any) -> bool:
@@ -112,7 +143,7 @@ def _checked(name: str, value: Any) -> Any:
     number = whole or isinstance(value, float)
     if name == "num_replicas" and not (whole and value > 0):
         raise ConfigError(f"num_replicas must be an integer above 0, not {value!r}")
-    if name in ("max_batch_size", "max_concurrent_queries") and value is not None and not (whole and value > 0):
+    if name in ("max_batch_size", _QUERIES) and value is not None and not (whole and value > 0):
         raise ConfigError(f"{name} must be None or an integer above 0, not {value!r}")
     if name == "batch_wait_timeout" and not (number and value >= 0):
         raise ConfigError(f"batch_wait_timeout must be a number of seconds, not {value!r}")

@@ -97,7 +97,7 @@ class Backend:
         self, name: str, request: Any, data: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> Any:
         method = self._method(name)
-        if self._batches and (name == CALL or accepts_batch(method)):
+        if self._batches:
             return await self._acceptor(name, method)(request)
         first = _first_parameter(method)
         if first is None:

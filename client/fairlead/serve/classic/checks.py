@@ -25,7 +25,12 @@ def check_definition(definition: Any, init_args: tuple[Any, ...], config: Backen
         raise TypeError(f"Backend must be a function, a class or an import path, it is {type(definition).__name__}.")
     if is_function and init_args:
         raise ValueError("init_args not supported for function backend.")
-    if (config.max_batch_size or 1) > 1 and not accepts_batch(definition):
+    check_batches(config, accepts_batches=accepts_batch(definition))
+
+
+def check_batches(config: BackendConfig, *, accepts_batches: bool) -> None:
+    """Raises ValueError for batches of a backend that takes none."""
+    if (config.max_batch_size or 1) > 1 and not accepts_batches:
         raise ValueError(
             "max_batch_size is above 1, and the backend does not accept batches: mark it with @serve.accept_batch."
         )

@@ -10,15 +10,16 @@ import asyncio
 import logging
 import warnings
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, Literal, overload
 
 from fairlead.serve import api
 from fairlead.serve.backend_config import BackendConfig, is_asynchronous
+from fairlead.serve.batching.accept import accepts_batch
 from fairlead.serve.classic import checks, registry
 from fairlead.serve.classic.backend import Backend
 from fairlead.serve.classic.handle import RayServeHandle, RayServeSyncHandle
-from fairlead.serve.classic.registry import BACKEND, Endpoint
+from fairlead.serve.classic.registry import BACKEND, Endpoint, Registered
 from fairlead.serve.config import HTTPOptions, ProxyLocation, gRPCOptions
 from fairlead.serve.deployment import deployment
 from fairlead.serve.graph import application_spec
@@ -118,7 +119,7 @@ def create_backend(
     Raises TypeError or ValueError for arguments that make no sense or a tag that is taken, RuntimeError if the
     replicas cannot start.
     """
-    settings = BackendConfig.of(config)
+    settings = BackendConfig.of(config, asynchronous=is_asynchronous(backend_def))
     checks.check_actor_options(ray_actor_options)
     checks.check_definition(backend_def, init_args, settings)
     if backend_tag in registry.backends(_instance()):
@@ -135,13 +136,17 @@ def update_backend_config(backend_tag: str, config_options: BackendConfig | Mapp
     if not isinstance(config_options, BackendConfig | Mapping):
         raise TypeError("config_options must be a BackendConfig or a dictionary.")
     change = BackendConfig.of(config_options)
-    settings = get_backend_config(backend_tag).updated(change)
-    instance = _instance()
-    spec = next(one.spec for one in instance.configs(specs=True) if one.application == f"{BACKEND}{backend_tag}")
+    application = f"{BACKEND}{backend_tag}"
+    found = [one.spec for one in _instance().configs(specs=True) if one.application == application]
+    if not found:
+        raise _not_registered(backend_tag)
+    (spec,) = found
     before = control_pb2.ApplicationSpec()
     before.CopyFrom(spec)
-    _set(spec.deployments[0], settings, asynchronous=spec.deployments[0].settings.max_ongoing_requests >= 100)
-    spec.config = registry.backend_config(settings)
+    known = registry.registered(spec.config)
+    wanted = replace(known, config=known.config.updated(change))
+    checks.check_batches(wanted.config, accepts_batches=wanted.accepts_batches)
+    _set(spec, wanted)
     try:
         api.deploy_specs([spec])
     except RuntimeError:
@@ -153,20 +158,20 @@ def get_backend_config(backend_tag: str) -> BackendConfig:
     """A backend's configuration. Raises ValueError for an unknown tag."""
     found = list_backends().get(backend_tag)
     if found is None:
-        raise ValueError(f"Backend '{backend_tag}' is not registered.")
+        raise _not_registered(backend_tag)
     return found
 
 
 def list_backends() -> dict[str, BackendConfig]:
     """The configurations of all backends by tag."""
-    return registry.backends(_instance())
+    return {tag: known.config for tag, known in registry.backends(_instance()).items()}
 
 
 def delete_backend(backend_tag: str, force: bool = False) -> None:
     """Ends a backend's replicas. Raises ValueError while an endpoint uses it, and for an unknown tag."""
     instance = _instance()
     if backend_tag not in registry.backends(instance):
-        raise ValueError(f"Backend '{backend_tag}' is not registered.")
+        raise _not_registered(backend_tag)
     for name, endpoint in registry.endpoints(instance).items():
         if backend_tag in endpoint.traffic or backend_tag in endpoint.shadows:
             raise ValueError(
@@ -235,7 +240,7 @@ def shadow_traffic(endpoint_name: str, backend_tag: str, proportion: float) -> N
     checks.check_proportion(proportion)
     instance = _instance()
     if backend_tag not in registry.backends(instance):
-        raise ValueError(f"Backend '{backend_tag}' is not registered.")
+        raise _not_registered(backend_tag)
     known = _known(instance, endpoint_name)
     if proportion or backend_tag not in known[endpoint_name].shadows:
         known[endpoint_name].shadows[backend_tag] = proportion
@@ -276,14 +281,16 @@ def _known(instance: Instance, name: str) -> dict[str, Endpoint]:
     return known
 
 
+def _not_registered(tag: str) -> ValueError:
+    return ValueError(f"Backend '{tag}' is not registered.")
+
+
 def _deploy(tag: str, definition: Any, init_args: tuple[Any, ...], config: BackendConfig, environment: Any) -> None:
-    asynchronous = is_asynchronous(definition)
     hosted = deployment(name=tag, ray_actor_options={"runtime_env": environment})(Backend)
-    application = hosted.bind(definition, init_args, config.concurrency(asynchronous=asynchronous))
+    application = hosted.bind(definition, init_args, config.concurrency)
     spec = application_spec(application, name=f"{BACKEND}{tag}", route_prefix=None, caller="serve.create_backend")
     spec.deployments[0].ClearField("interface")  # its requests come by its endpoints' routes
-    _set(spec.deployments[0], config, asynchronous=asynchronous)
-    spec.config = registry.backend_config(config)
+    _set(spec, Registered(config=config, accepts_batches=accepts_batch(definition)))
     try:
         api.deploy_specs([spec])
     except BaseException:
@@ -291,12 +298,13 @@ def _deploy(tag: str, definition: Any, init_args: tuple[Any, ...], config: Backe
         raise
 
 
-def _set(spec: Any, config: BackendConfig, *, asynchronous: bool) -> None:
+def _set(spec: control_pb2.ApplicationSpec, backend: Registered) -> None:
     import orjson
 
-    settings = spec.settings
+    spec.config = backend.encoded()
+    config, settings = backend.config, spec.deployments[0].settings
     settings.num_replicas = config.num_replicas
-    settings.max_ongoing_requests = config.concurrency(asynchronous=asynchronous)
+    settings.max_ongoing_requests = config.concurrency
     settings.graceful_shutdown_wait_loop_s = config.experimental_graceful_shutdown_wait_loop_s
     settings.graceful_shutdown_timeout_s = config.experimental_graceful_shutdown_timeout_s
     values = config.values()

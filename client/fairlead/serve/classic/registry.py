@@ -32,13 +32,37 @@ class Endpoint:
     shadows: dict[str, float] = field(default_factory=dict)
 
 
-def backends(instance: Instance) -> dict[str, BackendConfig]:
-    """The configurations of all backends by tag."""
-    found = {}
-    for one in instance.configs():
-        if one.application.startswith(BACKEND):
-            found[one.application.removeprefix(BACKEND)] = BackendConfig(**orjson.loads(one.config)["backend"])
-    return found
+@dataclass(frozen=True, kw_only=True)
+class Registered:
+    """What is kept of a backend."""
+
+    config: BackendConfig
+    accepts_batches: bool
+
+    def encoded(self) -> bytes:
+        """As the configuration of its application."""
+        kept = {
+            "backend": self.config.given(),
+            "max_concurrent_queries": self.config.max_concurrent_queries,
+            "accepts_batches": self.accepts_batches,
+        }
+        return orjson.dumps(kept)
+
+
+def backends(instance: Instance) -> dict[str, Registered]:
+    """All backends by tag."""
+    return {
+        one.application.removeprefix(BACKEND): registered(one.config)
+        for one in instance.configs()
+        if one.application.startswith(BACKEND)
+    }
+
+
+def registered(encoded: bytes) -> Registered:
+    """The backend of which this is kept."""
+    kept = orjson.loads(encoded)
+    config = BackendConfig.restored(kept["backend"], kept["max_concurrent_queries"])
+    return Registered(config=config, accepts_batches=kept["accepts_batches"])
 
 
 def endpoints(instance: Instance) -> dict[str, Endpoint]:
@@ -47,11 +71,6 @@ def endpoints(instance: Instance) -> dict[str, Endpoint]:
         if one.application == APPLICATION and one.config:
             return {name: Endpoint(**fields) for name, fields in orjson.loads(one.config)["endpoints"].items()}
     return {}
-
-
-def backend_config(config: BackendConfig) -> bytes:
-    """What is kept of a backend."""
-    return orjson.dumps({"backend": config.given()})
 
 
 def deploy_endpoints(instance: Instance, wanted: Mapping[str, Endpoint], policies: tuple[str, ...] = ()) -> None:
@@ -86,10 +105,11 @@ def _application(wanted: Mapping[str, Endpoint], hidden: Collection[str] = ()) -
 
 
 def policy_of(name: str, endpoint: Endpoint) -> control_pb2.TrafficPolicy:
-    """How the gateways shall spread an endpoint's calls."""
+    """How the gateways shall spread an endpoint's calls. Weights sum up to about 1, and shares to no more than that."""
+    total = sum(endpoint.traffic.values())
     return control_pb2.TrafficPolicy(
         name=name,
-        backends=[_share(tag, weight) for tag, weight in sorted(endpoint.traffic.items()) if weight],
+        backends=[_share(tag, weight / total) for tag, weight in sorted(endpoint.traffic.items()) if weight],
         shadows=[_share(tag, proportion) for tag, proportion in sorted(endpoint.shadows.items()) if proportion],
     )
 
