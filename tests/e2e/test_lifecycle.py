@@ -205,8 +205,9 @@ class TestOneProcess:
         other = "grpc" if door == "http" else "http"
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
-            with pytest.raises(RuntimeError, match=rf"127\.0\.0\.1:{port}.*[Aa]ddress already in use"):
+            with pytest.raises(RuntimeError, match=rf"127\.0\.0\.1:{port}.*[Aa]ddress already in use") as refused:
                 serve.start(**{f"{door}_options": {"port": port}, f"{other}_options": {"port": 0}})
+            assert isinstance(refused.value, ValueError)  # as in classic Ray Serve
             wait_until(lambda: not processes(mine), lambda: processes(mine))
 
     def test_the_default_ports_of_run(self, mine: Path) -> None:

@@ -27,6 +27,14 @@ _NEEDED = (
 )
 
 
+_CANNOT_LISTEN = "cannot listen on "
+"""How a gateway worker's reason begins if a host or a port is not to be had."""
+
+
+class ListenError(RuntimeError, ValueError):
+    """The instance cannot start since it cannot listen where its options say: that is the options' fault, too."""
+
+
 class ControllerProcess:
     """The process, and the pipe that it reports on. One thread at a time."""
 
@@ -74,14 +82,18 @@ class ControllerProcess:
                 raise RuntimeError(f"the controller ended with exit status {status}; see its log")
 
     def raise_failure(self) -> None:
-        """Raises RuntimeError with the reason if the controller has said that the instance cannot run."""
+        """Raises RuntimeError with the reason if the controller has said that the instance cannot run.
+
+        It is a ListenError if the reason is an address.
+        """
         while select.select([self._report], [], [], 0)[0] and (said := os.read(self._report, 4096)):
             self._said += said
         for line in self._lines():
             if line.startswith("failed "):
                 self.failed = True
                 reason = line.removeprefix("failed ")
-                raise RuntimeError(f"Starting Fairlead failed: {reason}") from None  # a lost connection is no reason
+                kind = ListenError if reason.startswith(_CANNOT_LISTEN) else RuntimeError
+                raise kind(f"Starting Fairlead failed: {reason}") from None  # a lost connection is no reason
 
     def close(self) -> None:
         """Hears no more of it."""

@@ -50,7 +50,8 @@ def start(
     ``tracing_config``: how its programs trace, a ``TracingConfig`` or its fields. ``controller_options`` are refused:
     the environment that it is started with says them.
 
-    Raises TypeError or ValueError for bad options, RuntimeError if a port cannot be bound, TimeoutError after 60 s.
+    Raises TypeError or ValueError for bad options, RuntimeError if it cannot start: a ListenError,
+    which is a ValueError, too, if a port cannot be bound. TimeoutError after 60 s.
     """
     check_controller_options(controller_options)
     given = dict(http_options) if isinstance(http_options, Mapping) else {}
