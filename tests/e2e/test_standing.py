@@ -149,6 +149,23 @@ def test_a_controller_is_killed_and_another_takes_over(handle: DeploymentHandle[
     assert load.failed == []
 
 
+def test_endpoints_are_called_while_there_is_no_controller(handle: DeploymentHandle[Any]) -> None:
+    serve.create_backend("hello", lambda: "hello")
+    serve.create_endpoint("hello", backend="hello")
+    os.kill(api.instance_status().controller.pid, signal.SIGKILL)
+    wait_until(lambda: current.existing().away)
+    try:
+        for missing_ok in (False, True):
+            assert serve.get_handle("hello", missing_ok).remote().result(timeout_s=LIMIT_S) == "hello"
+        # Whether it exists is found out by the first call.
+        with pytest.raises(RayServeException, match="nonesuch"):
+            serve.get_handle("nonesuch").remote().result(timeout_s=LIMIT_S)
+    finally:
+        standing.start(None)
+    serve.delete_endpoint("hello")
+    serve.delete_backend("hello")
+
+
 def test_replicas_that_end_while_there_is_no_controller_are_replaced(handle: DeploymentHandle[Any]) -> None:
     before = api.instance_status()
     os.kill(before.controller.pid, signal.SIGKILL)

@@ -75,6 +75,12 @@ def test_the_replica():
         set_replica_context(None)
 
 
+def test_the_tag_of_a_classic_backends_replica() -> None:
+    name = ReplicaName("backend:model:v1#model:v1#abcdef")
+    one = ReplicaContext(app_name="backend:model:v1", deployment="model:v1", replica_id=name)
+    assert (one.backend_tag, one.replica_tag) == ("model:v1", "model:v1#abcdef")
+
+
 def test_calls_carry_on_the_request(gateway, handle, context):
     response = handle.options(multiplexed_model_id="other").remote(1)
     assert response.request_id == "r1"

@@ -36,7 +36,8 @@ def teapot(request: Any) -> Response:
 
 
 def own_tag(request: Any) -> list[Any]:
-    return [serve.get_replica_context().backend_tag, "tagged" in serve.connect().list_backends()]
+    mine = serve.get_replica_context()
+    return [mine.backend_tag, mine.replica_tag, "tagged" in serve.connect().list_backends()]
 
 
 def pid(request: Any) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -370,7 +371,9 @@ async def test_who_waits_for_an_endpoint_in_a_loop_gets_it(classic: Classic) -> 
 def test_a_backend_knows_what_it_is_called() -> None:
     serve.create_backend("tagged", backends.own_tag)
     serve.create_endpoint("tag_of", backend="tagged")
-    assert ray.get(serve.get_handle("tag_of").remote()) == ["tagged", True]
+    own, tag, listed = ray.get(serve.get_handle("tag_of").remote())
+    assert (own, listed) == ("tagged", True)
+    assert re.fullmatch(r"tagged#[a-z]+", tag)
 
 
 def test_a_handle_to_an_endpoint_that_comes_later(classic: Classic) -> None:

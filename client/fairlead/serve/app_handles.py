@@ -20,7 +20,7 @@ def get_app_handle(name: str) -> DeploymentHandle[Any]:
     Where ``FAIRLEAD_ADDRESS`` names a gateway's port, and while a standing instance's controller is away, whether it
     exists is found out by the first call.
     """
-    if not _tells_names(current.existing()):
+    if not tells_names(current.existing()):
         return _handle("", name)
     application = _applications().get(name)
     if application is None:
@@ -42,7 +42,7 @@ def get_deployment_handle(
                 "Please specify an application name when getting a deployment handle outside of a Serve application."
             )
         app_name = context.get_replica_context().app_name
-    if _check_exists and _tells_names(current.existing()):
+    if _check_exists and tells_names(current.existing()):
         application = _applications().get(app_name)
         names = [] if application is None else [deployment.name for deployment in application.deployments]
         if deployment_name not in names:
@@ -62,7 +62,7 @@ def _handle(deployment_name: str, app_name: str) -> DeploymentHandle[Any]:
         return handle
 
 
-def _tells_names(instance: Instance) -> bool:
+def tells_names(instance: Instance) -> bool:
     """Whether there is a controller to ask what is deployed."""
     return not instance.remote and not instance.away
 

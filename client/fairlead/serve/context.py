@@ -13,6 +13,9 @@ from typing import Any, Protocol
 from fairlead.v1 import session_pb2
 from fairlead.wire.errors import FairleadError
 
+BACKEND = "backend:"
+"""What the names of classic backends' applications begin with."""
+
 
 class Cancellable(Protocol):
     """A call made on behalf of another one."""
@@ -240,7 +243,9 @@ class ReplicaContext:
 
     @property
     def replica_tag(self) -> str:
-        """The last part of the id."""
+        """The last part of the id; of a replica of a classic backend, ``backend#suffix``."""
+        if self.app_name.startswith(BACKEND):
+            return f"{self.deployment}#{self.replica_id.unique_id}"
         return self.replica_id.unique_id
 
     @property

@@ -14,13 +14,15 @@ from dataclasses import asdict, replace
 from typing import Any, Literal, overload
 
 from fairlead.serve import api
+from fairlead.serve.app_handles import tells_names
 from fairlead.serve.backend_config import BackendConfig, is_asynchronous
 from fairlead.serve.batching.accept import accepts_batch
 from fairlead.serve.classic import checks, registry
 from fairlead.serve.classic.backend import Backend
 from fairlead.serve.classic.handle import RayServeHandle, RayServeSyncHandle
-from fairlead.serve.classic.registry import BACKEND, Endpoint, Registered
+from fairlead.serve.classic.registry import Endpoint, Registered
 from fairlead.serve.config import HTTPOptions, ProxyLocation, gRPCOptions
+from fairlead.serve.context import BACKEND
 from fairlead.serve.deployment import deployment
 from fairlead.serve.graph import application_spec
 from fairlead.serve.instance import Instance
@@ -256,9 +258,12 @@ def get_handle(endpoint_name: str, missing_ok: bool = ..., *, sync: Literal[Fals
 def get_handle(endpoint_name: str, missing_ok: bool = False, sync: bool = True) -> RayServeSyncHandle | RayServeHandle:
     """A handle to an endpoint. With ``sync=False`` its calls are awaited for their responses.
 
-    Raises KeyError for an unknown endpoint; with ``missing_ok`` calls wait until it is there instead.
+    Raises KeyError for an unknown endpoint; with ``missing_ok`` calls wait until it is there instead. Where
+    ``FAIRLEAD_ADDRESS`` names a gateway's port, and while a standing instance's controller is away, whether it exists is
+    found out by the first call.
     """
-    known = endpoint_name in registry.endpoints(_instance())
+    instance = _instance()
+    known = not tells_names(instance) or endpoint_name in registry.endpoints(instance)
     if not known and not missing_ok:
         raise KeyError(f"Endpoint '{endpoint_name}' does not exist.")
     _warn_of_the_wrong_kind(sync)

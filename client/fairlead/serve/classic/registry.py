@@ -13,13 +13,11 @@ from fairlead.serve import api
 from fairlead.serve.backend_config import BackendConfig
 from fairlead.serve.classic.backend import Backend
 from fairlead.serve.classic.handle import APPLICATION
+from fairlead.serve.context import BACKEND
 from fairlead.serve.deployment import deployment
 from fairlead.serve.graph import application_spec
 from fairlead.serve.instance import Instance
 from fairlead.v1 import control_pb2
-
-BACKEND = "backend:"
-"""What the names of backends' applications begin with."""
 
 
 @dataclass(kw_only=True)
