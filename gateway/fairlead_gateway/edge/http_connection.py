@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from collections.abc import Callable
 
 from fairlead_gateway.edge.answers import Answer
@@ -12,10 +14,30 @@ _COPY_LIMIT = 64 * 1024
 """Bytes of a body above which copying it costs more than a system call."""
 
 
+_TCP_INFO = getattr(socket, "TCP_INFO", None)  # Linux
+_ACKNOWLEDGED = struct.Struct("=120xQ")
+"""``tcpi_bytes_acked`` in Linux's ``struct tcp_info``."""
+
+
+def _taken(transport: asyncio.WriteTransport) -> int:
+    """Bytes that the client has taken, counted from some time on.
+
+    The system is asked, where it says: beneath TLS there is a buffer that the transport does not show.
+    """
+    connected = transport.get_extra_info("socket")
+    if _TCP_INFO is not None and connected is not None:
+        try:
+            info = connected.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _ACKNOWLEDGED.size)
+            return int(_ACKNOWLEDGED.unpack(info)[0])
+        except (OSError, struct.error):  # it is closed, or the system is an old one
+            pass
+    return -transport.get_write_buffer_size()
+
+
 class Patience:
     """Gives up a client that does not read what it is sent, or next to nothing of it. ``call_later``: the loop's."""
 
-    __slots__ = ("_call_later", "_enough", "_period_s", "_timer", "_transport", "_unread")
+    __slots__ = ("_call_later", "_enough", "_period_s", "_taken", "_timer", "_transport")
 
     def __init__(
         self,
@@ -28,12 +50,12 @@ class Patience:
         self._period_s = limits.write_timeout_s
         self._enough = limits.write_timeout_s * limits.min_body_rate
         self._timer: asyncio.TimerHandle | None = None
-        self._unread = 0
+        self._taken = 0
 
     def begin(self) -> None:
-        """More waits for it to read than shall."""
+        """More waits for it to read than shall, or nothing but its reading keeps the connection."""
         if self._timer is None:
-            self._unread = self._transport.get_write_buffer_size()
+            self._taken = _taken(self._transport)
             self._timer = self._call_later(self._period_s, self._check)
 
     def end(self) -> None:
@@ -44,11 +66,11 @@ class Patience:
 
     def _check(self) -> None:
         self._timer = None
-        unread = self._transport.get_write_buffer_size()
-        if self._unread - unread >= self._enough:
+        transport = self._transport
+        if _taken(transport) - self._taken >= self._enough:
             self.begin()
-        elif unread:
-            self._transport.abort()
+        elif transport.is_closing() or transport.get_write_buffer_size():
+            transport.abort()
 
 
 class Connection:
@@ -67,6 +89,7 @@ class Connection:
         "pause_reading",
         "resume_reading",
         "running",
+        "set_protocol",
         "streams",
         "transport",
     )
@@ -82,6 +105,7 @@ class Connection:
         self.is_closing = transport.is_closing
         self.pause_reading = transport.pause_reading
         self.resume_reading = transport.resume_reading
+        self.set_protocol = transport.set_protocol
         self.abort = transport.abort
 
     def write(self, data: bytes) -> None:
@@ -113,7 +137,10 @@ class Connection:
         """See asyncio.Transport; it would wait for ever for a client that does not read."""
         self.flush()
         transport = self.transport
-        if not transport.is_closing() and transport.get_write_buffer_size():
+        if transport.is_closing():  # asyncio's TLS forgets too much when it is closed again
+            return
+        tls = transport.get_extra_info("sslcontext") is not None  # its client has to say goodbye, too
+        if tls or transport.get_write_buffer_size():
             self.patience.begin()
         transport.close()
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import ssl
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import uvicorn
@@ -63,9 +65,17 @@ class HttpDoor:
             bound.close()
             raise BindError(f"cannot use the certificates for {format_address(host, port)}: {error}") from error
         server = self._server = uvicorn.Server(config)
-        server.lifespan = config.lifespan_class(config)
         # The parts of Server.serve() without its signal handlers, which are the worker's business.
-        await server.startup(sockets=[bound])
+        server.lifespan = config.lifespan_class(config)
+        listening = await asyncio.get_running_loop().create_server(
+            partial(DoorProtocol, config=config, server_state=server.server_state, app_state={}),
+            sock=bound,
+            backlog=config.backlog,
+            ssl=config.ssl,
+            # Whoever goes on reading may take any time; Patience gives up the others.
+            ssl_shutdown_timeout=math.inf if config.ssl else None,
+        )
+        server.servers = [listening]
         self._clock = asyncio.get_running_loop().create_task(_keep_date(server))
         return format_address(host, port)
 

@@ -197,6 +197,10 @@ class DoorProtocol(HttpToolsProtocol):
         else:
             self._reject(refusals.BODY_TOO_LATE)
 
+    def eof_received(self) -> None:
+        """See asyncio.Protocol: the connection closes when the client has read what waits for it."""
+        self._connection.patience.begin()
+
     def pause_writing(self) -> None:
         """See asyncio.Protocol: the client does not read."""
         super().pause_writing()
@@ -219,6 +223,5 @@ class DoorProtocol(HttpToolsProtocol):
 
         self._stop_timer()
         self._in_head = False
-        self.transport = self._connection.transport
         self.ws_protocol_class = partial(DoorWebSocketProtocol, self._limits, cast(DoorConfig, self.config).incoming)  # type: ignore[assignment]
         super().handle_websocket_upgrade()

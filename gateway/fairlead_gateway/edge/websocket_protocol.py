@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 import grpc
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
@@ -14,7 +14,7 @@ from websockets.server import ServerProtocol
 from fairlead_gateway.edge import http_status
 from fairlead_gateway.edge.answers import Answer
 from fairlead_gateway.edge.http_bodies import Incoming
-from fairlead_gateway.edge.http_connection import Patience
+from fairlead_gateway.edge.http_connection import Connection
 from fairlead_gateway.edge.http_limits import HttpLimits
 from fairlead_gateway.edge.http_refusals import BAD_REQUEST
 from fairlead_gateway.edge.http_response import CONNECTION
@@ -59,14 +59,14 @@ class DoorWebSocketProtocol(WebSocketsSansIOProtocol):
         self._incoming = incoming
         self._held = 0
         self._fragment_bytes = 0
-        self._patience: Patience
+        self._connection: Connection
         self.running: Answer | None = None
         """The call that ends a while after the connection, even while it takes nothing and sends nothing."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """See asyncio.Protocol."""
+        """See asyncio.Protocol. ``transport``: a Connection."""
         super().connection_made(transport)
-        self._patience = Patience(self.transport, self._limits, self.loop.call_later)
+        self._connection = cast(Connection, transport)
 
     def data_received(self, data: bytes) -> None:
         """See asyncio.Protocol. The first data are the whole handshake."""
@@ -131,21 +131,26 @@ class DoorWebSocketProtocol(WebSocketsSansIOProtocol):
             return
         self.scope[CONNECTION] = self  # type: ignore[literal-required]
 
+    def eof_received(self) -> None:
+        """See asyncio.Protocol."""
+        self._connection.patience.begin()
+
     def pause_writing(self) -> None:
         """See asyncio.Protocol."""
         super().pause_writing()
-        self._patience.begin()
+        self._connection.patience.begin()
 
     def resume_writing(self) -> None:
         """See asyncio.Protocol."""
         super().resume_writing()
-        self._patience.end()
+        if not self.transport.is_closing():  # else what is left must be read, too
+            self._connection.patience.end()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See asyncio.Protocol."""
         super().connection_lost(exc)
         self._hold(0)
-        self._patience.end()
+        self._connection.lost()
         running, self.running = self.running, None
         if running is not None:
             self.loop.call_later(self._limits.websocket_farewell_s, running.close)
