@@ -1,6 +1,6 @@
 """What type checkers make of deployments and handles: ``make check`` has mypy read this. Nothing runs it.
 
-mypy takes a decorated class for the class itself, but for a plugin (``tests/test_mypy_plugin.py``): here they are called.
+mypy takes a decorated class for the class itself where its plugin is not used, as here: so they are called.
 """
 
 from __future__ import annotations
