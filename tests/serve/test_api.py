@@ -244,7 +244,7 @@ def test_a_port_that_is_taken_is_a_clear_error():
     starting = f"api.start(http_options={{'port': {port}}}, grpc_options={{'port': 0}})"
     ended = run_program(starting)
     assert ended.returncode == 1
-    assert "RuntimeError: Starting Fairlead failed" in ended.stderr
+    assert "ListenError: Starting Fairlead failed" in ended.stderr
     assert port in ended.stderr.rpartition("RuntimeError")[2]
 
 

@@ -259,8 +259,8 @@ def get_handle(endpoint_name: str, missing_ok: bool = False, sync: bool = True) 
     """A handle to an endpoint. With ``sync=False`` its calls are awaited for their responses.
 
     Raises KeyError for an unknown endpoint; with ``missing_ok`` calls wait until it is there instead. Where
-    ``FAIRLEAD_ADDRESS`` names a gateway's port, and while a standing instance's controller is away, whether it exists is
-    found out by the first call.
+    ``FAIRLEAD_ADDRESS`` names a gateway's port, and while a standing instance's controller is away, whether it exists
+    is found out by the first call.
     """
     instance = _instance()
     known = not tells_names(instance) or endpoint_name in registry.endpoints(instance)
