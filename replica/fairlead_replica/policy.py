@@ -2,8 +2,8 @@
 
 Lines come in and go out. The first line in: the policy, an AutoscalingSettings, and the CodeEnvironment that it
 expects, both base64, with a space between them. Each further one: JSON with ``contexts``, the fields of an
-``AutoscalingContext`` by deployment, and the ``deployment`` to decide for; answered by one line, ``{"replicas": 3}``,
-where null is no opinion, or ``{"error": "…"}``. It ends with its input. What the policy prints goes to standard error.
+``AutoscalingContext`` by deployment; answered by one line, ``{"replicas": {"Model": 3}}``, without those that the
+policy has no opinion about, or ``{"error": "…"}``. It ends with its input. What the policy prints goes to standard error.
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ from fairlead.v1 import control_pb2
 from fairlead_replica.assignment import apply_environment
 from fairlead_replica.tracebacks import user_traceback
 
+_Contexts = dict[DeploymentID, AutoscalingContext]
+_Decision = tuple[Mapping[DeploymentID, Any], Mapping[DeploymentID, dict[str, Any]]]
+
 
 def load_policy(settings: control_pb2.AutoscalingSettings) -> Callable[[Any], Any]:
     """The user's function, its further arguments filled in. Raises what importing or unpickling it raises."""
@@ -41,44 +44,60 @@ def load_policy(settings: control_pb2.AutoscalingSettings) -> Callable[[Any], An
 
 
 class Policy:
-    """A policy, and what it remembers from one decision to the next.
+    """A policy, and what it remembers from one decision to the next, by deployment.
 
     ``of_application``: it gets all contexts by DeploymentID, and returns numbers by DeploymentID.
     """
 
     def __init__(self, function: Callable[[Any], Any], *, of_application: bool = False) -> None:
+        self._decide = self._for_all if of_application else self._for_each
         self._function = function
-        self._of_application = of_application
-        self._state: dict[str, Any] = {}
+        self._states: Mapping[DeploymentID, dict[str, Any]] = {}
 
     def decide(self, line: bytes) -> bytes:
         """The answer to one line. Never raises what the policy raises."""
         try:
-            question = orjson.loads(line)
-            contexts = {
-                name: AutoscalingContext(**fields, policy_state=self._state)
-                for name, fields in question["contexts"].items()
-            }
-            own = contexts[question["deployment"]]
-            answer = self._function(_by_id(contexts) if self._of_application else own)
-            wanted, state = answer if isinstance(answer, tuple) else (answer, self._state)
-            if self._of_application:
-                if not isinstance(wanted, Mapping):
-                    raise TypeError(f"the policy of an application must return numbers by DeploymentID, not {wanted!r}")
-                wanted = wanted.get(DeploymentID(own.deployment_name, own.app_name))
-                if wanted is None:
-                    self._state = dict(state)
-                    return orjson.dumps({"replicas": None})
-            if isinstance(wanted, bool) or not isinstance(wanted, int | float) or wanted < 0:
-                raise TypeError(f"the policy must return a number of replicas, not {wanted!r}")
-            self._state = dict(state)
-            return orjson.dumps({"replicas": round(wanted)})
+            contexts = {}
+            for fields in orjson.loads(line)["contexts"].values():
+                name = DeploymentID(fields["deployment_name"], fields["app_name"])
+                contexts[name] = AutoscalingContext(**fields, policy_state=self._states.get(name, {}))
+            wanted, states = self._decide(contexts)
+            replicas = {name.name: _number(each) for name, each in wanted.items()}
+            self._states = states
+            return orjson.dumps({"replicas": replicas})
         except Exception as error:
             return orjson.dumps({"error": user_traceback(error)})
 
+    def _for_each(self, contexts: _Contexts) -> _Decision:
+        wanted, states = {}, {}
+        for name, context in contexts.items():
+            answer = self._function(context)
+            wanted[name], state = answer if isinstance(answer, tuple) else (answer, context.policy_state)
+            states[name] = dict(state)
+        return wanted, states
 
-def _by_id(contexts: Mapping[str, AutoscalingContext]) -> dict[DeploymentID, AutoscalingContext]:
-    return {DeploymentID(context.deployment_name, context.app_name): context for context in contexts.values()}
+    def _for_all(self, contexts: _Contexts) -> _Decision:
+        answer = self._function(contexts)
+        wanted, states = answer if isinstance(answer, tuple) else (answer, self._states)
+        if not _is_by_id(wanted):
+            raise TypeError(f"the policy of an application must return numbers by DeploymentID, not {wanted!r}")
+        states = {} if states is None else states
+        if not _is_by_id(states) or not all(isinstance(state, dict) for state in states.values()):
+            raise TypeError(f"the policy of an application must return dictionaries by DeploymentID, not {states!r}")
+        for name in (*wanted, *states):
+            if name not in contexts:
+                raise ValueError(f"the policy decided for what does not scale: there is no deployment {name.name!r}")
+        return wanted, states
+
+
+def _is_by_id(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(name, DeploymentID) for name in value)
+
+
+def _number(wanted: Any) -> int:
+    if isinstance(wanted, bool) or not isinstance(wanted, int | float) or wanted < 0:
+        raise TypeError(f"the policy must return a number of replicas, not {wanted!r}")
+    return round(wanted)
 
 
 def serve(lines: Iterable[bytes], answers: IO[bytes]) -> None:

@@ -24,7 +24,9 @@ def main():
         else:
             asked = json.loads(line)
             print(
-                json.dumps({"replicas": asked["contexts"][asked["deployment"]]["total_num_requests"] + count}),
+                json.dumps(
+                    {"replicas": {name: each["total_num_requests"] + count for name, each in asked["contexts"].items()}}
+                ),
                 flush=True,
             )
 

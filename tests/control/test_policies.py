@@ -15,9 +15,8 @@ KEY = ("app", "Echo")
 
 def question(kind, calls=5):
     return AskPolicy(
-        application="app",
-        deployment="Echo",
-        settings=control_pb2.AutoscalingSettings(policy_import_path=kind),
+        key=KEY,
+        policy=control_pb2.AutoscalingSettings(policy_import_path=kind),
         environment=control_pb2.CodeEnvironment(),
         contexts={"Echo": {"total_num_requests": calls}},
     )
@@ -36,7 +35,7 @@ class Asker:
             key, replicas, failure = await self.answers.get()
         await asyncio.sleep(0)  # until it can be asked again
         assert key == KEY
-        return replicas, failure
+        return replicas.get("Echo"), failure
 
 
 @pytest.fixture
@@ -79,7 +78,7 @@ async def test_one_that_hangs_is_given_up(asker, monkeypatch):
 async def test_a_second_question_waits_for_the_first_answer(asker):
     asker.policies.ask(question("count"))
     asker.policies.ask(question("count"))
-    assert await asker.answers.get() == (KEY, 6, "")
+    assert await asker.answers.get() == (KEY, {"Echo": 6}, "")
     assert asker.answers.empty()
 
 

@@ -74,18 +74,19 @@ def test_a_policy_is_asked_now_and_then():
     assert question.contexts["Echo"]["running_replicas"] == ["r1"]
     assert scaling.question(mine, running, 0.1) is None
     assert scaling.question(mine, running, 1.0) is not None
-    scaling.answered(KEY, 3, "")
+    assert not scaling.answered(KEY, {"Echo": 3}, "")
     assert scaling.decide(mine, 1, 1.0).target == 3
-    scaling.answered(KEY, None, "it is broken")
+    assert scaling.answered(KEY, {}, "it is broken")
+    assert not scaling.answered(KEY, {}, "it is broken"), "no news"
     assert scaling.decide(mine, 1, 2.0).target == 3
     assert "it is broken" in scaling.failure(KEY)
-    scaling.answered(KEY, 2, "")
+    scaling.answered(KEY, {"Echo": 2}, "")
     assert scaling.failure(KEY) == ""
 
 
-def test_a_policy_of_the_application_is_told_of_all_that_scale():
+def test_a_policy_of_the_application_is_told_of_all_that_scale_in_one_question():
     scaling = Scaling()
-    shared = {"policy_import_path": "app:policy", "application_policy": True}
+    shared = {"policy_import_path": "app:policy", "application_policy": True, "upscale_delay_s": 0}
     one, two = goal(**shared), goal(**shared)
     two.spec.name = "Two"
     fixed = DeploymentGoal(application="app", spec=deployment(name="Fixed"), code_version="v")
@@ -99,3 +100,11 @@ def test_a_policy_of_the_application_is_told_of_all_that_scale():
         "Two": 2,
     }
     assert [context["total_num_requests"] for context in question.contexts.values()] == [4, 0]
+    assert scaling.question(two, {}.__getitem__, 0.0) is None, "it was asked for all"
+    assert scaling.policies == {question.key, ("other", None)}
+    assert question.key == ("app", None)
+    scaling.answered(question.key, {"Echo": 2}, "")
+    assert [scaling.decide(each, 1, 60.0).target for each in (one, two)] == [2, 1]
+    scaling.answered(question.key, {}, "it is broken")
+    assert scaling.failure(("app", "Two")) == scaling.failure(KEY) != ""
+    assert scaling.failure(("other", "Echo")) == ""

@@ -25,16 +25,26 @@ CONTEXT = {
     "current_time": 5.0,
 }
 OTHER = {**CONTEXT, "deployment_name": "Other", "total_num_requests": 7.0}
-LINE = orjson.dumps({"deployment": "Echo", "contexts": {"Echo": CONTEXT, "Other": OTHER}}) + b"\n"
+LINE = orjson.dumps({"contexts": {"Echo": CONTEXT}}) + b"\n"
+OF_ALL = orjson.dumps({"contexts": {"Echo": CONTEXT, "Other": OTHER}}) + b"\n"
 
 
-def decided(function, times=1, **options):
-    policy = Policy(function, **options)
+def decided(function, times=1):
+    policy = Policy(function)
     return [orjson.loads(policy.decide(LINE)) for _ in range(times)]
 
 
+def decided_for_all(function, times=1):
+    policy = Policy(function, of_application=True)
+    return [orjson.loads(policy.decide(OF_ALL)) for _ in range(times)]
+
+
+def both(replicas):
+    return {DeploymentID(name, "app"): replicas for name in ("Echo", "Other")}
+
+
 def test_it_is_told_and_answers():
-    assert decided(lambda context: context.total_num_requests / 2) == [{"replicas": 2}]
+    assert decided(lambda context: context.total_num_requests / 2) == [{"replicas": {"Echo": 2}}]
 
 
 def test_it_remembers_what_it_returned():
@@ -42,7 +52,7 @@ def test_it_remembers_what_it_returned():
         count = context.policy_state.get("count", 0) + 1
         return count, {"count": count}
 
-    assert decided(counting, times=3) == [{"replicas": 1}, {"replicas": 2}, {"replicas": 3}]
+    assert [each["replicas"]["Echo"] for each in decided(counting, times=3)] == [1, 2, 3]
 
 
 @pytest.mark.parametrize("answer", [None, "three", -1, True])
@@ -56,21 +66,50 @@ def test_an_exception_is_told_with_its_traceback():
     assert "ZeroDivisionError" in said["error"]
 
 
-def test_a_policy_of_an_application_sees_all_and_decides_for_all():
+def test_a_policy_of_an_application_sees_all_and_decides_for_all_in_one_call():
+    calls = []
+
     def shared(contexts):
+        calls.append(contexts)
         seen = {each.name: context.total_num_requests for each, context in contexts.items()}
         assert all(each.app_name == "app" for each in contexts)
-        rounds = next(iter(contexts.values())).policy_state.get("rounds", 0) + 1
-        numbers = {DeploymentID(name, "app"): sum(seen.values()) + rounds for name in seen}
-        return numbers, {"rounds": rounds}
+        return both(sum(seen.values()))
 
-    assert decided(shared, times=2, of_application=True) == [{"replicas": 12}, {"replicas": 13}]
+    assert decided_for_all(shared) == [{"replicas": {"Echo": 11, "Other": 11}}]
+    assert len(calls) == 1
 
 
-def test_a_policy_of_an_application_need_not_decide_for_all():
-    assert decided(lambda contexts: {DeploymentID("Other", "app"): 3}, of_application=True) == [{"replicas": None}]
-    (said,) = decided(lambda contexts: 3, of_application=True)
-    assert "numbers by DeploymentID" in said["error"]
+def test_a_policy_of_an_application_remembers_something_of_each_deployment():
+    def counting(contexts):
+        states = {each: dict(context.policy_state) for each, context in contexts.items()}
+        for each, state in states.items():
+            state["count"] = state.get("count", 0 if each.name == "Echo" else 5) + 1
+        return {each: state["count"] for each, state in states.items()}, states
+
+    last = decided_for_all(counting, times=3)[-1]
+    assert last == {"replicas": {"Echo": 3, "Other": 8}}
+
+
+def test_a_policy_of_an_application_need_not_decide_or_remember():
+    only = {DeploymentID("Other", "app"): 3}
+    assert decided_for_all(lambda contexts: only) == [{"replicas": {"Other": 3}}]
+    assert decided_for_all(lambda contexts: ({}, None), times=2) == [{"replicas": {}}] * 2
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (3, "numbers by DeploymentID"),
+        ({"Echo": 3}, "numbers by DeploymentID"),
+        ({DeploymentID("Nobody", "app"): 3}, "no deployment 'Nobody'"),
+        (both(-1), "number of replicas"),
+        ((both(1), {"rounds": 1}), "dictionaries by DeploymentID"),
+        ((both(1), both(1)), "dictionaries by DeploymentID"),
+    ],
+)
+def test_what_is_no_answer_for_an_application_is_an_error(answer, said):
+    (found,) = decided_for_all(lambda contexts: answer)
+    assert said in found["error"]
 
 
 def first_line(**settings):
@@ -94,7 +133,7 @@ def asked(monkeypatch):
 def test_a_policy_by_value_with_arguments(asked):
     policy = cloudpickle.dumps(lambda context, *, each: context.total_queued_requests + each)
     first = first_line(pickled_policy=policy, policy_arguments=cloudpickle.dumps({"each": 2}))
-    assert asked(first) == [{"replicas": 3}, {"replicas": 3}]
+    assert asked(first) == [{"replicas": {"Echo": 3}}] * 2
 
 
 def test_a_policy_that_cannot_be_imported_is_told_at_each_question(asked):

@@ -29,7 +29,7 @@ class AutoscalingContext:
     capacity_adjusted_max_replicas: int
     """``max_replicas``."""
     policy_state: dict[str, Any] = field(default_factory=dict)
-    """What the policy returned beside its last decision; empty at first."""
+    """What the policy returned for the deployment beside its last decision; empty at first."""
     last_scale_up_time: float | None = None
     """When the deployment last got more replicas, by the clock of ``current_time``."""
     last_scale_down_time: float | None = None

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from fairlead.v1 import control_pb2
 
+PolicyKey = tuple[str, str | None]
+"""Application, and the deployment whose policy it is; None: it is the application's."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StartReplica:
@@ -50,13 +53,13 @@ class PublishSnapshot:
 class AskPolicy:
     """Ask a user's autoscaling policy how many replicas there shall be."""
 
-    application: str
-    deployment: str
-    settings: control_pb2.AutoscalingSettings
+    key: PolicyKey
+    policy: control_pb2.AutoscalingSettings
+    """The fields that say what it is."""
     environment: control_pb2.CodeEnvironment
     contexts: dict[str, dict[str, object]]
-    """The fields of AutoscalingContexts by deployment, but for what the policy remembers itself: that of this one, or
-    those of all that scale, if it is the application's policy."""
+    """The fields of AutoscalingContexts by deployment, but for what the policy remembers itself: that of the one that
+    it decides for, or those of all that scale by it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

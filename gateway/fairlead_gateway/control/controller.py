@@ -8,7 +8,7 @@ import math
 import os
 import random
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from fairlead.v1 import control_pb2, replica_pb2
 from fairlead.version import __version__
@@ -19,6 +19,7 @@ from fairlead_gateway.control.actions import (
     DrainReplica,
     KillGateway,
     KillReplica,
+    PolicyKey,
     PublishSnapshot,
     ReconfigureReplica,
     StartGateway,
@@ -153,10 +154,9 @@ class Controller:
         if self.core.gateway_loads(request.gateway_id, request.loads, time.monotonic()):
             self._act()
 
-    def _policy_answered(self, key: tuple[str, str], replicas: int | None, failure: str) -> None:
-        if failure and not self.core.scaling.failure(key):
-            logger.error("the autoscaling policy of %s failed: %s", "/".join(key), failure)
-        self.core.scaling.answered(key, replicas, failure)
+    def _policy_answered(self, policy: PolicyKey, replicas: Mapping[str, int], failure: str) -> None:
+        if self.core.scaling.answered(policy, replicas, failure):
+            logger.error("the autoscaling policy of %s failed: %s", "/".join(filter(None, policy)), failure)
         self._act()
 
     def gateway_lost(self, gateway_id: str, pid: int) -> None:
@@ -244,7 +244,7 @@ class Controller:
             actions += self.core.reconcile(now)
         for action in actions:
             self._perform(action)
-        self._policies.keep(self.core.scaling.with_policies)
+        self._policies.keep(self.core.scaling.policies)
         self.persistence.follow(self.core)
         self.statuses.set(self._status())
         self._applied.set(min((view.applied_version for view in self.core.observed.gateways.values()), default=None))

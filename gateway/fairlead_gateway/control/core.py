@@ -142,6 +142,7 @@ class Core:
             standing.running = False
         for deployment in standing.kept:
             self._advance(standing.retired, deployment, now, actions)
+        actions += self._planner.questions(goal, standing.kept, now)
         if complete or not standing.serving:
             standing.route_prefix = goal.route_prefix
             standing.ingress = goal.spec.ingress_deployment

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 import string
+from collections.abc import Iterable
+from dataclasses import replace
 from functools import partial
 
 from fairlead_gateway.control.actions import Action, ReconfigureReplica, StartReplica
@@ -37,8 +39,6 @@ class Planner:
         progress = self._observed.progress[deployment.application, deployment.name]
         replicas = self._observed.replicas_of(deployment.application, deployment.name)
         deployments[deployment.name] = deployment = self._rescale(deployment, progress, replicas, now)
-        if question := self._scaling.question(deployment, partial(self._running, deployment.application), now):
-            actions.append(question)
         step = plan(deployment, progress, replicas, now)
         for replica, reason in step.stop:
             begin_stop(replica, now, reason)
@@ -54,6 +54,16 @@ class Planner:
         return actions, min(
             filter(None, (step.not_before, _tell_of_slow_starts(replicas, progress, now))), default=None
         )
+
+    def questions(self, goal: ApplicationGoal, retired: Iterable[DeploymentGoal], now: float) -> list[Action]:
+        """What to ask users' policies now, once all deployments of an application have been advanced."""
+        found: list[Action] = []
+        for deployment in (*goal.deployments.values(), *retired):
+            question = self._scaling.question(deployment, partial(self._running, goal.name), now)
+            if question is not None:
+                shared = question.key[1] is None
+                found.append(replace(question, environment=goal.spec.environment) if shared else question)
+        return found
 
     def _running(self, application: str, deployment: str) -> list[str]:
         replicas = self._observed.replicas_of(application, deployment)

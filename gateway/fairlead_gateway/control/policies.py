@@ -1,4 +1,7 @@
-"""Users' autoscaling policies, each in a process of its own: one that blocks, crashes or lies delays only itself."""
+"""Users' autoscaling policies, each in a process of its own: one that blocks, crashes or lies delays only itself.
+
+One process answers for all deployments of an application whose policy is the application's.
+"""
 
 from __future__ import annotations
 
@@ -10,30 +13,30 @@ import logging
 import os
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from fairlead.v1 import control_pb2
-from fairlead_gateway.control.actions import AskPolicy
-from fairlead_gateway.control.scaling import Key
+from fairlead_gateway.control.actions import AskPolicy, PolicyKey
 
 logger = logging.getLogger("fairlead.controller")
 
 TIMEOUT_S = 10.0
 """Seconds that a policy may take to decide, the start of its process included."""
 
-_Answer = Callable[[Key, int | None, str], None]
+_Answer = Callable[[PolicyKey, Mapping[str, int], str], None]
 
 
 class Policies:
-    """The processes by deployment. Used on one event loop."""
+    """The processes. Used on one event loop."""
 
     def __init__(self, module: str, on_answer: _Answer) -> None:
-        """``module``: the program; ``on_answer``: hears how many replicas a policy wants, or None and why not."""
+        """``module``: the program; ``on_answer``: hears how many replicas a policy wants, by deployment, or why it
+        does not say.
+        """
         self._module = module
         self._on_answer = on_answer
-        self._programs: dict[Key, _Program] = {}
-        self._tasks: dict[Key, asyncio.Task[None]] = {}
+        self._programs: dict[PolicyKey, _Program] = {}
+        self._tasks: dict[PolicyKey, asyncio.Task[None]] = {}
         self._endings: set[asyncio.Task[None]] = set()
 
     def __repr__(self) -> str:
@@ -41,13 +44,13 @@ class Policies:
 
     def ask(self, question: AskPolicy) -> None:
         """Has a policy decide. Nothing happens while it still thinks about the last question."""
-        key = (question.application, question.deployment)
+        key = question.key
         if key not in self._tasks:
             task = self._tasks[key] = asyncio.get_running_loop().create_task(self._ask(key, question))
             task.add_done_callback(lambda _: self._tasks.pop(key, None))
 
-    def keep(self, keys: set[Key]) -> None:
-        """Ends the processes of all other deployments."""
+    def keep(self, keys: set[PolicyKey]) -> None:
+        """Ends the processes of all other policies."""
         for key in self._programs.keys() - keys:
             self._end(self._programs.pop(key))
 
@@ -65,16 +68,16 @@ class Policies:
         self._endings.add(ending)
         ending.add_done_callback(self._endings.discard)
 
-    async def _ask(self, key: Key, question: AskPolicy) -> None:
+    async def _ask(self, key: PolicyKey, question: AskPolicy) -> None:
         program = self._programs.get(key)
-        if program is None or program.settings != question.settings:
+        if program is None or not program.answers(question):
             if program is not None:
                 self._end(program)
-            program = self._programs[key] = _Program(question.settings)
+            program = self._programs[key] = _Program(question)
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 answer = await program.ask(self._module, question)
-            self._on_answer(key, answer.get("replicas"), answer.get("error", ""))
+            self._on_answer(key, answer.get("replicas", {}), answer.get("error", ""))
             return
         except TimeoutError:
             why = f"it did not decide within {TIMEOUT_S:g} s"
@@ -82,13 +85,17 @@ class Policies:
             why = f"its process ended: {error}"
         if self._programs.get(key) is program:
             self._end(self._programs.pop(key))
-        self._on_answer(key, None, why)
+        self._on_answer(key, {}, why)
 
 
 class _Program:
-    def __init__(self, settings: control_pb2.AutoscalingSettings) -> None:
-        self.settings = settings
+    def __init__(self, question: AskPolicy) -> None:
+        self._policy, self._environment = question.policy, question.environment
         self._process: Process | None = None
+
+    def answers(self, question: AskPolicy) -> bool:
+        """Whether it is the policy that a question is for."""
+        return bool(self._policy == question.policy and self._environment == question.environment)
 
     async def ask(self, module: str, question: AskPolicy) -> dict[str, Any]:
         """The answer. Raises OSError or ValueError if the process ends instead."""
@@ -98,13 +105,11 @@ class _Program:
                 sys.executable, "-m", module, str(os.getpid()), stdin=PIPE, stdout=PIPE, start_new_session=True
             )
             assert process.stdin is not None
-            parts = (question.settings, question.environment)
+            parts = (self._policy, self._environment)
             process.stdin.write(b" ".join(base64.b64encode(part.SerializeToString()) for part in parts) + b"\n")
         assert process.stdin is not None
         assert process.stdout is not None
-        process.stdin.write(
-            json.dumps({"deployment": question.deployment, "contexts": question.contexts}).encode() + b"\n"
-        )
+        process.stdin.write(json.dumps({"contexts": question.contexts}).encode() + b"\n")
         await process.stdin.drain()
         answer: dict[str, Any] = json.loads(await process.stdout.readline())
         return answer

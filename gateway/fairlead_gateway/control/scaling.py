@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from fairlead.v1 import control_pb2
-from fairlead_gateway.control.actions import AskPolicy
+from fairlead_gateway.control.actions import AskPolicy, PolicyKey
 from fairlead_gateway.control.autoscaling import Autoscaler
 from fairlead_gateway.control.desired import DeploymentGoal
 
@@ -76,7 +76,7 @@ class Scaling:
         return scaler.has_policy and (scaler.asked_at is None or now - scaler.asked_at >= POLICY_PERIOD_S)
 
     def question(self, goal: DeploymentGoal, running: Callable[[str], list[str]], now: float) -> AskPolicy | None:
-        """What to ask the user's policy now, if there is one and it is time.
+        """What to ask the user's policy now, if there is one and it is time: once for all that scale by it.
 
         ``running``: the ids of the replicas that run, of a deployment of the application.
         """
@@ -86,18 +86,18 @@ class Scaling:
             return None
         if scaler.asked_at is not None and now - scaler.asked_at < POLICY_PERIOD_S:
             return None
-        scaler.asked_at = now
-        asked = [key]
-        if scaler.settings.application_policy:
-            asked = [other for other in self._scalers if other[0] == goal.application]
+        policy = _policy_of(key, scaler)
+        asked = self._deciding(policy)
+        for each in asked:
+            self._scalers[each].asked_at = now
         contexts = {name: self._context((application, name), running(name), now) for application, name in asked}
         return AskPolicy(
-            application=goal.application,
-            deployment=goal.name,
-            settings=scaler.settings,
-            environment=goal.environment,
-            contexts=contexts,
+            key=policy, policy=_policy_settings(scaler.settings), environment=goal.environment, contexts=contexts
         )
+
+    def _deciding(self, policy: PolicyKey) -> list[Key]:
+        """The deployments that scale by a policy."""
+        return [key for key, scaler in self._scalers.items() if scaler.has_policy and _policy_of(key, scaler) == policy]
 
     def _context(self, key: Key, running: list[str], now: float) -> dict[str, object]:
         scaler = self._scalers[key]
@@ -116,11 +116,16 @@ class Scaling:
             "current_time": now,
         }
 
-    def answered(self, key: Key, replicas: int | None, failure: str) -> None:
-        """What a user's policy wants; None: it failed, and the last that it wanted stands."""
-        if scaler := self._scalers.get(key):
+    def answered(self, policy: PolicyKey, replicas: Mapping[str, int], failure: str) -> bool:
+        """What a user's policy wants, by deployment: what it wanted last of those that are missing. ``failure``: why it
+        did not answer; empty: it did. Whether that it fails is news.
+        """
+        deciding = [(name, self._scalers[application, name]) for application, name in self._deciding(policy)]
+        news = bool(failure) and not any(scaler.failure for _, scaler in deciding)
+        for name, scaler in deciding:
             scaler.failure = failure
-            scaler.wish = scaler.wish if replicas is None else replicas
+            scaler.wish = replicas.get(name, scaler.wish)
+        return news
 
     def failure(self, key: Key) -> str:
         """Why the user's policy does not decide; empty: it does, or there is none."""
@@ -128,9 +133,9 @@ class Scaling:
         return f"The autoscaling policy failed: {scaler.failure}" if scaler is not None and scaler.failure else ""
 
     @property
-    def with_policies(self) -> set[Key]:
-        """The deployments that have policies of their own."""
-        return {key for key, scaler in self._scalers.items() if scaler.has_policy}
+    def policies(self) -> set[PolicyKey]:
+        """The policies of the users'."""
+        return {_policy_of(key, scaler) for key, scaler in self._scalers.items() if scaler.has_policy}
 
     def forget(self, key: Key) -> None:
         """The deployment is gone, or has a fixed number of replicas now."""
@@ -142,6 +147,18 @@ class Scaling:
     def _measure(self, now: float) -> None:
         for key, scaler in self._scalers.items():
             scaler.window.note(now, self.calls(key))
+
+
+def _policy_of(key: Key, scaler: Autoscaler) -> PolicyKey:
+    application, deployment = key
+    return application, None if scaler.settings.application_policy else deployment
+
+
+def _policy_settings(settings: control_pb2.AutoscalingSettings) -> control_pb2.AutoscalingSettings:
+    """What says which policy it is, without bounds and delays: it goes on when these change."""
+    return control_pb2.AutoscalingSettings(
+        **{field.name: value for field, value in settings.ListFields() if "policy" in field.name}
+    )
 
 
 def carried_over(goal: DeploymentGoal, before: DeploymentGoal | None) -> DeploymentGoal:
