@@ -7,7 +7,7 @@ from fairlead_gateway.control.actions import DrainReplica
 from fairlead_gateway.control.capacity import FULL, at_capacity, part_of
 from tests.control.application_specs import application, deployment
 from tests.control.test_autoscaling import settings
-from tests.control.test_core import World, calls, scaled
+from tests.control.world import World, calls, scaled
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def at(world, percent, *deployments):
     spec = application(*deployments)
     if percent is not None:
         spec.target_capacity = percent
-    world.core.goals.deploy(spec, 1.0)
+    world.accept(spec)
     return world.step()
 
 

@@ -16,9 +16,9 @@ def core_of(store):
 
 
 def deploy(core, persistence, *deployments):
-    spec = application(*deployments)
-    persistence.deploying(core.desired.prepare([spec], 1.0))
-    core.goals.deploy(spec, 1.0)
+    goals = core.desired.prepare([application(*deployments)], 1.0)
+    persistence.deploying(goals)
+    core.goals.accept(goals[0])
 
 
 def scaled():

@@ -9,7 +9,7 @@ from fairlead_gateway.control.observed import Phase
 from fairlead_gateway.control.store import MemoryStore
 from tests.control.application_specs import deployment
 from tests.control.test_adoption import Controller, ran
-from tests.control.test_core import World, calls, scaled
+from tests.control.world import World, calls, scaled
 
 
 def good(**changes) -> control_pb2.DeploymentSpec:

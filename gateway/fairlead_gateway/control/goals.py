@@ -36,11 +36,6 @@ class Goals:
                 resize(goal.deployments, record.scaled)
                 resize(standing.retired, record.scaled)
 
-    def deploy(self, spec: control_pb2.ApplicationSpec, now: float) -> int:
-        """Takes an application's new goal; its generation. ``now``: seconds since the epoch. Raises FairleadError."""
-        (goal,) = self._desired.prepare([spec], now)
-        return self.accept(goal)
-
     def accept(self, goal: ApplicationGoal) -> int:
         """Takes an application's new goal that was prepared; its generation."""
         spec = goal.spec
