@@ -53,6 +53,18 @@ def test_c2_a_route_is_there_when_the_call_returns(classic: Classic) -> None:
         serve.create_endpoint("again", backend="hello", route="/routed")
 
 
+def test_c2_what_is_not_there_is_told_in_classic_words(classic: Classic) -> None:
+    for path in ("/nowhere/at all", "/-/nothing"):
+        answer = classic.get(path)
+        assert (answer.status_code, answer.headers["content-type"]) == (404, "text/plain; charset=utf-8")
+        assert answer.text == f"Path {path} not found. Please ping http://.../-/routes for route table."
+    for method in ("POST", "PUT", "DELETE", "OPTIONS"):
+        answer = classic.send(method, "/hello")
+        assert (answer.status_code, answer.text) == (405, "Method Not Allowed")
+        assert (answer.headers["content-type"], answer.headers["allow"]) == ("text/plain; charset=utf-8", "GET, HEAD")
+    assert (classic.send("HEAD", "/hello").status_code, classic.send("HEAD", "/hello").text) == (200, "")
+
+
 def test_c2_routes_are_shown_with_their_endpoints(classic: Classic) -> None:
     serve.create_endpoint("my_endpoint", backend="hello", route="/my_route")
     serve.create_endpoint("posted", backend="hello", route="/posted/{n:int}", methods=["post", "GET"])

@@ -27,7 +27,7 @@ from fairlead.paths import (
     Route,
 )
 from fairlead.v1 import control_pb2
-from fairlead_gateway.edge import http_status
+from fairlead_gateway.edge import http_reply, http_status
 from fairlead_gateway.edge.exchange import HttpTarget
 from fairlead_gateway.edge.http_methods import method_routes
 from fairlead_gateway.edge.http_mounts import Mount
@@ -70,7 +70,9 @@ class ApplicationTargets:
         derived: list[Route[HttpTarget]] = []
         self.rest = True
         """Whether a request that no route takes goes to the request handler of the ingress deployment."""
+        self._classic = False
         for deployment in deployments:
+            self._classic = self._classic or deployment.interface.HasField("endpoint")
             own = [route for source in reads for route in source(deployment)]
             services = frozenset(deployment.interface.derived_services)
             for route in own:  # those of services have the full name of their RPC
@@ -108,15 +110,17 @@ class ApplicationTargets:
             case Found():
                 return Matched(result.route.target, result.params, result.route.pattern.source)
             case MethodNotAllowed() | OptionsAnswer():
-                return by_methods(result, scope)
+                return _classic_by_methods(result) if self._classic else by_methods(result, scope)
             case Redirect() if not self.rest:
                 return _redirect(scope, root_path, scope["raw_path"][: -len(below) or None] + result.raw_path)
             case NotFound() | Redirect():
                 if self.rest:
                     return None
-                return http_status.reply(
-                    404, _Code.NOT_FOUND, f"no route matches {http_status.shortened(scope['path'])!r}"
-                )
+                path = http_status.shortened(scope["path"])
+                if self._classic:
+                    words = f"Path {path} not found. Please ping http://.../-/routes for route table."
+                    return http_reply.text(404, words)
+                return http_status.reply(404, _Code.NOT_FOUND, f"no route matches {path!r}")
 
 
 class HttpTargets:
@@ -161,6 +165,12 @@ def by_methods(result: MethodNotAllowed | OptionsAnswer, scope: Scope) -> Reply:
         return Reply(204, [_allow(result.allow)], b"")
     message = f"{scope['method']} is not allowed here; what is: {', '.join(result.allow)}"
     return http_status.reply(405, _Code.UNIMPLEMENTED, message, _allow(result.allow))
+
+
+def _classic_by_methods(result: MethodNotAllowed | OptionsAnswer) -> Reply:
+    """The same for classic endpoints, as Starlette's Router answers it: OPTIONS is a method like any other."""
+    allowed = tuple(method for method in result.allow if method != "OPTIONS")
+    return http_reply.text(405, "Method Not Allowed", _allow(allowed))
 
 
 def _below(raw_path: bytes, mount: Mount) -> bytes:
