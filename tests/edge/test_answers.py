@@ -1,6 +1,8 @@
 """The door's end of a call, without a door."""
 
 import asyncio
+import gc
+import weakref
 
 import pytest
 
@@ -97,16 +99,38 @@ async def test_the_last_piece_counts(ends):
 
 
 async def test_closing_wakes_whoever_waits(answer):
+    call = answer._call
     waiting = asyncio.gather(answer.next(), answer.writable())
     await asyncio.sleep(0)
     answer.close()
     answer.close()
     assert await asyncio.wait_for(waiting, 60) == [None, None]
-    assert answer._call.cancelled == 1
+    assert call.cancelled == 1
 
 
 async def test_closing_an_answer_that_has_ended_cancels_nothing(answer):
+    call = answer._call
     answer.on_end(None, b"x")
     answer.close()
-    assert answer._call.cancelled == 0
+    assert call.cancelled == 0
     assert await answer.single() == b"x"
+
+
+@pytest.mark.parametrize("released", [False, True])
+async def test_an_answer_that_is_over_does_not_wait_for_the_garbage_collector(released):
+    answer, call = Answer(1000), RecordedCall()
+    answer.attach(call)
+    call.downstream = answer  # as calls have it
+    gone = weakref.ref(call)
+    gc.disable()
+    try:
+        if released:
+            answer.release()
+            answer.close()
+        answer.on_end(None, b"result")
+        if not released:
+            answer.close()
+        del answer, call
+        assert gone() is None
+    finally:
+        gc.enable()

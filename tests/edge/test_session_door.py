@@ -613,6 +613,26 @@ async def test_ended_calls_are_not_kept(stage: Stage):
     assert [one for one in gc.get_objects() if type(one) in (RoutedCall, session_door._SessionCall)] == []
 
 
+async def test_answered_calls_leave_nothing_to_the_garbage_collector(stage: Stage):
+    """What it has to find lies about until then, and its memory is no longer in the processor's cache."""
+    link = stage.caller_link()
+    replica = stage.replica()
+    gc.collect()
+    gc.disable()
+    try:
+        calls = [Call().start(link, stream=stream) for stream in (False, True)]
+        await replica.called(2)
+        replica.calls[1].send(b"item")
+        for seen in replica.calls:
+            seen.answer()
+        await asyncio.gather(*(call.outcome() for call in calls))
+        await until(stage.idle)
+        ours = (RoutedCall, session_door._SessionCall, session_door._Answer)
+        assert [one for one in gc.get_objects() if type(one) in ours] == []
+    finally:
+        gc.enable()
+
+
 @pytest.fixture
 def directory() -> Iterator[Path]:
     """A directory with a short name: paths of Unix sockets are limited to 107 bytes."""

@@ -103,6 +103,8 @@ class Answer:
             self._messages.append((payload if self._pieces is None else self._join(payload), 0))
         self._wake()
         self.on_writable()
+        if self._released:  # nobody closes it any more
+            self._call = None
 
     def on_writable(self) -> None:
         """See Downstream."""
@@ -172,6 +174,8 @@ class Answer:
             self._abandon()
             self._wake()
             self.on_writable()
+        if self._ended:
+            self._call = None  # which holds this too: both would wait for the garbage collector
 
     def _abandon(self) -> None:
         self._abandoned = True

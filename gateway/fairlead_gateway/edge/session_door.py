@@ -179,11 +179,12 @@ class _Answer:
         self.stream.link.head(self.stream, metadata)
 
     def on_end(self, outcome: session_pb2.Outcome | None, payload: bytes | None) -> None:
-        """The end."""
+        """The end. Nothing comes after it that the request's side would have to hear."""
         if self.timer is not None:
             self.stop_timer()
         stream = self.stream
         stream.link.end(stream, outcome, payload)
+        del self.request  # which holds this too: both would wait for the garbage collector
 
     def on_writable(self) -> None:
         """The replica takes more of the request."""
