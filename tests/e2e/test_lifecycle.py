@@ -125,7 +125,9 @@ class TestDriversThatEnd:
             assert "ValueError: the end" in done.stderr
 
     def test_one_that_ends_while_it_starts(self, state: Path, environment: dict[str, str]) -> None:
-        program = "from fairlead.serve.current import current\nimport os\ncurrent.found_or_started()\nos._exit(0)"
+        program = (
+            "from fairlead.serve.instance_in_use import current\nimport os\ncurrent.found_or_started()\nos._exit(0)"
+        )
         subprocess.run([sys.executable, "-c", program], env=environment, timeout=60, check=True)
 
 

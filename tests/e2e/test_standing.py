@@ -19,10 +19,10 @@ from fairlead import serve
 from fairlead.serve import api, connection, standing
 from fairlead.serve.config import HTTPOptions, gRPCOptions
 from fairlead.serve.connection import Connection
-from fairlead.serve.current import current
 from fairlead.serve.doors import Doors
 from fairlead.serve.exceptions import RayServeException
 from fairlead.serve.handle import DeploymentHandle
+from fairlead.serve.instance_in_use import current
 from fairlead.v1 import control_pb2, serving_pb2, serving_pb2_grpc
 from fairlead.wire.trust import Trust
 from tests.e2e.peers import body

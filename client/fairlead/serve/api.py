@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from fairlead.serve.app_handles import get_app_handle, get_deployment_handle
-from fairlead.serve.current import controller_address, existing_instance, instance_status, status
 from fairlead.serve.deploying import RunTarget, delete, deploy_specs, run, run_many
+from fairlead.serve.instance_in_use import controller_address, existing_instance, instance_status, status
 from fairlead.serve.lifecycle import is_running, shutdown, shutdown_async, shutdown_own, start, wait
 
 __all__ = [

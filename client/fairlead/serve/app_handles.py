@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from fairlead.serve import context
-from fairlead.serve.current import current
 from fairlead.serve.handle import DeploymentHandle
 from fairlead.serve.instance import Instance
+from fairlead.serve.instance_in_use import current
 from fairlead.v1 import control_pb2
 from fairlead.wire.errors import FairleadError
 

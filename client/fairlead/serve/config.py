@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from fairlead.serve.autoscaling_context import AutoscalingContext
 from fairlead.serve.backend_config import BackendConfig
-from fairlead.serve.given import Settings, UnknownSettingError
 from fairlead.serve.port_options import DeploymentMode, HTTPOptions, ProxyLocation, gRPCOptions
 from fairlead.serve.routing_config import BackpressureConfig, RequestRouterConfig
 from fairlead.serve.scaling_config import AUTO, AggregationFunction, AutoscalingConfig, AutoscalingPolicy
+from fairlead.serve.user_settings import Settings, UnknownSettingError
 
 __all__ = [
     "AUTO",

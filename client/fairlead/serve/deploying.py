@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from fairlead.serve import environment, instance_services
-from fairlead.serve.current import current
 from fairlead.serve.deployment import Application
 from fairlead.serve.graph import application_spec, check_application
 from fairlead.serve.handle import DeploymentHandle
 from fairlead.serve.importing import refuse_while_importing
 from fairlead.serve.instance import Instance
+from fairlead.serve.instance_in_use import current
 from fairlead.serve.lifecycle import block
 from fairlead.serve.local_instance import LocalInstance, refuse_other_instance
 from fairlead.serve.progress import Progress

@@ -13,9 +13,9 @@ from typing import Any
 
 from fairlead.serve import environment, standing
 from fairlead.serve.config import HTTPOptions, ProxyLocation, gRPCOptions
-from fairlead.serve.current import current
 from fairlead.serve.doors import Doors
 from fairlead.serve.instance import Instance
+from fairlead.serve.instance_in_use import current
 from fairlead.serve.logs import LoggingConfig
 from fairlead.serve.termination import Terminated, terminable
 from fairlead.serve.tracing_config import TracingConfig

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from fairlead.serve.given import Settings
+from fairlead.serve.user_settings import Settings
 from fairlead.serve.validation import check_integer, check_number, check_optional_number, check_text
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from fairlead.serve.given import Settings
+from fairlead.serve.user_settings import Settings
 from fairlead.serve.validation import check_choice, check_number, check_optional_number
 
 

@@ -6,8 +6,8 @@ import contextlib
 import difflib
 from collections.abc import Collection, Mapping
 
-from fairlead.serve.current import controller_address
 from fairlead.serve.instance import Instance
+from fairlead.serve.instance_in_use import controller_address
 from fairlead.serve.validation import check_number
 from fairlead.v1 import control_pb2
 from fairlead.wire.errors import FairleadError

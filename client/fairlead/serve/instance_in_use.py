@@ -27,7 +27,7 @@ _AT_EXIT_S = 5.0
 _NOT_RUNNING = "There is no Fairlead instance running. Call `serve.run(...)` or `serve.start()` to start one."
 
 
-class Current:
+class InstanceInUse:
     """What a process knows of its instance. From any thread."""
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class Current:
         self._exit_registered = False
 
     def __repr__(self) -> str:
-        return f"<Current {self.instance!r}>"
+        return f"<InstanceInUse {self.instance!r}>"
 
     def existing(self) -> Instance:
         """The instance. Raises FairleadError if there is none."""
@@ -140,7 +140,7 @@ class Current:
                 instance.shut_down(_AT_EXIT_S)
 
 
-current = Current()
+current = InstanceInUse()
 """That of this process."""
 
 

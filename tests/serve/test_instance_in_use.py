@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 
 from fairlead.serve import connection
-from fairlead.serve.current import Current
+from fairlead.serve.instance_in_use import InstanceInUse
 
 
 class _Leaving:
@@ -24,7 +24,7 @@ def test_a_program_that_ends_gives_up_its_calls_before_its_instance_drains():
     mine.address = "wire:/somewhere"
     before = connection.use(mine)
     try:
-        one = Current()
+        one = InstanceInUse()
         one.instance = _Leaving(seen)
         one._at_exit()
     finally:
@@ -36,7 +36,7 @@ def test_ctrl_c_cuts_the_drain_of_a_program_that_ends_short():
     def interrupted(timeout_s):
         raise KeyboardInterrupt
 
-    one = Current()
+    one = InstanceInUse()
     one.instance = SimpleNamespace(owned=SimpleNamespace(), shut_down=interrupted)
     one._at_exit()
     assert one.instance is None
