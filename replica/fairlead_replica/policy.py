@@ -3,7 +3,8 @@
 Lines come in and go out. The first line in: the policy, an AutoscalingSettings, and the CodeEnvironment that it
 expects, both base64, with a space between them. Each further one: JSON with ``contexts``, the fields of an
 ``AutoscalingContext`` by deployment; answered by one line, ``{"replicas": {"Model": 3}}``, without those that the
-policy has no opinion about, or ``{"error": "…"}``. It ends with its input. What the policy prints goes to standard error.
+policy has no opinion about, or ``{"error": "…"}``. It ends with its input. What the policy prints goes to standard
+error.
 """
 
 from __future__ import annotations

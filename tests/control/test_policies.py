@@ -2,6 +2,7 @@
 
 import asyncio
 
+import psutil
 import pytest
 
 from fairlead.v1 import control_pb2
@@ -80,6 +81,26 @@ async def test_a_second_question_waits_for_the_first_answer(asker):
     asker.policies.ask(question("count"))
     assert await asker.answers.get() == (KEY, {"Echo": 6}, "")
     assert asker.answers.empty()
+
+
+@pytest.mark.parametrize("started", [True, False])
+async def test_one_that_is_not_wanted_any_more_ends_while_it_starts_or_thinks(asker, caplog, started):
+    before = psutil.Process().children()
+
+    def processes():
+        return [one for one in psutil.Process().children() if one not in before]
+
+    asker.policies.ask(question("hang"))
+    async with asyncio.timeout(PATIENCE):
+        while not (processes() if started else "Echo" in repr(asker.policies)):
+            await asyncio.sleep(0)
+        asker.policies.keep(set())
+        _, replicas, failure = await asker.answers.get()
+        assert (replicas, failure[:17]) == ({}, "its process ended")
+        while processes():
+            await asyncio.sleep(0)
+    await asker.policies.close()
+    assert caplog.records == []
 
 
 async def test_a_deployment_that_has_no_policy_any_more_has_no_process(asker):

@@ -92,6 +92,7 @@ class _Program:
     def __init__(self, question: AskPolicy) -> None:
         self._policy, self._environment = question.policy, question.environment
         self._process: Process | None = None
+        self._ended = False
 
     def answers(self, question: AskPolicy) -> bool:
         """Whether it is the policy that a question is for."""
@@ -104,6 +105,9 @@ class _Program:
             process = self._process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", module, str(os.getpid()), stdin=PIPE, stdout=PIPE, start_new_session=True
             )
+            if self._ended:
+                await self.end()
+                raise ValueError("it is not wanted any more")
             assert process.stdin is not None
             parts = (self._policy, self._environment)
             process.stdin.write(b" ".join(base64.b64encode(part.SerializeToString()) for part in parts) + b"\n")
@@ -115,8 +119,9 @@ class _Program:
         return answer
 
     async def end(self) -> None:
-        """Kills it; returns when it has ended."""
+        """Kills it, at the latest when it has started; returns when it has ended. It may be thinking."""
+        self._ended = True
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
-            await self._process.communicate()
+            await self._process.wait()
