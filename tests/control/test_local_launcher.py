@@ -1,13 +1,14 @@
+"""Children of the controller: their output, their ends, and what is recorded of them."""
+
 import asyncio
 import logging
 import os
 import signal
 import textwrap
 
-import psutil
 import pytest
 
-from fairlead.lifetime import recorded_processes
+from fairlead.lifetime import process_ended, recorded_processes
 from fairlead_gateway.control.launcher import Program
 from fairlead_gateway.control.local_launcher import LocalLauncher
 
@@ -39,11 +40,23 @@ def lines(caplog):
     return [record.getMessage() for record in caplog.records if record.name == "output"]
 
 
-def is_running(pid):
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
+class FirstLine(logging.Handler):
+    """Says when the first line was logged."""
+
+    def __init__(self):
+        super().__init__()
+        self.logged = asyncio.Event()
+
+    def emit(self, record):
+        self.logged.set()
+
+
+@pytest.fixture
+def first_line():
+    handler = FirstLine()
+    logging.getLogger("output").addHandler(handler)
+    yield handler.logged
+    logging.getLogger("output").removeHandler(handler)
 
 
 async def test_every_line_up_to_the_end_is_logged(launch, caplog):
@@ -78,24 +91,21 @@ async def test_arguments_variables_and_directory(launch, caplog, tmp_path):
     assert lines(caplog) == [f"(p) ['a', 'b'] blue {tmp_path}/elsewhere True"]
 
 
-async def test_killing_takes_children_along(launch, caplog):
+async def test_killing_takes_children_along(launch, caplog, first_line):
     process, ended = launch(
         """
         import subprocess, sys, time
         child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"])
-        print(child.pid)
+        print(child.pid, flush=True)
         time.sleep(1000)
         """
     )
-    while not lines(caplog):
-        await asyncio.sleep(0.01)
+    await asyncio.wait_for(first_line.wait(), 60)
     child = int(lines(caplog)[0].split()[1])
     process.kill()
     ending = await asyncio.wait_for(ended, 60)
     assert ending.how == "signal 9 (SIGKILL)"
-    async with asyncio.timeout(30):
-        while is_running(child):
-            await asyncio.sleep(0.01)
+    await asyncio.wait_for(process_ended(child), 60)
     process.kill()
 
 
@@ -117,13 +127,12 @@ async def test_what_runs_is_recorded(tmp_path):
     record = tmp_path / "processes"
     launcher = LocalLauncher(logging.getLogger("output"), record)
     program = Program(name="p", module="http.server", arguments=("0",))
-    one, two = launcher.start(program, lambda _: None), launcher.start(program, lambda _: None)
+    ended = asyncio.get_running_loop().create_future()
+    one, two = launcher.start(program, ended.set_result), launcher.start(program, lambda _: None)
     assert recorded_processes(record) == {one.pid: "p", two.pid: "p"}
     assert record.stat().st_mode & 0o777 == 0o600
     one.kill()
-    async with asyncio.timeout(30):
-        while one.pid in recorded_processes(record):
-            await asyncio.sleep(0.01)
+    await asyncio.wait_for(ended, 60)
     assert recorded_processes(record) == {two.pid: "p"}
     await launcher.close()
     assert record.read_text() == ""
