@@ -79,7 +79,7 @@ async def served(behave: Any = echo, prefix: str = "/", **limits: Any) -> AsyncI
         b"\x00\x00\x00\r\n\r\n",
         b"GET\r\n\r\n",
         b"GET / HTTP/9.9\r\n\r\n",
-        b"GET / HTTP/1.1\r\nno colon\r\n\r\n",
+        b"GET / HTTP/1.1\r\nhost: x\r\nno colon\r\n\r\n",
         b"GET / HTTP/1.1\r\nhost: x\r\nbad name: 1\r\n\r\n",
         b"GET / HTTP/1.1\r\nhost: x\r\na: b\x00c\r\n\r\n",
         b"GET /\xff\xfe HTTP/1.1\r\nhost: x\r\n\r\n",
@@ -102,6 +102,21 @@ async def test_what_is_no_http_is_400(data: bytes) -> None:
         status, body = await door.refused(data)
         assert (status, body["code"], body["message"]) == (400, 3, "The request is not valid HTTP.")
         await until_no_calls_run(door)
+
+
+@pytest.mark.parametrize("upgrade", [b"", b"connection: upgrade\r\nupgrade: websocket\r\n"])
+@pytest.mark.parametrize("hosts", [b"", b"host: x\r\nhost: x\r\n", b"Host: x\r\na: b\r\nHOST: y\r\n"])
+async def test_one_host_is_asked_for(hosts: bytes, upgrade: bytes) -> None:
+    async with served() as door:
+        status, body = await door.refused(b"GET / HTTP/1.1\r\n%b%b\r\n" % (hosts, upgrade))
+        assert (status, body["code"], body["message"]) == (400, 3, "The request must have one Host field.")
+        assert door.router.calls == []
+
+
+async def test_what_is_older_than_the_host_field_needs_none() -> None:
+    async with served() as door:
+        assert (await door.said(b"GET / HTTP/1.0\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+        assert (await door.refused(b"GET / HTTP/1.0\r\nhost: x\r\nhost: x\r\n\r\n"))[0] == 400
 
 
 async def test_who_sends_garbage_does_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
@@ -184,7 +199,7 @@ async def dripping(door: Served, begin: bytes, drop: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("begin", "drop"),
     [
-        (b"GET / HTTP/1.1\r\nx: ", b"x"),
+        (b"GET / HTTP/1.1\r\nhost: x\r\nx: ", b"x"),
         (b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 100000\r\n\r\n", b"x"),
         (CHUNKED, b"1\r\nx\r\n"),
         (CHUNKED + b"0\r\n", b"a: b\r\n"),

@@ -46,6 +46,10 @@ class _HeadTooLargeError(Exception):
     """A head that came in one piece is above the limit."""
 
 
+class _HostError(Exception):
+    """A request names no host, or more than one (RFC 9112, 3.2)."""
+
+
 class _TooManyPipelinedError(Exception):
     """A client does not wait for its answers."""
 
@@ -124,6 +128,10 @@ class DoorProtocol(HttpToolsProtocol):
         if self._head_bytes + self._chunk_bytes > limits.max_head_bytes and self._head_size() > limits.max_head_bytes:
             self._refusal = refusals.HEAD_TOO_LARGE
             raise _HeadTooLargeError
+        hosts = [name for name, _ in self.headers].count(b"host")
+        if hosts != 1 and (hosts or self.parser.get_http_version() == "1.1"):
+            self._refusal = refusals.NOT_ONE_HOST
+            raise _HostError
         if len(self.pipeline) >= limits.max_pipelined:
             raise _TooManyPipelinedError
         before = self.cycle

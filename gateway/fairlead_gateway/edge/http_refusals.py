@@ -32,6 +32,7 @@ def body_too_large(limit: int) -> bytes:
 
 
 BAD_REQUEST = _refusal(400, _Code.INVALID_ARGUMENT, "The request is not valid HTTP.")
+NOT_ONE_HOST = _refusal(400, _Code.INVALID_ARGUMENT, "The request must have one Host field.")
 HEAD_TOO_LARGE = _refusal(431, _Code.RESOURCE_EXHAUSTED, "The head of the request is too large.")
 HEAD_TOO_LATE = _refusal(408, _Code.DEADLINE_EXCEEDED, "The head of the request did not come in time.")
 BODY_TOO_LATE = _refusal(408, _Code.DEADLINE_EXCEEDED, "The body of the request did not come in time.")

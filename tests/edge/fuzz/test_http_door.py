@@ -61,9 +61,9 @@ def door() -> Iterator[Door]:
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None)
 @given(st.binary(max_size=300) | requests.raw_requests())
-@example(b"POST / HTTP/1.1\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\nabcdef")
-@example(b"GET / HTTP/1.1\r\nx: " + b"a" * 5000)
-@example(b"POST /web.v1.EchoService/Chat HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\nffffffffffffffff\r\n")
+@example(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\nabcdef")
+@example(b"GET / HTTP/1.1\r\nhost: x\r\nx: " + b"a" * 5000)
+@example(b"POST /web.v1.EchoService/Chat HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nffffffffffffffff\r\n")
 def test_any_bytes(door: Door, caplog: pytest.LogCaptureFixture, data: bytes) -> None:
     caplog.clear()
     answer = door.exchange(data)
