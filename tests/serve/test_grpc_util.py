@@ -120,6 +120,22 @@ async def test_reading_and_writing():
     assert (written, context.answered) == (["b"], True)
 
 
+@pytest.mark.parametrize("cancelled", [False, True])
+async def test_after_the_end_there_are_no_streams(cancelled):
+    async def read():
+        return "a"
+
+    context = gRPCContext()
+    context.connect(read, None)
+    context.finish(cancelled)
+    assert context.cancelled() is cancelled
+    with pytest.raises(RuntimeError, match="the call is over"):
+        await context.read()
+    with pytest.raises(RuntimeError, match="does not answer with a stream"):
+        await context.write("b")
+    await context.send_initial_metadata([])
+
+
 async def test_initial_metadata_are_sent_once():
     context, sent = gRPCContext(), []
     context.connect(None, None, sent.append)

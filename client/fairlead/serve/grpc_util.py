@@ -110,6 +110,16 @@ class gRPCContext:
         self._write = write
         self._head = head
 
+    def finish(self, cancelled: bool) -> None:
+        """Says that the call is over: there are no streams any more. The replica host calls it.
+
+        They hold the call, which holds this: they would wait for the garbage collector.
+        """
+        self._read = _over if self._read is not None else None
+        self._write = _over if self._write is not None else None
+        self._head = None
+        self.is_cancelled = _yes if cancelled else bool
+
     # -- what the caller sent
 
     def invocation_metadata(self) -> list[tuple[str, str | bytes]]:
@@ -260,6 +270,14 @@ def checked_metadata(metadata: Any) -> Metadata:
             raise ValueError(f"the value of {key!r} is not printable ASCII; keys that end in '-bin' take any bytes")
         pairs.append((name, value))
     return tuple(pairs)
+
+
+async def _over(*message: Any) -> NoReturn:
+    raise RuntimeError("the call is over")
+
+
+def _yes() -> bool:
+    return True
 
 
 def _checked_code(code: grpc.StatusCode) -> grpc.StatusCode:

@@ -169,6 +169,13 @@ class TypedExecution(Execution):
         self._link.end(self.stream, outcome)
         self._release()
 
+    def _release(self) -> None:
+        cancelled = self._interrupted is not None
+        self._grpc.finish(cancelled)
+        if isinstance(self._inbound, TypedInbound):
+            self._inbound.let_go(cancelled)
+        super()._release()
+
 
 class TypedInbound(Inbound, gRPCInputStream[Any]):
     """The messages of a client stream. Unlike other items they may be empty: an empty last piece alone is the end."""
@@ -197,6 +204,11 @@ class TypedInbound(Inbound, gRPCInputStream[Any]):
             self._exhausted = True
             raise
         return self._decoded(payload)
+
+    def let_go(self, cancelled: bool) -> None:
+        """The call is over. It holds this, and would wait for the garbage collector if this held it."""
+        self._cancelled |= cancelled
+        self._is_interrupted = bool
 
     @property
     def is_exhausted(self) -> bool:

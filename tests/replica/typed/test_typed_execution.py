@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
 import grpc
 import pytest
@@ -12,6 +13,7 @@ from fairlead.serve.context import get_request_context
 from fairlead.serve.grpc_util import RpcAborted, gRPCContext, gRPCInputStream
 from fairlead.v1 import serving_pb2
 from fairlead.wire.codecs import CLOUDPICKLE
+from fairlead_replica.typed.execution import TypedExecution
 from tests.replica.calling import until
 from tests.replica.typed.calling import text
 
@@ -363,3 +365,19 @@ async def test_defects_are_logged_and_statuses_are_not(typed, caplog):
     assert not caplog.records
     await stage.rpc("Say", text("raise")).status()
     assert "ValueError: secret" in caplog.text
+
+
+@pytest.mark.parametrize("target", [Sync, Async, Servicer])
+async def test_calls_that_are_over_leave_nothing_to_the_garbage_collector(typed, target):
+    stage = typed(target())
+    gc.collect()
+    gc.disable()
+    try:
+        assert await stage.rpc("Say", text("x")).result() == text("hello x")
+        chat = stage.rpc("Chat", stream=True, last=False)
+        chat.put(text("a"))
+        chat.half_close()
+        assert await chat.all() == [text("A")]
+        await until(lambda: not [one for one in gc.get_objects() if type(one) is TypedExecution])
+    finally:
+        gc.enable()
