@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.convertors import CONVERTOR_TYPES, Convertor, register_url_convertor
 
 import fairlead as ray
 from fairlead import serve
@@ -215,6 +216,44 @@ def test_b19_starlettes_rules(classic: Classic) -> None:
     assert moved.headers["location"].endswith("/api/123/3.14")
     assert classic.get("/files/a/b/c").json() == {"rest": ["str", "a/b/c"]}
     assert classic.get("/files/").json() == {"rest": ["str", ""]}
+
+
+class Numbered(Convertor[int]):
+    """Takes f1, f2 and so on, and makes the next number of it."""
+
+    regex = "f[0-9]+"
+
+    def convert(self, value: str) -> int:
+        return int(value[1:]) + 1
+
+    def to_string(self, value: int) -> str:
+        return f"f{value - 1}"
+
+
+def test_b19_converters_of_the_users_own(classic: Classic) -> None:
+    register_url_convertor("numbered", Numbered())
+    try:
+        with pytest.raises(ValueError, match="'f' cannot convert numbered"):  # it was created before
+            serve.create_endpoint("own", backend="f", route="/own/{number:numbered}/{n:int}")
+        for tag in ("g", "h"):
+            serve.create_backend(tag, parameters)
+        serve.create_endpoint("own", backend="g", route="/own/{number:numbered}/{n:int}")
+    finally:
+        del CONVERTOR_TYPES["numbered"]  # as in another program
+    assert classic.get("/own/f12/3").json() == {"number": ["int", 13], "n": ["int", 3]}
+    assert classic.get("/own/12/3").status_code == 404
+    serve.set_traffic("own", {"h": 1.0})
+    assert classic.get("/own/f1/3").json() == {"number": ["int", 2], "n": ["int", 3]}
+    for send in (lambda: serve.set_traffic("own", {"f": 1}), lambda: serve.shadow_traffic("own", "f", 1)):
+        with pytest.raises(ValueError, match="'f' cannot convert numbered"):
+            send()
+    assert serve.list_endpoints()["own"] == {
+        "route": "/own/{number:numbered}/{n:int}",
+        "methods": ["GET"],
+        "traffic": {"h": 1.0},
+        "shadows": {},
+    }
+    serve.delete_endpoint("own")
 
 
 def test_b19_the_first_of_two_routes_wins(classic: Classic) -> None:

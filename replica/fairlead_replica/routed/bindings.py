@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fairlead.paths import BUILTIN, StarlettePath
+from fairlead.paths import BUILTIN, Converter, StarlettePath
 from fairlead.serve.routes.declaration import routed_method
 from fairlead.wire.errors import MethodNotFoundError
 
 ANY_ROUTE = "__fairlead_any_route__"
 """The attribute of a class whose instances take requests of any route as they are."""
+CONVERTORS = "__fairlead_convertors__"
+"""The attribute of such an instance that has Starlette convertors of the user's own, by name."""
 
 
 class Bindings:
@@ -23,12 +25,17 @@ class Bindings:
         self._paths: dict[str, StarlettePath] = {}
         self.any_route = bool(getattr(type(target), ANY_ROUTE, False))
         """Whether the target takes requests of any route as they are: its routes are declared elsewhere."""
+        own = {
+            name: Converter(regex=convertor.regex, convert=convertor.convert)
+            for name, convertor in getattr(target, CONVERTORS, {}).items()
+        }
+        self._converters = {**BUILTIN, **own}
 
     def captured(self, path: str, texts: Mapping[str, str]) -> dict[str, Any]:
         """What a route's path captured, converted by its own converters. Raises MethodNotFoundError if it cannot be."""
         parsed = self._paths.get(path)
         if parsed is None:
-            parsed = self._paths[path] = StarlettePath(path, BUILTIN)
+            parsed = self._paths[path] = StarlettePath(path, self._converters)
         try:
             return {part.name: part.converter.convert(texts[part.name]) for part in parsed.parameters}
         except ValueError as error:

@@ -39,11 +39,17 @@ class Called:
 
 
 class Backend:
-    """Hosts a backend. ``definition``: a function, a class, or the import path of either."""
+    """Hosts a backend. ``definition``: a function, a class, or the import path of either.
+
+    ``convertors``: Starlette's, of the user's own, for the parameters of paths.
+    """
 
     __fairlead_any_route__ = True  # its endpoints declare the routes
 
-    def __init__(self, definition: Any, init_args: tuple[Any, ...], threads: int) -> None:
+    def __init__(
+        self, definition: Any, init_args: tuple[Any, ...], threads: int, convertors: Mapping[str, Any]
+    ) -> None:
+        self.__fairlead_convertors__ = convertors
         self._batches = accepts_batch(definition)
         if isinstance(definition, str):
             module, _, name = definition.replace(":", ".").rpartition(".")

@@ -7,11 +7,10 @@ import math
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from fairlead.paths.route import Route
-from fairlead.paths.starlette_path import StarlettePath
 from fairlead.serve.backend_config import BackendConfig
 from fairlead.serve.batching.accept import accepts_batch
-from fairlead.serve.classic.registry import Endpoint
+from fairlead.serve.classic.registry import Endpoint, Registered
+from fairlead.serve.routes.declaration import own_convertors
 
 _FORBIDDEN = ("lifetime", "name", "max_restarts", "placement_group")
 _NUMBERS = ("num_cpus", "num_gpus", "memory", "object_store_memory")
@@ -55,8 +54,8 @@ def check_actor_options(options: Any) -> None:
         raise TypeError("resources in ray_actor_options must be a dictionary.")
 
 
-def check_endpoint(name: str, backend: Any, route: Any, methods: Any) -> list[str]:
-    """The methods, upper case. Raises TypeError for arguments of other types, ValueError for what is no route.
+def checked_endpoint(backend: Any, route: Any, methods: Any) -> Endpoint:
+    """The endpoint. Raises TypeError for arguments of other types, ValueError for what is no route.
 
     A converter that does not exist is an AssertionError, too, as in Starlette.
     """
@@ -68,9 +67,27 @@ def check_endpoint(name: str, backend: Any, route: Any, methods: Any) -> list[st
         raise TypeError("route must be a string starting with '/'.")
     if not isinstance(methods, list) or not all(isinstance(method, str) for method in methods):
         raise TypeError(f"methods must be a list of strings, got {methods!r}.")
+    convertors = {} if route is None else own_convertors(route)
+    endpoint = Endpoint(
+        route=route,
+        methods=[method.upper() for method in methods],
+        traffic={backend: 1.0},
+        converters={name: convertor.regex for name, convertor in convertors.items()},
+    )
     if route is not None:
-        Route(StarlettePath(route), methods, None)
-    return [method.upper() for method in methods]
+        endpoint.parsed_route()
+    return endpoint
+
+
+def check_convertors(endpoint: Endpoint, known: Mapping[str, Registered]) -> None:
+    """Raises ValueError for backends that cannot convert what the endpoint's route captures."""
+    for tag in (*endpoint.traffic, *endpoint.shadows):
+        missing = [name for name in endpoint.converters if name not in known[tag].convertors]
+        if missing:
+            raise ValueError(
+                f"Backend '{tag}' cannot convert {', '.join(missing)} of the route '{endpoint.route}': it was created "
+                f"before starlette.convertors.register_url_convertor said how. Register first, and create it anew."
+            )
 
 
 def check_new(name: str, endpoint: Endpoint, known: Mapping[str, Endpoint]) -> None:

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import warnings
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any, Literal, overload
 
 from fairlead.serve import api
@@ -26,6 +26,7 @@ from fairlead.serve.context import BACKEND
 from fairlead.serve.deployment import deployment
 from fairlead.serve.graph import application_spec
 from fairlead.serve.instance import Instance
+from fairlead.serve.routes.declaration import registered_convertors
 from fairlead.serve.settings import DEFAULT
 from fairlead.v1 import control_pb2
 from fairlead.wire.errors import FairleadError
@@ -197,13 +198,13 @@ def create_endpoint(
 
     Raises TypeError or ValueError for arguments that make no sense, unknown backends, names and routes that are taken.
     """
-    upper = checks.check_endpoint(endpoint_name, backend, route, methods)
-    assert backend is not None
+    endpoint = checks.checked_endpoint(backend, route, methods)
     instance = _instance()
-    if backend not in registry.backends(instance):
+    backends = registry.backends(instance)
+    if backend not in backends:
         raise ValueError(f"Backend '{backend}' is not registered. Create it with serve.create_backend first.")
+    checks.check_convertors(endpoint, backends)
     known = registry.endpoints(instance)
-    endpoint = Endpoint(route=route, methods=upper, traffic={backend: 1.0})
     checks.check_new(endpoint_name, endpoint, known)
     registry.deploy_endpoints(instance, {**known, endpoint_name: endpoint}, (endpoint_name,))
 
@@ -218,7 +219,7 @@ def delete_endpoint(endpoint: str) -> None:
 
 def list_endpoints() -> dict[str, dict[str, Any]]:
     """Route, methods, traffic and shadows of all endpoints by name."""
-    return {name: asdict(endpoint) for name, endpoint in registry.endpoints(_instance()).items()}
+    return {name: endpoint.as_listed() for name, endpoint in registry.endpoints(_instance()).items()}
 
 
 def set_traffic(endpoint_name: str, traffic_policy_dictionary: Mapping[str, float]) -> None:
@@ -227,10 +228,12 @@ def set_traffic(endpoint_name: str, traffic_policy_dictionary: Mapping[str, floa
     Raises ValueError for unknown names, and for weights that are negative or do not sum up to 1.
     """
     instance = _instance()
-    checks.check_weights(traffic_policy_dictionary, registry.backends(instance))
+    backends = registry.backends(instance)
+    checks.check_weights(traffic_policy_dictionary, backends)
     known = _known(instance, endpoint_name)
     known[endpoint_name].traffic = dict(traffic_policy_dictionary)
     known[endpoint_name].shadows = {}
+    checks.check_convertors(known[endpoint_name], backends)
     registry.deploy_endpoints(instance, known, (endpoint_name,))
 
 
@@ -241,13 +244,15 @@ def shadow_traffic(endpoint_name: str, backend_tag: str, proportion: float) -> N
     """
     checks.check_proportion(proportion)
     instance = _instance()
-    if backend_tag not in registry.backends(instance):
+    backends = registry.backends(instance)
+    if backend_tag not in backends:
         raise _not_registered(backend_tag)
     known = _known(instance, endpoint_name)
     if proportion or backend_tag not in known[endpoint_name].shadows:
         known[endpoint_name].shadows[backend_tag] = proportion
     else:
         del known[endpoint_name].shadows[backend_tag]
+    checks.check_convertors(known[endpoint_name], backends)
     registry.deploy_endpoints(instance, known, (endpoint_name,))
 
 
@@ -292,10 +297,11 @@ def _not_registered(tag: str) -> ValueError:
 
 def _deploy(tag: str, definition: Any, init_args: tuple[Any, ...], config: BackendConfig, environment: Any) -> None:
     hosted = deployment(name=tag, ray_actor_options={"runtime_env": environment})(Backend)
-    application = hosted.bind(definition, init_args, config.concurrency)
+    convertors = registered_convertors()
+    application = hosted.bind(definition, init_args, config.concurrency, convertors)
     spec = application_spec(application, name=f"{BACKEND}{tag}", route_prefix=None, caller="serve.create_backend")
     spec.deployments[0].ClearField("interface")  # its requests come by its endpoints' routes
-    _set(spec, Registered(config=config, accepts_batches=accepts_batch(definition)))
+    _set(spec, Registered(config=config, accepts_batches=accepts_batch(definition), convertors=list(convertors)))
     try:
         api.deploy_specs([spec])
     except BaseException:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 import orjson
 
-from fairlead.paths.route import Route, Shape
-from fairlead.paths.starlette_path import StarlettePath
+from fairlead.paths import BUILTIN, Converter, Route, StarlettePath
+from fairlead.paths.route import Shape
 from fairlead.serve import api
 from fairlead.serve.backend_config import BackendConfig
 from fairlead.serve.classic.backend import Backend
@@ -28,6 +29,17 @@ class Endpoint:
     methods: list[str]
     traffic: dict[str, float]
     shadows: dict[str, float] = field(default_factory=dict)
+    converters: dict[str, str] = field(default_factory=dict)
+    """What the parameters of the user's own converters take: regular expressions by the converter's name."""
+
+    def as_listed(self) -> dict[str, Any]:
+        """What ``list_endpoints`` shows."""
+        return {"route": self.route, "methods": self.methods, "traffic": self.traffic, "shadows": self.shadows}
+
+    def parsed_route(self) -> Route[None]:
+        """The route of one that has one. Raises ValueError for what is none."""
+        own = {name: Converter(regex=regex, convert=str) for name, regex in self.converters.items()}
+        return Route(StarlettePath(self.route or "", {**BUILTIN, **own}), self.methods, None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +48,8 @@ class Registered:
 
     config: BackendConfig
     accepts_batches: bool
+    convertors: list[str]
+    """The names of the user's own Starlette convertors that its replicas have."""
 
     def encoded(self) -> bytes:
         """As the configuration of its application."""
@@ -43,6 +57,7 @@ class Registered:
             "backend": self.config.given(),
             "max_concurrent_queries": self.config.max_concurrent_queries,
             "accepts_batches": self.accepts_batches,
+            "convertors": self.convertors,
         }
         return orjson.dumps(kept)
 
@@ -60,7 +75,7 @@ def registered(encoded: bytes) -> Registered:
     """The backend of which this is kept."""
     kept = orjson.loads(encoded)
     config = BackendConfig.restored(kept["backend"], kept["max_concurrent_queries"])
-    return Registered(config=config, accepts_batches=kept["accepts_batches"])
+    return Registered(config=config, accepts_batches=kept["accepts_batches"], convertors=kept["convertors"])
 
 
 def endpoints(instance: Instance) -> dict[str, Endpoint]:
@@ -124,12 +139,16 @@ def _placeholders(wanted: Mapping[str, Endpoint]) -> list[control_pb2.Deployment
         made.append(_placeholder(name, endpoint))
         if endpoint.route is None:
             continue
-        shape = Route(StarlettePath(endpoint.route), endpoint.methods, None).shape
+        shape = endpoint.parsed_route().shape
         methods = [method for method in endpoint.methods if (shape, method) not in taken]
         taken.update((shape, method) for method in methods)
         if methods:
             made[-1].interface.http_routes.add(
-                path=endpoint.route, http_methods=methods, method="serve_http", handler=True
+                path=endpoint.route,
+                http_methods=methods,
+                method="serve_http",
+                handler=True,
+                converters=endpoint.converters,
             )
     return made
 
@@ -137,7 +156,7 @@ def _placeholders(wanted: Mapping[str, Endpoint]) -> list[control_pb2.Deployment
 def _placeholder(name: str, endpoint: Endpoint) -> control_pb2.DeploymentSpec:
     """A deployment that has no replicas as long as nobody calls it, which nobody does."""
     hosted = deployment(name=name, autoscaling_config={"min_replicas": 0, "max_replicas": 1})(Backend)
-    (spec,) = application_spec(hosted.bind(None, (), 1), name=APPLICATION, caller="create_endpoint").deployments
+    (spec,) = application_spec(hosted.bind(None, (), 1, {}), name=APPLICATION, caller="create_endpoint").deployments
     shown = control_pb2.Endpoint(route=endpoint.route or "", http_methods=endpoint.methods)
     spec.interface.CopyFrom(control_pb2.DeploymentInterface(endpoint=shown))
     return spec

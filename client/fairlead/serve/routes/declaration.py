@@ -89,7 +89,7 @@ def route(path: str, methods: Iterable[str] | None = None) -> Callable[[F], F]:
         raise TypeError(f"@serve.route takes a path, as in @serve.route('/users'), not {type(path).__name__}")
     if isinstance(methods, str):
         raise TypeError(f"methods is a list of HTTP methods, like [{methods!r}], not a string")
-    own = _own_converters(path)
+    own = own_convertors(path)
     names = tuple(dict.fromkeys(method.upper() for method in (("GET",) if methods is None else methods)))
     declared = Declaration(path=path, methods=names, converters=own)
     Route(declared.starlette_path(), names, None)  # raises for what is no path or no method
@@ -176,21 +176,22 @@ def _hints_now(function: Callable[..., Any], frame: FrameType) -> dict[str, Any]
     return None
 
 
-def _own_converters(path: str) -> dict[str, Any]:
-    """The user's registered Starlette convertors that the path names; a built-in name may have been taken over."""
+def registered_convertors() -> dict[str, Any]:
+    """The user's own Starlette convertors by name; a built-in name may have been taken over."""
     starlette = sys.modules.get(_STARLETTE)  # not imported: nobody can have registered any
     registered = dict(starlette.CONVERTOR_TYPES) if starlette is not None else {}
-    own = {
-        name: Converter(regex=".", convert=str)
-        for name, each in registered.items()
-        if type(each).__module__ != _STARLETTE
-    }
+    return {name: each for name, each in registered.items() if type(each).__module__ != _STARLETTE}
+
+
+def own_convertors(path: str) -> dict[str, Any]:
+    """Those of them that a path names. Raises PatternError for what is no path."""
+    registered = registered_convertors()
+    own = {name: Converter(regex=".", convert=str) for name in registered}
     try:
         parsed = StarlettePath(path, {**BUILTIN, **own})
     except UnknownConverterError as error:
         raise UnknownConverterError(
-            error.pattern,
-            f"{error.problem}; register others with starlette.convertors.register_url_convertor before the decorator",
+            error.pattern, f"{error.problem}; register others with starlette.convertors.register_url_convertor before"
         ) from None
     used = [parameter.converter for parameter in parsed.parameters]
     return {name: registered[name] for name, each in own.items() if any(each is one for one in used)}
