@@ -120,7 +120,9 @@ async def test_a_stream_may_take_its_time_where_another_body_may_not():
         stream = asyncio.create_task(client.post(f"/{SERVICE}/Join", content=slow(), headers=headers))
         await router.called.wait()
         reader, writer = await asyncio.open_connection(client.base_url.host, client.base_url.port)
-        head = f"POST /{SERVICE}/Echo HTTP/1.1\r\nhost: x\r\ncontent-type: application/proto\r\ncontent-length: 2\r\n\r\n"
+        head = (
+            f"POST /{SERVICE}/Echo HTTP/1.1\r\nhost: x\r\ncontent-type: application/proto\r\ncontent-length: 2\r\n\r\n"
+        )
         writer.write(head.encode() + b"a")
         refused = await asyncio.wait_for(reader.read(), 60)  # its time began later, and is over
         writer.close()
