@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fairlead.v1 import control_pb2
-from fairlead_gateway.control.desired import deployment_goals
+from fairlead_gateway.control.desired import DesiredState, deployment_goals
 from tests.control.application_specs import application, deployment
 
 
@@ -19,6 +19,31 @@ def test_pickles_are_told_apart_by_what_they_mean_if_that_is_known() -> None:
     assert version(pickled_code=b"one", pickled_digest="d") == version(pickled_code=b"another", pickled_digest="d")
     assert version(init_arguments=b"one", pickled_digest="d") == version(init_arguments=b"another", pickled_digest="d")
     assert version(pickled_code=b"one", pickled_digest="d") != version(pickled_code=b"one", pickled_digest="e")
+
+
+def test_settings_keep_pickles_that_mean_the_same() -> None:
+    def spec(made: bytes, digest: str, name: str = "default") -> control_pb2.ApplicationSpec:
+        one = deployment(autoscaling=control_pb2.AutoscalingSettings(max_replicas=9, target_ongoing_requests=1))
+        one.settings.autoscaling.MergeFrom(
+            control_pb2.AutoscalingSettings(pickled_policy=made, policy_arguments=made, policy_digest=digest)
+        )
+        one.settings.request_router.MergeFrom(
+            control_pb2.RequestRouterSettings(pickled_class=made, arguments=made, digest=digest)
+        )
+        return application(one, name=name, route_prefix=None)
+
+    def kept(made: bytes, digest: str, name: str = "default") -> set[bytes]:
+        settings = desired.deploy(spec(made, digest, name), 0.0).deployments["Echo"].spec.settings
+        scaling, router = settings.autoscaling, settings.request_router
+        return {scaling.pickled_policy, scaling.policy_arguments, router.pickled_class, router.arguments}
+
+    desired = DesiredState()
+    assert kept(b"first", "a") == {b"first"}
+    assert kept(b"second", "a") == {b"first"}
+    assert kept(b"third", "b") == {b"third"}
+    assert kept(b"fourth", "") == {b"fourth"}
+    assert kept(b"fifth", "") == {b"fifth"}
+    assert kept(b"sixth", "", "other") == {b"sixth"}
 
 
 def test_environment_variables_of_a_deployment_join_those_of_its_application() -> None:

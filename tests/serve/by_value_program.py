@@ -23,6 +23,7 @@ from pydantic import BaseModel, Field, TypeAdapter, field_validator
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from fairlead import serve
+from fairlead.serve.request_router import RequestRouter
 
 T = TypeVar("T", bound=float)
 LIMIT = 10
@@ -155,7 +156,19 @@ class Web:
     async def put(self, number: int, item: Item) -> Part:
         return Part(items=[item])
 
-@serve.deployment
+class Router(RequestRouter):
+    seen = {"first", "second", "third"}
+
+    async def choose_replicas(self, candidate_replicas, pending_request=None):
+        return [candidate_replicas[:14]]
+
+def by_words(context, *, words):
+    return len(words) + 13
+
+@serve.deployment(
+    autoscaling_config={"policy": {"policy_function": by_words, "policy_kwargs": {"words": {"i", "j", "k"}}}},
+    request_router_config={"request_router_class": Router, "request_router_kwargs": {"ids": {"e", "f", "d"}}},
+)
 def double(word: str) -> str:
     return word * 2
 
@@ -177,7 +190,7 @@ counter = Counter.bind(
 application = Web.bind(counter)
 '''
 
-COUNTER, WEB, LOCAL, DOUBLE = "Counter", "Web", "Local", "double"
+COUNTER, WEB, LOCAL, DOUBLE, POLICY, ROUTER = "Counter", "Web", "Local", "double", "the policy", "the router"
 CHANGES = {
     "constant": ('"one", "two", "three"', '"one", "two", "four"', {COUNTER}),
     "number in a comprehension": ("part != 7", "part != 8", {COUNTER}),
@@ -236,11 +249,16 @@ CHANGES = {
     "array as an argument": ("numpy.ones(2)", "numpy.zeros(2)", {COUNTER}),
     "lambda as an argument": ("value + 12", "value + 13", {COUNTER}),
     "class as an argument": ("kind=Square", "kind=Round", {COUNTER}),
-    "other deployment": ("double=double.bind()", "double=make_local", {COUNTER, DOUBLE}),
+    "other deployment": ("double=double.bind()", "double=make_local", {COUNTER, DOUBLE, POLICY, ROUTER}),
+    "policy": ("len(words) + 13", "len(words) + 15", {POLICY}),
+    "policy's argument": ('{"i", "j", "k"}', '{"i", "j"}', {POLICY}),
+    "router": ("candidate_replicas[:14]", "candidate_replicas[:15]", {ROUTER}),
+    "router's attribute": ('"second", "third"', '"second", "last"', {ROUTER}),
+    "router's argument": ('{"e", "f", "d"}', '{"e", "f"}', {ROUTER}),
     "ordered mapping": ('a={"s", "t"}', 'a={"s", "u"}', {COUNTER}),
     "default mapping": ('{1: {"g", "h"}}', '{1: {"g"}}', {COUNTER}),
 }  # fmt: skip
-"""By what is changed: a text in the program, what takes its place, and the deployments that it is code of."""
+"""By what is changed: a text in the program, what takes its place, and what it is code of."""
 
 
 def changed(name: str) -> str:
@@ -251,12 +269,17 @@ def changed(name: str) -> str:
 
 
 def versions(source: str) -> dict[str, str]:
-    """The code versions of a program's deployments by name."""
+    """The code versions of a program's deployments by name, and the digests of its policy and its router."""
     module = types.ModuleType("__main__")
     sys.modules["__main__"] = module
     exec(compile(source, "program.py", "exec", dont_inherit=True), module.__dict__)
     spec = application_spec(module.application)
-    return {name: goal.code_version for name, goal in deployment_goals(spec).items()}
+    found = {name: goal.code_version for name, goal in deployment_goals(spec).items()}
+    for deployment in spec.deployments:
+        if deployment.settings.HasField("request_router"):
+            found[POLICY] = deployment.settings.autoscaling.policy_digest
+            found[ROUTER] = deployment.settings.request_router.digest
+    return found
 
 
 def main() -> None:

@@ -51,6 +51,19 @@ def test_a_policy_by_import_path_and_by_value():
     assert pickle.loads(settings.policy_arguments) == {"a": 1}
 
 
+def test_a_policy_is_another_one_when_its_file_has_changed(tmp_path, monkeypatch):
+    file = tmp_path / "rules.py"
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def digest(source):
+        file.write_text(source)
+        return autoscaling_settings(AutoscalingConfig(policy="rules:by_rule")).policy_digest
+
+    first = digest("def by_rule(context): return 1")
+    assert first == digest("def by_rule(context): return 1") != ""
+    assert first != digest("def by_rule(context): return 2")
+
+
 @pytest.mark.parametrize(
     ("policy", "error"),
     [("no_colon", ValueError), (3, TypeError), ({"policy_function": 3}, TypeError), ({"function": "a:b"}, TypeError)],

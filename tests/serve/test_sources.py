@@ -104,6 +104,11 @@ def test_a_module_that_gives_nothing_but_deployments_is_theirs_alone(tree: Path)
     assert set(left) < set(source_files(module("composed").More))
 
 
+def test_an_import_path_has_the_files_of_its_module(tree: Path):
+    assert source_files("shop.app:App") == source_files(importlib.import_module("shop.app").App)
+    assert source_files("nowhere.at_all:App") == []
+
+
 def test_libraries_do_not_count():
     assert source_files(json.JSONDecoder) == []
     assert source_digest(pytest.Config) == ""

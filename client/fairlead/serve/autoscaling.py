@@ -9,6 +9,8 @@ import cloudpickle
 
 from fairlead.serve.code import import_path_of, pickled_code
 from fairlead.serve.config import AggregationFunction, AutoscalingConfig, AutoscalingPolicy
+from fairlead.serve.fingerprint import pickled_digest
+from fairlead.serve.sources import source_digest
 from fairlead.v1 import control_pb2
 
 _AGGREGATIONS = {
@@ -67,3 +69,5 @@ def _put(policy: AutoscalingPolicy, settings: control_pb2.AutoscalingSettings) -
         settings.pickled_policy = pickled_code(function)
     if policy.policy_kwargs:
         settings.policy_arguments = cloudpickle.dumps(dict(policy.policy_kwargs))
+    pickles = settings.pickled_policy, settings.policy_arguments
+    settings.policy_digest = source_digest(function) + pickled_digest(*pickles)

@@ -8,6 +8,7 @@ import cloudpickle
 
 from fairlead.serve.code import import_path_of, pickled_code
 from fairlead.serve.config import RequestRouterConfig
+from fairlead.serve.fingerprint import pickled_digest
 from fairlead.v1 import control_pb2
 
 
@@ -35,6 +36,7 @@ def router_settings(config: RequestRouterConfig | None) -> control_pb2.RequestRo
             raise TypeError(
                 f"request_router_kwargs cannot be sent to gateways: {type(error).__name__}: {error}"
             ) from error
+    settings.digest = pickled_digest(settings.pickled_class, settings.arguments)
     return settings
 
 

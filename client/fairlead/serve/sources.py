@@ -23,7 +23,7 @@ _FAIRLEAD = Path(__file__).resolve().parents[1]
 
 
 def source_files(func_or_class: Any) -> list[Path]:
-    """The files that a class or function comes from, sorted; none for what has no file, as in a notebook.
+    """The files that a class or function comes from, or what is at an import path, sorted; none for what has no file.
 
     The script that is run as ``__main__`` is not among them: what is deployed from it goes by value.
     """
@@ -31,6 +31,8 @@ def source_files(func_or_class: Any) -> list[Path]:
     found: set[Path] = set()
     modules = {getattr(each, "__module__", None) or "" for each in getattr(func_or_class, "__mro__", (func_or_class,))}
     waiting = [file for name in modules for file in _file_of(name)]
+    if isinstance(func_or_class, str):
+        waiting = list(_locate(tuple(func_or_class.partition(":")[0].split(".")), roots))
     while waiting:
         path = waiting.pop()
         if path in found or not _is_users(path):

@@ -1412,6 +1412,7 @@ class RequestRouterSettings(_message.Message):
     INITIAL_BACKOFF_S_FIELD_NUMBER: _builtins.int
     BACKOFF_MULTIPLIER_FIELD_NUMBER: _builtins.int
     MAX_BACKOFF_S_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
     import_path: _builtins.str
     """"package.module:name"."""
     pickled_class: _builtins.bytes
@@ -1428,6 +1429,10 @@ class RequestRouterSettings(_message.Message):
     """By how much."""
     max_backoff_s: _builtins.float
     """The most that it grows to, in seconds."""
+    digest: _builtins.str
+    """A digest of what the pickled class and arguments mean, the same in each run of an unchanged program; empty: not known,
+    then the bytes themselves count.
+    """
     def __init__(
         self,
         *,
@@ -1439,10 +1444,11 @@ class RequestRouterSettings(_message.Message):
         initial_backoff_s: _builtins.float = ...,
         backoff_multiplier: _builtins.float = ...,
         max_backoff_s: _builtins.float = ...,
+        digest: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "import_path", b"import_path", "pickled_class", b"pickled_class"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "backoff_multiplier", b"backoff_multiplier", "code", b"code", "import_path", b"import_path", "initial_backoff_s", b"initial_backoff_s", "max_backoff_s", b"max_backoff_s", "pickled_class", b"pickled_class", "stats_period_s", b"stats_period_s", "stats_timeout_s", b"stats_timeout_s"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "backoff_multiplier", b"backoff_multiplier", "code", b"code", "digest", b"digest", "import_path", b"import_path", "initial_backoff_s", b"initial_backoff_s", "max_backoff_s", b"max_backoff_s", "pickled_class", b"pickled_class", "stats_period_s", b"stats_period_s", "stats_timeout_s", b"stats_timeout_s"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_code: _TypeAlias = _typing.Literal["import_path", "pickled_class"]  # noqa: Y015
     _WhichOneofArgType_code: _TypeAlias = _typing.Literal["code", b"code"]  # noqa: Y015
@@ -1560,6 +1566,7 @@ class AutoscalingSettings(_message.Message):
     PICKLED_POLICY_FIELD_NUMBER: _builtins.int
     POLICY_ARGUMENTS_FIELD_NUMBER: _builtins.int
     APPLICATION_POLICY_FIELD_NUMBER: _builtins.int
+    POLICY_DIGEST_FIELD_NUMBER: _builtins.int
     min_replicas: _builtins.int
     """The fewest replicas; 0: none while nobody calls."""
     max_replicas: _builtins.int
@@ -1590,6 +1597,10 @@ class AutoscalingSettings(_message.Message):
     """Whether the policy is the application's: it gets the contexts of all deployments that scale, and returns numbers of
     replicas by deployment.
     """
+    policy_digest: _builtins.str
+    """A digest of what that function and its arguments are made of, the same in each run of an unchanged program; empty:
+    not known, then the bytes themselves count.
+    """
     def __init__(
         self,
         *,
@@ -1607,10 +1618,11 @@ class AutoscalingSettings(_message.Message):
         pickled_policy: _builtins.bytes = ...,
         policy_arguments: _builtins.bytes = ...,
         application_policy: _builtins.bool = ...,
+        policy_digest: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["pickled_policy", b"pickled_policy", "policy", b"policy", "policy_import_path", b"policy_import_path"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregation", b"aggregation", "application_policy", b"application_policy", "downscale_delay_s", b"downscale_delay_s", "downscale_to_zero_delay_s", b"downscale_to_zero_delay_s", "downscaling_factor", b"downscaling_factor", "look_back_period_s", b"look_back_period_s", "max_replicas", b"max_replicas", "min_replicas", b"min_replicas", "pickled_policy", b"pickled_policy", "policy", b"policy", "policy_arguments", b"policy_arguments", "policy_import_path", b"policy_import_path", "target_ongoing_requests", b"target_ongoing_requests", "upscale_delay_s", b"upscale_delay_s", "upscaling_factor", b"upscaling_factor"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregation", b"aggregation", "application_policy", b"application_policy", "downscale_delay_s", b"downscale_delay_s", "downscale_to_zero_delay_s", b"downscale_to_zero_delay_s", "downscaling_factor", b"downscaling_factor", "look_back_period_s", b"look_back_period_s", "max_replicas", b"max_replicas", "min_replicas", b"min_replicas", "pickled_policy", b"pickled_policy", "policy", b"policy", "policy_arguments", b"policy_arguments", "policy_digest", b"policy_digest", "policy_import_path", b"policy_import_path", "target_ongoing_requests", b"target_ongoing_requests", "upscale_delay_s", b"upscale_delay_s", "upscaling_factor", b"upscaling_factor"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_policy: _TypeAlias = _typing.Literal["policy_import_path", "pickled_policy"]  # noqa: Y015
     _WhichOneofArgType_policy: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from fairlead.v1 import control_pb2
 from fairlead.wire.errors import DeployFailedError, InvalidCallError
 from fairlead_gateway.control.capacity import FULL, at_capacity, capacity_of
+from fairlead_gateway.control.known_pickles import keep_known
 
 _FAILURES_PER_REPLICA = 3
 
@@ -92,7 +93,7 @@ class DesiredState:
     def prepare(
         self, specs: Sequence[control_pb2.ApplicationSpec], now: float, deleted: Collection[str] = ()
     ) -> list[ApplicationGoal]:
-        """The goals for applications that are deployed together, while those ``deleted`` are; changes nothing.
+        """The goals for applications that are deployed together, while those ``deleted`` are; changes nothing here.
 
         ``now`` in seconds since the epoch. Raises InvalidCallError for a specification that makes no sense,
         DeployFailedError if a route prefix is taken.
@@ -102,6 +103,9 @@ class DesiredState:
             _check(spec)
             self._check_prefix(spec, changing)
         _check_each_other(specs)
+        for spec in specs:
+            if (before := self.applications.get(spec.name)) is not None:
+                keep_known(spec, before.spec)
         return [
             ApplicationGoal(spec=spec, generation=generation, deployed_at=now, deployments=deployment_goals(spec))
             for generation, spec in enumerate(specs, self.generation + 1)
