@@ -154,7 +154,9 @@ def serve(connection: socket.socket) -> Callable[[], object]:
 
 
 if __name__ == "__main__":
-    import fairlead.cli.commands  # noqa: F401 - what takes the time of a command
+    from fairlead.cli.commands import COMMANDS
 
+    for _command in COMMANDS.values():
+        _command.function()  # loads what takes the time of a command
     _this = sys.modules["__main__"]  # lives on in the children
     serve(socket.socket(fileno=int(sys.argv[1])))()

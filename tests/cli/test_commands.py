@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import re
 import signal
 import subprocess
+import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +16,7 @@ from pathlib import Path
 import pytest
 
 import fairlead
-from fairlead.cli.commands import app as main_app
+from fairlead.cli.commands import COMMANDS
 from tests.typist import PATIENCE_S, PROGRAM, ROOT, Typist
 
 
@@ -58,10 +60,34 @@ def test_help_has_an_example_that_works(environment: dict[str, str], typist: Typ
     assert json.loads(said.stdout)["digit"] == 7
 
 
+@pytest.mark.parametrize(
+    ("program", "unneeded"),
+    [
+        ("app(['--help'])", ["pydantic", "yaml", "grpc", "fairlead.serve"]),
+        ("app(['version'])", ["yaml", "grpc", "fairlead.serve", "rich"]),
+        # Newer typers use pydantic themselves, to read any command line: what the commands import is what counts.
+        *((f"COMMANDS[{name!r}].function()", ["pydantic", "yaml"]) for name in ("status", "call", "scale", "traffic")),
+    ],
+)
+def test_a_command_loads_what_it_needs(program: str, unneeded: list[str]) -> None:
+    run = (
+        f"import contextlib, sys\nfrom fairlead.cli.commands import COMMANDS, app\n"
+        f"with contextlib.suppress(SystemExit):\n  {program}\n"
+        f"print([name for name in {unneeded} if name in sys.modules])"
+    )
+    said = subprocess.run([sys.executable, "-c", run], stdout=subprocess.PIPE, text=True, check=True).stdout
+    assert said.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_list_of_commands_says_what_their_help_does(name: str) -> None:
+    command = COMMANDS[name]
+    assert command.help == inspect.cleandoc(command.function().__doc__).splitlines()[0]
+
+
 def test_every_help_has_an_example(environment: dict[str, str], typist: Typist) -> None:
     """Those that need an instance are typed where there is one."""
-    for command in main_app.registered_commands:
-        name = command.name or command.callback.__name__.removesuffix("_")  # type: ignore[union-attr]
+    for name in ("version", *COMMANDS):
         shown = " ".join(typist(name, "--help", env=environment).stdout.split())
         example = shown.partition("Example: fairlead ")[2].split()
         assert example[:1] == [name]

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from fairlead.cli.build_config import build_config
-from fairlead.cli.config_file import ConfigFileError, is_config_file, load_config
+from fairlead.cli.config_file import is_config_file, load_config
+from fairlead.cli.errors import ConfigFileError
 from fairlead.serve import deploy_schema, schema
 from fairlead.serve.settings import DeploymentConfig
 

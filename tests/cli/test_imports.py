@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from fairlead.cli.imports import ImportPathError, load_application
+from fairlead.cli.errors import ImportPathError
+from fairlead.cli.imports import load_application
 from fairlead.serve import Application
 
 MODULE = """

@@ -6,18 +6,19 @@ from typing import Any
 
 import orjson
 
-from fairlead.cli.config_file import ConfigFileError
+from fairlead.cli.errors import ConfigFileError
 from fairlead.cli.imports import load_application, load_name, look_in
 from fairlead.serve import instance_services
 from fairlead.serve.autoscaling import put_application_policy
 from fairlead.serve.config import HTTPOptions, gRPCOptions
-from fairlead.serve.deploy_schema import ServeApplicationSchema, ServeDeploySchema, suggestion
+from fairlead.serve.deploy_schema import ServeApplicationSchema, ServeDeploySchema
 from fairlead.serve.deployment import Application
 from fairlead.serve.doors import Doors
 from fairlead.serve.graph import application_spec
 from fairlead.serve.logs import LoggingConfig
 from fairlead.serve.tracing_config import TracingConfig
 from fairlead.serve.unsupported import check_external_scaler
+from fairlead.serve.validation import suggestion
 from fairlead.v1 import control_pb2
 from fairlead.wire.errors import FairleadError
 

@@ -11,7 +11,7 @@ import typer
 import yaml
 
 from fairlead.cli.imports import load_application
-from fairlead.cli.status_text import say
+from fairlead.cli.output import say
 from fairlead.serve.deployment import Deployment
 from fairlead.serve.graph import deployments_of
 from fairlead.serve.settings import DeploymentConfig

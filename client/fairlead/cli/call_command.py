@@ -11,7 +11,7 @@ import orjson
 import typer
 
 from fairlead.cli.finding import Address, choose
-from fairlead.cli.status_text import print_json
+from fairlead.cli.output import print_json
 from fairlead.serve import api
 from fairlead.wire.errors import FairleadError
 

@@ -8,14 +8,12 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from fairlead.serve.deploy_schema import PROBLEM, ServeApplicationSchema, ServeDeploySchema, suggestion
+from fairlead.cli.errors import ConfigFileError
+from fairlead.serve.deploy_schema import PROBLEM, ServeApplicationSchema, ServeDeploySchema
+from fairlead.serve.validation import suggestion
 
 SUFFIXES = (".yaml", ".yml", ".json")
 """Of names that are files rather than import paths."""
-
-
-class ConfigFileError(Exception):
-    """A configuration file is wrong. One line: file, line, where in the document, what, what may have been meant."""
 
 
 def is_config_file(name: str) -> bool:

@@ -12,11 +12,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from fairlead.cli.errors import ImportPathError
 from fairlead.serve import Application
-
-
-class ImportPathError(Exception):
-    """An import path leads to no application. The message says where it ended, and what is there."""
 
 
 def load_application(import_path: str, app_dir: str, arguments: Mapping[str, Any] | None = None) -> Application[Any]:

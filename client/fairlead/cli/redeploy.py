@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass, field
 
 import orjson
 
-from fairlead.cli.imports import ImportPathError, load_application
+from fairlead.cli.errors import ImportPathError
+from fairlead.cli.imports import load_application
 from fairlead.serve import api
 from fairlead.wire.errors import FairleadError
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from fairlead.cli.imports import ImportPathError
+from fairlead.cli.errors import ImportPathError
 from fairlead.cli.redeploy import Redeployment
 from fairlead.serve import environment
 

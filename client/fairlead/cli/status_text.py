@@ -1,13 +1,10 @@
-"""What commands print: lines for people, JSON for scripts."""
+"""The state of an instance, in words and as JSON."""
 
 from __future__ import annotations
 
 import datetime
-import sys
 from typing import Any
 
-import orjson
-import typer
 from rich.console import Console
 from rich.text import Text
 
@@ -17,17 +14,6 @@ from fairlead.v1 import control_pb2
 from fairlead.wire.credentials import TLS_SCHEME
 
 _STYLES = {"RUNNING": "green", "HEALTHY": "green", "UNHEALTHY": "red", "DEPLOY_FAILED": "red"}
-
-
-def say(line: str) -> None:
-    """Tells people something; stdout is for results."""
-    typer.echo(f"fairlead: {line}", err=True)
-
-
-def print_json(value: Any) -> None:
-    """Prints a result for scripts: indented on a terminal, else one line."""
-    options = orjson.OPT_INDENT_2 if sys.stdout.isatty() else 0
-    typer.echo(orjson.dumps(value, option=options).decode())
 
 
 def where_lines(status: control_pb2.InstanceStatus, *, encrypted: bool) -> list[str]:

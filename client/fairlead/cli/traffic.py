@@ -7,11 +7,11 @@ from typing import Annotated
 import typer
 
 from fairlead.cli.finding import Address, find
-from fairlead.cli.status_text import print_json, say
+from fairlead.cli.output import print_json, say
 from fairlead.cli.traffic_text import traffic_line, traffic_value
-from fairlead.serve.deploy_schema import suggestion
 from fairlead.serve.instance import Instance
 from fairlead.serve.traffic import share_of
+from fairlead.serve.validation import suggestion
 from fairlead.v1 import control_pb2
 from fairlead.wire.errors import FairleadError
 

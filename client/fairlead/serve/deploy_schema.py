@@ -6,7 +6,6 @@ The names are those of Ray Serve's files. Needs pydantic, which the light client
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, Self
 
@@ -18,7 +17,7 @@ from fairlead.serve.logs import LoggingConfig
 from fairlead.serve.settings import DeploymentConfig
 from fairlead.serve.tracing_config import TracingConfig
 from fairlead.serve.unsupported import check_controller_options
-from fairlead.serve.validation import check_route_prefix, check_variables
+from fairlead.serve.validation import check_route_prefix, check_variables, suggestion
 
 PROBLEM = "fairlead"
 """The type of pydantic errors whose context says it all: ``problem``, and ``key``, relative to their location."""
@@ -40,13 +39,6 @@ _RUNTIME_ENV = ("env_vars", "working_dir")
 def problem(text: str, key: str | int | None = None) -> PydanticCustomError:
     """An error to raise in a validator; ``key``: of the value's mapping or list, the one that it is about."""
     return PydanticCustomError(PROBLEM, "{problem}", {"problem": text, "key": key})
-
-
-def suggestion(name: str, known: Iterable[str]) -> str:
-    """What somebody who wrote an unknown name may have meant, as the end of a sentence; else what there is."""
-    names = sorted(known)
-    close = difflib.get_close_matches(name, names, 1)
-    return f"did you mean '{close[0]}'?" if close else f"there are {', '.join(names) or 'none'}"
 
 
 def _check_each(given: Mapping[str, Any], known: Iterable[str], make: Callable[[dict[str, Any]], object]) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 
@@ -76,3 +77,10 @@ def check_route_prefix(route_prefix: str | None) -> None:
         raise ValueError(f"Invalid route_prefix '{route_prefix}', may not end with a trailing '/'.")
     if "{" in route_prefix or "}" in route_prefix:
         raise ValueError(f"Invalid route_prefix '{route_prefix}', may not contain wildcards.")
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """What somebody who wrote an unknown name may have meant, as the end of a sentence; else what there is."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, 1)
+    return f"did you mean '{close[0]}'?" if close else f"there are {', '.join(names) or 'none'}"

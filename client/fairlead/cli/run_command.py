@@ -1,0 +1,120 @@
+"""``fairlead run``: an application, or those of a file, until Ctrl-C."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from fairlead.cli.applications import specs_of
+from fairlead.cli.config_file import is_config_file, load_config
+from fairlead.cli.deploy_command import tell_of_no_effect
+from fairlead.cli.door_options import Insecure, TlsCert, TlsClientCa, TlsKey, tls_settings
+from fairlead.cli.errors import ImportPathError
+from fairlead.cli.imports import load_application
+from fairlead.cli.redeploy import Redeployment
+from fairlead.cli.reload import reloading
+from fairlead.serve import api
+from fairlead.serve.config import HTTPOptions, gRPCOptions
+from fairlead.serve.deploying import check_names
+from fairlead.serve.termination import terminable
+from fairlead.v1 import control_pb2
+from fairlead.wire.credentials import TLS_SCHEME
+
+
+def run(
+    import_path: Annotated[
+        str, typer.Argument(help="The application: package.module:name. Or a configuration file (YAML).")
+    ],
+    arguments: Annotated[list[str] | None, typer.Argument(help="key=value pairs for an application builder.")] = None,
+    name: Annotated[str, typer.Option(help="The application's name.")] = "default",
+    route_prefix: Annotated[str, typer.Option(help="Where to mount it over HTTP.")] = "/",
+    app_dir: Annotated[str, typer.Option("--app-dir", "-d", help="Where to look for the module first.")] = ".",
+    http_host: Annotated[str, typer.Option(help="The HTTP address.")] = "127.0.0.1",
+    http_port: Annotated[int, typer.Option(help="The HTTP port; 0: any.", min=0, max=65535)] = 8000,
+    grpc_host: Annotated[str, typer.Option(help="The gRPC address.")] = "127.0.0.1",
+    grpc_port: Annotated[int, typer.Option(help="The gRPC port; 0: any.", min=0, max=65535)] = 9000,
+    gateways: Annotated[int, typer.Option(help="How many gateway workers share the ports.", min=1)] = 1,
+    insecure: Insecure = False,
+    reload: Annotated[
+        bool, typer.Option("--reload", "-r", help="Restart the deployments whose Python files change.")
+    ] = False,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
+    tls_client_ca: TlsClientCa = None,
+) -> None:
+    """Serve an application until Ctrl-C or SIGTERM.
+
+    If FAIRLEAD_TOKEN is set, callers of both ports have to present it. Of a configuration file the options of ports,
+    TLS and gateways count, not those given here.
+    """
+    check_names(name, route_prefix)
+    given = dict(_pair(argument) for argument in arguments or [])
+    tls = tls_settings(tls_cert, tls_key, tls_client_ca)
+    if is_config_file(import_path):
+        if reload:
+            raise ImportPathError("--reload is for an import path; of a configuration file nothing is watched")
+        run_file(import_path, app_dir, insecure=insecure)
+        return
+    with terminable(), reloading(app_dir if reload else None) as watch:
+        target = load_application(import_path, app_dir, given)
+        api.start(
+            http_options=HTTPOptions(host=http_host, port=http_port, **tls),
+            grpc_options=gRPCOptions(host=grpc_host, port=grpc_port, **tls),
+            insecure=insecure,
+            gateways=gateways,
+        )
+        api.run(target, name=name, route_prefix=route_prefix)
+        if watch is not None:
+            again = Redeployment(
+                import_path=import_path, app_dir=app_dir, arguments=given, name=name, route_prefix=route_prefix
+            )
+            watch.follow(again, api.controller_address())
+        _say_where(api.instance_status(), name, encrypted=tls_cert is not None)
+        api.wait()
+
+
+def _pair(argument: str) -> tuple[str, str]:
+    key, separator, value = argument.partition("=")
+    if not separator or not key:
+        raise ImportPathError(f"'{argument}' is not a key=value pair")
+    return key, value
+
+
+def run_file(path: str, app_dir: str, *, insecure: bool) -> None:
+    """Serves the applications of a configuration file until Ctrl-C or SIGTERM."""
+    config = load_config(path)
+    with terminable():
+        # Before anything is started; what the instance was started with may add to it afterwards.
+        specs_of(config, path, app_dir, "")
+        tell_of_no_effect(config, path)
+        api.start(
+            config.proxy_location,
+            HTTPOptions(**config.http_options),
+            gRPCOptions(**config.grpc_options),
+            config.logging_config,
+            config.tracing_config,
+            insecure=insecure,
+            gateways=config.gateways,
+        )
+        specs = specs_of(config, path, app_dir, api.controller_address())
+        api.deploy_specs(specs)
+        found = api.instance_status()
+        for spec in specs:
+            _say_where(found, spec.name, encrypted="ssl_certfile" in config.http_options)
+        api.wait()
+
+
+def _say_where(status: control_pb2.InstanceStatus, name: str, *, encrypted: bool) -> None:
+    """Prints where the application can be called."""
+    console = Console(stderr=True, highlight=False)
+    ingress = next((each.ingress_deployment for each in status.applications if each.name == name), "")
+    console.print(f"[bold]{name}[/bold] is running: ingress deployment {ingress}. Ctrl-C ends it.")
+    for gateway in status.gateways[:1]:
+        if gateway.http_address:
+            url = f"{'https' if encrypted else 'http'}://{gateway.http_address}/"
+            console.print(f"  HTTP  {url}      (routes: /-/routes, health: /-/healthz)")
+        if gateway.grpc_address:
+            address = f"{TLS_SCHEME if encrypted else ''}{gateway.grpc_address}"
+            console.print(f"  gRPC  {address}  (fairlead.v1.ServingService, reflection is on)")
