@@ -113,6 +113,12 @@ class TestUpdates:
             serve.delete("other")
         load.wait_for_more()
 
+    def test_deleting_without_waiting_for_the_end(self) -> None:
+        serve.run(Versioned.options(num_replicas=1).bind(1), name="leaving", route_prefix=None)
+        serve.delete("leaving", _blocking=False)
+        wait_until(lambda: "leaving" not in serve.status().applications, serve.status)
+        serve.delete("leaving", _blocking=False)
+
     def test_deleting_and_deploying_again_at_any_time(self, ports: Ports) -> None:
         for version in range(1, 4):
             handle = serve.run(Versioned.options(num_replicas=1).bind(version), name="again", route_prefix=None)

@@ -23,7 +23,6 @@ from fairlead.serve.termination import terminable
 from fairlead.serve.unsupported import check_controller_options, check_external_scaler
 from fairlead.serve.validation import check_route_prefix
 from fairlead.v1 import control_pb2
-from fairlead.wire.errors import FairleadError
 
 T = TypeVar("T")
 
@@ -104,7 +103,10 @@ def deploy_specs(specs: Sequence[control_pb2.ApplicationSpec]) -> None:
 
 
 def delete(name: str, _blocking: bool = True) -> None:
-    """Drains and deletes an application; no error if there is none. Raises TimeoutError if it takes more than 60 s."""
+    """Drains and deletes an application; no error if there is none. Raises TimeoutError if it takes more than 60 s.
+
+    ``_blocking=False``: returns when the controller has noted it.
+    """
     current.existing().delete(name, wait=_blocking)
 
 
@@ -136,8 +138,7 @@ def _run_locally(targets: Sequence[RunTarget], caller: str, *, blocking: bool) -
 
 def check_names(name: str, route_prefix: str | None) -> None:
     """Refuses what can be no application's name or route prefix. Raises FairleadError, ValueError or TypeError."""
-    if not isinstance(name, str) or not name:
-        raise FairleadError("Application name must a non-empty string.")
+    check_application_name(name)
     check_route_prefix(route_prefix)
 
 

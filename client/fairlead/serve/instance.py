@@ -144,11 +144,8 @@ class Instance:
             return list(self._control().GetConfig(request, timeout=_ANSWER_S).applications)
 
     def delete(self, name: str, *, wait: bool = True, timeout_s: float = 60.0) -> None:
-        """Deletes an application. Raises TimeoutError if it is not gone in time."""
-        request = control_pb2.DeleteRequest(application=name)
-        if not wait:
-            self._control().Delete.future(request)
-            return
+        """Deletes an application. Raises TimeoutError if it is not gone in time; without ``wait``, if it is not noted."""
+        request = control_pb2.DeleteRequest(application=name, no_wait=not wait)
         try:
             with self._errors():
                 self._control().Delete(request, timeout=timeout_s)

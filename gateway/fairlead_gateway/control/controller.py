@@ -91,8 +91,11 @@ class Controller:
         self._act()
         return [goal.generation for goal in goals]
 
-    async def delete(self, name: str) -> None:
-        """Deletes an application; returns when it is gone, or was deployed anew. Raises FairleadError."""
+    async def delete(self, name: str, *, wait: bool = True) -> None:
+        """Deletes an application; returns when it is gone, or was deployed anew. Raises FairleadError.
+
+        Without ``wait`` it returns when that is noted.
+        """
         goal = self.core.desired.applications.get(name)
         if goal is None:
             return
@@ -100,6 +103,8 @@ class Controller:
         self.persistence.deploying([], [goal])
         self.core.goals.delete(name)
         self._act()
+        if not wait:
+            return
         async for _ in self.statuses.changes():
             if self.core.desired.applications.get(name) is not goal:
                 return

@@ -42,9 +42,9 @@ class ControlServicer(control_pb2_grpc.ControlServiceServicer):
         return control_pb2.DeployResponse(generation=first, other_generations=others)
 
     async def Delete(self, request: control_pb2.DeleteRequest, context: Context) -> control_pb2.DeleteResponse:
-        """Answers when the application is gone."""
+        """Answers when the application is gone, or at once if so asked."""
         try:
-            await self._controller.delete(request.application)
+            await self._controller.delete(request.application, wait=not request.no_wait)
         except FairleadError as error:
             await _abort(context, error)
         return control_pb2.DeleteResponse()
