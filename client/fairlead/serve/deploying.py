@@ -23,6 +23,7 @@ from fairlead.serve.termination import terminable
 from fairlead.serve.unsupported import check_controller_options, check_external_scaler
 from fairlead.serve.validation import check_route_prefix
 from fairlead.v1 import control_pb2
+from fairlead.wire.errors import FairleadError
 
 T = TypeVar("T")
 
@@ -138,7 +139,8 @@ def _run_locally(targets: Sequence[RunTarget], caller: str, *, blocking: bool) -
 
 def check_names(name: str, route_prefix: str | None) -> None:
     """Refuses what can be no application's name or route prefix. Raises FairleadError, ValueError or TypeError."""
-    check_application_name(name)
+    if not isinstance(name, str) or not name:
+        raise FairleadError("Application name must a non-empty string.")
     check_route_prefix(route_prefix)
 
 
