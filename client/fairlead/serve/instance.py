@@ -144,7 +144,7 @@ class Instance:
             return list(self._control().GetConfig(request, timeout=_ANSWER_S).applications)
 
     def delete(self, name: str, *, wait: bool = True, timeout_s: float = 60.0) -> None:
-        """Deletes an application. Raises TimeoutError if it is not gone in time; without ``wait``, if it is not noted."""
+        """Deletes an application. Raises TimeoutError if it is not gone, without ``wait`` not noted, in time."""
         request = control_pb2.DeleteRequest(application=name, no_wait=not wait)
         try:
             with self._errors():
