@@ -11,6 +11,7 @@ from fairlead.serve.ingress import ingress_of
 from fairlead.v1 import http_pb2
 from fairlead.wire.errors import DeployFailedError
 from fairlead_replica.http import encode_response, scope_of
+from fairlead_replica.http_fields import fields_of
 from fairlead_replica.views import prepare
 
 logger = logging.getLogger(__name__)
@@ -136,7 +137,10 @@ async def play(app: App, scope: dict[str, Any], receive: Receive, send: Send) ->
 
 
 class _Response:
-    """ASGI's ``send`` for one request. The head waits for the first piece of the body."""
+    """ASGI's ``send`` for one request. The head waits for the first piece of the body.
+
+    Raises RuntimeError for a message that does not fit, ValueError for header fields that HTTP cannot carry.
+    """
 
     def __init__(self, send: Send) -> None:
         self.complete = False
@@ -147,7 +151,7 @@ class _Response:
     async def send(self, message: Message) -> None:
         kind = message["type"]
         if kind == "http.response.start" and not self._begun and self._head is None:
-            self._head = message
+            self._head = {**message, "headers": fields_of(message.get("headers", ()))}
         elif kind == "http.response.body" and not self.complete and (self._begun or self._head is not None):
             await self._send_body(bytes(message.get("body", b"")), bool(message.get("more_body", False)))
         else:
@@ -157,7 +161,6 @@ class _Response:
         self.complete = not more
         head, self._head, self._begun = self._head, None, True
         if head is not None:
-            fields = [(bytes(name).lower(), bytes(value)) for name, value in head.get("headers", ())]
-            await self._send(encode_response(head["status"], fields, body, complete=not more))
+            await self._send(encode_response(head["status"], head["headers"], body, complete=not more))
         elif body or not more:
             await self._send(_HttpResponse(body=body, complete=not more).SerializeToString())

@@ -16,6 +16,7 @@ import orjson
 from fairlead.v1 import http_pb2, session_pb2
 from fairlead.wire.codecs import Codec
 from fairlead.wire.errors import InvalidArgumentsError
+from fairlead_replica.http_fields import fields_of
 
 PLAIN = b"text/plain"
 PLAIN_UTF8 = b"text/plain; charset=utf-8"
@@ -179,13 +180,16 @@ def is_response(value: Any) -> bool:
 
 
 def encode_plain_response(response: Any) -> bytes | None:
-    """A Response whose body is all there, without a background task, as one message; None: it has to be played."""
+    """A Response whose body is all there, without a background task, as one message; None: it has to be played.
+
+    Raises ValueError for header fields that HTTP cannot carry.
+    """
     from starlette.responses import Response
 
     kind = type(response)
     if kind.__call__ is not Response.__call__ or response.background is not None:
         return None
-    return encode_response(response.status_code, response.raw_headers, bytes(response.body))
+    return encode_response(response.status_code, fields_of(response.raw_headers), bytes(response.body))
 
 
 def _content(value: Any) -> tuple[bytes, bytes]:

@@ -5,24 +5,32 @@ Starlette is not imported: whoever uses it has.
 
 from __future__ import annotations
 
+import logging
 import sys
 
 from fairlead.serve.multiplexing.decorator import CallersModelError
 from fairlead.wire.errors import InvalidArgumentsError
-from fairlead_replica.http import PLAIN_UTF8, encode_response
+from fairlead_replica.http import JSON, PLAIN_UTF8, encode_json, encode_response
+from fairlead_replica.http_fields import fields_of_exception
+
+logger = logging.getLogger(__name__)
 
 
 def response_of(error: BaseException) -> bytes | None:
-    """A Starlette HTTPException of the user's as the response that it stands for; None for any other error."""
+    """A Starlette HTTPException of the user's as the response that it stands for, its detail as text, or as JSON.
+
+    None for any other error, and for one that HTTP cannot carry, which is logged.
+    """
     exceptions = sys.modules.get("starlette.exceptions")
     if exceptions is None or not isinstance(error, exceptions.HTTPException):
         return None
-    headers = [
-        (name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in (error.headers or {}).items()
-    ]
-    body = error.detail.encode()
-    headers += [(b"content-type", PLAIN_UTF8), (b"content-length", b"%d" % len(body))]
-    return encode_response(error.status_code, headers, body)
+    detail: object = error.detail  # FastAPI's may be anything
+    try:
+        content_type, body = (PLAIN_UTF8, detail.encode()) if isinstance(detail, str) else (JSON, encode_json(detail))
+        return encode_response(error.status_code, fields_of_exception(error, content_type, body), body)
+    except (TypeError, ValueError) as unusable:
+        logger.error("a HTTPException cannot be sent: %s", unusable)  # noqa: TRY400 - whose traceback follows
+        return None
 
 
 def unreadable(error: BaseException) -> InvalidArgumentsError | None:

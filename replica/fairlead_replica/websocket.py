@@ -10,6 +10,7 @@ from fairlead.v1 import http_pb2, session_pb2
 from fairlead.wire.codecs import Codec
 from fairlead.wire.errors import FairleadError, UserExceptionError
 from fairlead_replica.asgi import App, Message, Send
+from fairlead_replica.http_fields import fields_of
 from fairlead_replica.tracebacks import user_traceback
 
 logger = logging.getLogger(__name__)
@@ -88,7 +89,11 @@ class WebSocket:
         return {"type": "websocket.disconnect", "code": close.code or NO_STATUS, "reason": close.reason}
 
     async def send(self, message: Message) -> None:
-        """ASGI's ``send``. Raises OSError when the client is gone, RuntimeError for what does not fit."""
+        """ASGI's ``send``.
+
+        Raises OSError when the client is gone, RuntimeError for what does not fit, ValueError for header fields that
+        HTTP cannot carry.
+        """
         kind = message["type"].removeprefix("websocket.")
         if self._left and kind == "send":
             raise OSError("the client has left")
@@ -96,14 +101,15 @@ class WebSocket:
             raise RuntimeError(f"the ASGI message {message['type']!r} does not fit here")
         match kind:
             case "accept":
+                accept = _accept(message)
                 self._accepted = True
-                await self._post(accept=_accept(message))
+                await self._post(accept=accept)
             case "send":
                 await self._post(**_content(message))
             case "close":
                 await self._end(message.get("code") or 1000, message.get("reason") or "")
             case "http.response.start":
-                self._refusal = message
+                self._refusal = {**message, "headers": fields_of(message.get("headers", ()))}
             case _:
                 await self._refuse(bytes(message.get("body", b"")), bool(message.get("more_body", False)))
 
@@ -120,8 +126,8 @@ class WebSocket:
         head, self._refusal = self._refusal, {}
         if head:
             response.status = head["status"]
-            for name, value in head.get("headers", ()):
-                response.headers.add(name=bytes(name).lower(), value=bytes(value))
+            for name, value in head["headers"]:
+                response.headers.add(name=name, value=value)
         await self._post(response=response)
 
     async def _end(self, code: int, reason: str) -> None:
@@ -135,8 +141,9 @@ class WebSocket:
 
 def _accept(message: Message) -> http_pb2.WebSocketAccept:
     accept = http_pb2.WebSocketAccept(subprotocol=message.get("subprotocol") or "")
-    for name, value in message.get("headers") or ():
-        accept.headers.add(name=bytes(name).lower(), value=bytes(value))
+    fields_of([(b"sec-websocket-protocol", accept.subprotocol.encode())])
+    for name, value in fields_of(message.get("headers") or ()):
+        accept.headers.add(name=name, value=value)
     return accept
 
 

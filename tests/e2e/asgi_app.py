@@ -12,6 +12,7 @@ from fastapi import BackgroundTasks, FastAPI, WebSocket
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import WebSocketRoute
@@ -87,6 +88,10 @@ class Shop:
     async def hang(self, key: str) -> None:
         await self.stock.hang.remote(key)
 
+    @app.get("/split")
+    def split(self, stream: bool = False) -> Response:
+        return splitting(StreamingResponse(iter(["a", "b"])) if stream else Response("a"))
+
     @app.get("/raises")
     def raises(self) -> None:
         raise ValueError("secret")
@@ -104,6 +109,11 @@ class Shop:
             self.stage.note(f"{key} left with")
 
 
+def splitting(response: Response) -> Response:
+    response.headers["x-a"] = "1\r\ncontent-length: 0\r\n\r\nHTTP/1.1 200 OK"
+    return response
+
+
 @serve.deployment
 class Plain:
     """Its methods are for the header that names one."""
@@ -111,6 +121,15 @@ class Plain:
     async def __call__(self, request: Request) -> Any:
         status = int(request.query_params["status"])
         return Response("Hello, world!", status_code=status, media_type="text/plain")
+
+    def split(self, request: Request) -> Response:
+        return splitting(Response("a"))
+
+    def split_stream(self, request: Request) -> Response:
+        return splitting(StreamingResponse(iter(["a", "b"])))
+
+    async def split_error(self, request: Request) -> None:
+        raise HTTPException(418, headers={"x-a": "日本"})
 
     def other(self, request: Request) -> str:
         return f"other {request.method}"

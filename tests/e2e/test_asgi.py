@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
+import json
 import os
 import socket
 from collections.abc import Iterator
@@ -186,6 +188,29 @@ class TestPlainHandlers:
         answer = httpx.get(f"{web}/plain", params={"status": status})
         assert answer.status_code == 500
         assert answer.json() == {"code": 13, "message": "Internal Server Error", "details": []}
+
+    @pytest.mark.parametrize(
+        ("path", "method"),
+        [
+            ("/plain", "split"),
+            ("/plain", "split_stream"),
+            ("/plain", "split_error"),
+            ("/shop/split", ""),
+            ("/shop/split?stream=1", ""),
+        ],
+    )
+    def test_fields_that_http_cannot_carry_are_500_on_a_sound_connection(
+        self, web: str, path: str, method: str
+    ) -> None:
+        with contextlib.closing(http.client.HTTPConnection(urlsplit(web).netloc)) as connection:
+            connection.request("GET", path, headers={"X-SERVE-CALL-METHOD": method} if method else {})
+            answer = connection.getresponse()
+            assert (answer.status, answer.getheader("x-a")) == (500, None)
+            assert json.loads(answer.read()) == {"code": 13, "message": "Internal Server Error", "details": []}
+            kept = connection.sock
+            connection.request("GET", "/plain?status=200")
+            assert connection.getresponse().read() == b"Hello, world!"
+            assert connection.sock is kept is not None
 
     @pytest.mark.parametrize(
         ("path", "verb", "method", "status", "text"),

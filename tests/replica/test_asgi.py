@@ -340,6 +340,19 @@ async def test_applications_that_do_not_know_asgi_get_500(
     assert "RuntimeError" in caplog.text
 
 
+async def test_fields_that_http_cannot_carry_are_the_applications_error() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        assert scope["type"] == "http"
+        with pytest.raises(ValueError, match="the header field b'x y' of the response"):
+            await send({"type": "http.response.start", "status": 200, "headers": [(b"x y", b"1")]})
+        await send({"type": "http.response.start", "status": 500, "headers": [(b"X-Own", b"1")]})
+        await send({"type": "http.response.body", "body": b"own"})
+
+    async with serving(serve.ingress(app)()()) as stage:
+        head, body = await body_of(stage.caller.request(**path("/")))
+        assert (head.status, headers_of(head), body) == (500, {"x-own": "1"}, b"own")
+
+
 async def test_half_a_response_is_no_success() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         assert scope["type"] == "http"
@@ -491,6 +504,26 @@ class TestWebSockets:
                 assert (first.status, first.body) == (418, b"teapot")
             else:
                 assert (await room.hear()).close.code == (1008 if path_ == "/close" else 1000)
+
+    @pytest.mark.parametrize(
+        "message",
+        [
+            {"type": "websocket.accept", "headers": [(b"x\r\ny", b"1")]},
+            {"type": "websocket.accept", "headers": [(b"x-a", b"1\r\ny: 1")]},
+            {"type": "websocket.accept", "subprotocol": "a\r\ny: 1"},
+            {"type": "websocket.http.response.start", "status": 403, "headers": [(b"x\ny", b"1")]},
+        ],
+    )
+    async def test_fields_that_http_cannot_carry(
+        self, message: dict[str, Any], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            assert scope["type"] == "websocket"
+            await send(message)
+
+        async with serving(serve.ingress(app)()()) as stage:
+            assert isinstance(await Room(stage, "/").answer.error(), UserExceptionError)
+        assert "the header field" in caplog.text
 
     async def test_an_application_that_fails_closes_with_1011(self, caplog: pytest.LogCaptureFixture) -> None:
         async def app(scope: Any, receive: Any, send: Any) -> None:

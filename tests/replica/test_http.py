@@ -99,6 +99,17 @@ class Handler:
     async def refuse(self, request: Request) -> None:
         raise HTTPException(418, "teapot", headers={"X-Tea": "green"})
 
+    async def refuse_oddly(self, request: Request) -> None:
+        odd = {"headers": ("tea", {"x-a": "日本"}), "detail": ({"a": [1]}, None), "secret": (object(), None)}
+        detail, headers = odd[request.query_params["with"]]
+        raise HTTPException(418, detail, headers)  # type: ignore[arg-type]
+
+    async def split(self, request: Request) -> Response:
+        return made_to_split(request)
+
+    def split_sync(self, request: Request) -> Response:
+        return made_to_split(request)
+
     async def overloaded(self, request: Request) -> None:
         raise BackPressureError(3, 2, 429, 1.5)
 
@@ -154,6 +165,14 @@ class Handler:
 
     async def unserializable(self, request: Request) -> Any:
         return object()
+
+
+def made_to_split(request: Request) -> Response:
+    kind = request.query_params["with"]
+    headers = {"x-a": "1\r\n\r\nHTTP/1.1 200 OK"}
+    if kind == "stream":
+        return StreamingResponse(iter(["a", "b"]), headers=headers)
+    return Response("a", headers=headers, background=BackgroundTask(print) if kind == "background" else None)
 
 
 VALUES = {
@@ -308,6 +327,29 @@ async def test_http_exceptions_are_what_they_say(stage: Stage) -> None:
     response = await stage.caller.request(b"", "refuse").next()
     assert (response.status, response.body) == (418, b"teapot")
     assert headers_of(response)["x-tea"] == "green"
+
+
+async def test_http_exceptions_that_say_more(stage: Stage) -> None:
+    response = await stage.caller.request(b"", "refuse_oddly", query_string=b"with=detail").next()
+    assert (response.status, response.body) == (418, b'{"a":[1]}')
+    assert headers_of(response)["content-type"] == "application/json"
+
+
+@pytest.mark.parametrize("what", ["headers", "secret"])
+async def test_http_exceptions_that_cannot_be_said(stage: Stage, what: str, caplog: pytest.LogCaptureFixture) -> None:
+    answer = stage.caller.request(b"", "refuse_oddly", query_string=f"with={what}".encode())
+    assert isinstance(await answer.error(), UserExceptionError)
+    assert "raise HTTPException(418, detail, headers)" in caplog.text
+
+
+@pytest.mark.parametrize("method", ["split", "split_sync"])
+@pytest.mark.parametrize("kind", ["whole", "background", "stream"])
+async def test_fields_that_http_cannot_carry_are_the_users_error(
+    stage: Stage, method: str, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    answer = stage.caller.request(b"", method, query_string=f"with={kind}".encode())
+    assert isinstance(await answer.error(), UserExceptionError)  # the gateway makes the response
+    assert "the header field b'x-a' of the response" in caplog.text
 
 
 async def test_fairleads_own_errors_are_the_doors_to_translate(stage: Stage) -> None:

@@ -77,9 +77,14 @@ class RoutedExecution(Execution):
             if not self._started() and _is_http_exception(error):
                 from fairlead_replica.routed.responses import encode_http_error
 
-                self._link.end(self.stream, None, encode_http_error(error))
-                self._release()
-                return
+                try:
+                    payload = encode_http_error(error)
+                except (TypeError, ValueError) as unusable:
+                    logger.error("a HTTPException cannot be sent: %s", unusable)  # noqa: TRY400 - its own follows
+                else:
+                    self._link.end(self.stream, None, payload)
+                    self._release()
+                    return
             logger.error("request %s failed\n%s", self.header.request_id, user_traceback(error))
             self._answered = True  # the gateway answers, by the outcome: with a status, or in the stream
         super()._fail(error)

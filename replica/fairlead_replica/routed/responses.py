@@ -12,6 +12,7 @@ import pydantic_core
 
 from fairlead.v1 import http_pb2
 from fairlead_replica.http import JSON, JSON_LINES, ChunkEncoder, encode_json, encode_response
+from fairlead_replica.http_fields import fields_of_exception
 
 BYTES = b"application/octet-stream"
 EVENTS = b"text/event-stream"
@@ -66,16 +67,15 @@ def _plain(value: Any) -> Any:
 
 
 def encode_http_error(error: Any) -> bytes:
-    """A Starlette HTTPException as the response that it stands for, with a google.rpc.Status as its body."""
+    """A Starlette HTTPException as the response that it stands for, with a google.rpc.Status as its body.
+
+    Raises TypeError or ValueError for one that HTTP cannot carry.
+    """
     status: int = error.status_code
     default = grpc.StatusCode.FAILED_PRECONDITION if status < 500 else grpc.StatusCode.INTERNAL
     message = error.detail if isinstance(error.detail, str) else to_json(error.detail).decode()
     body = orjson.dumps({"code": _CODES.get(status, default).value[0], "message": message, "details": []})
-    headers = [
-        (name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in (error.headers or {}).items()
-    ]
-    headers += [(b"content-type", JSON), (b"content-length", b"%d" % len(body))]
-    return encode_response(status, headers, body)
+    return encode_response(status, fields_of_exception(error, JSON, body), body)
 
 
 def stream_type(accept: Iterable[bytes]) -> bytes:

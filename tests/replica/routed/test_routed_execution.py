@@ -51,6 +51,10 @@ class Target:
         yield 1
         raise HTTPException(418, "late")
 
+    @serve.route("/unsayable")
+    def unsayable(self) -> None:
+        raise HTTPException(418, headers={"x-a": "1\n2"})
+
     @serve.route("/response")
     async def response(self, stream: bool = False) -> Any:
         return StreamingResponse(iter(["a", "b"])) if stream else PlainTextResponse("x", 201)
@@ -130,6 +134,7 @@ async def test_errors(stage: Stage) -> None:
     (refused,) = await get(stage, "teapot").all()
     assert refused.status == 418
     assert isinstance(await get(stage, "teapot", "stream=1").error(), HTTPException)
+    assert await get(stage, "unsayable").error() is not None
 
 
 async def test_what_is_no_route(stage: Stage) -> None:
