@@ -86,8 +86,24 @@ def refusal(tmp_path: Path, new: str, *, old: str) -> str:
         ("package.module:app", "package.module", "10: applications[0].import_path: 'package.module' is not an import"),
         ("    import_path: package.module:build", "    imprt_path: package.module:build", "'imprt_path'; did you mean"),
         ("/one", "one", "9: applications[0].route_prefix: "),
-        ("name: two", "name: one", "1: there are several with the application 'one'"),
-        ("route_prefix: null", "route_prefix: /one", "there are several with the route prefix '/one'"),
+        ("name: two", "name: one", "20: applications[1].name: there are several with the application 'one'"),
+        (
+            "route_prefix: null",
+            "route_prefix: /one",
+            "21: applications[1].route_prefix: there are several with the route prefix '/one'",
+        ),
+        (
+            "- name: Echo",
+            "- name: Echo\n      - name: Echo",
+            "17: applications[0].deployments[1].name: there are several",
+        ),
+        ("name: two", "name: a/b", "20: applications[1].name: Application name must not contain '/' or '#'"),
+        (
+            "autoscaling_config: null",
+            "autoscaling_config:\n          max_replicas: 3\n          min_replica: 1",
+            "21: applications[0].deployments[0].autoscaling_config.min_replica: AutoscalingConfig has no "
+            "'min_replica'; did you mean 'min_replicas'?",
+        ),
         (
             "num_replicas: 2",
             "num_replica: 2",
@@ -155,6 +171,17 @@ def test_one_deployment_may_have_environment_variables(tmp_path):
     assert "17: applications[0].deployments[0].ray_actor_options: 'working_dir' in runtime_env has no effect" in found
     found = refusal(tmp_path, own.replace("A: b", "A: 3"), old="num_replicas: 2")
     assert "17: applications[0].deployments[0].ray_actor_options: env_vars must be a mapping" in found
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("applications: &a\n- *a", "it contains itself, or is nested too deeply"), ("a\0b", "unacceptable character")],
+)
+def test_what_no_configuration_can_be_is_one_line(tmp_path, text, message):
+    with pytest.raises(ConfigFileError) as caught:
+        load(tmp_path, text)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["", "- a\n", "just words\n"])

@@ -115,12 +115,21 @@ def test_unknown_names_are_one_line(running: Typed, counter: None, arguments: li
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"import_path": "tests.cli.standing_app:ap"}, "has no 'ap'. Did you mean 'app'?"),
+        (
+            {"import_path": "tests.cli.standing_app:ap"},
+            "config.yaml:5: application 'wrong': module 'tests.cli.standing_app' has no 'ap'. Did you mean 'app'?",
+        ),
         ({"import_path": "tests.cli.no_such_module:app"}, "there is no module 'tests.cli.no_such_module'"),
         ({"import_path": "tests.cli.standing_app:build", "args": {}}, "KeyError: 'size'"),
-        ({"deployments": [{"name": "Countr"}]}, "has no deployment 'Countr'; did you mean 'Counter'?"),
+        (
+            {"deployments": [{"name": "Countr"}]},
+            "config.yaml:6: application 'wrong' has no deployment 'Countr'; did you mean 'Counter'?",
+        ),
         ({"deployments": [{"name": "Counter", "num_replica": 2}]}, "did you mean 'num_replicas'?"),
-        ({"route_prefix": "/counter"}, "the route prefix /counter is that of application 'counter'"),
+        (
+            {"route_prefix": "/counter"},
+            "config.yaml:7: application 'wrong': the route prefix /counter is that of",
+        ),
     ],
 )
 def test_a_file_that_is_wrong_changes_nothing(running: Typed, changes: dict[str, Any], said: str) -> None:

@@ -169,6 +169,9 @@ def test_what_cannot_run_is_refused_before_anything_happens():
         api.run(Echo)
     with pytest.raises(FairleadError, match="non-empty"):
         api.run(Echo.bind(), name="")
+    for name in ("a/b", "a#b"):
+        with pytest.raises(FairleadError, match="must not contain '/' or '#'"):
+            api.run(Echo.bind(), name=name)
     with pytest.raises(ValueError, match="must start with a forward slash"):
         api.run(Echo.bind(), route_prefix="x")
     with pytest.raises(ValueError, match="controller_options has no effect here"):

@@ -6,7 +6,8 @@ from typing import Any
 
 import orjson
 
-from fairlead.cli.errors import ConfigFileError
+from fairlead.cli.config_file import located
+from fairlead.cli.errors import ConfigFileError, ImportPathError
 from fairlead.cli.imports import load_application, load_name, look_in
 from fairlead.serve import instance_services
 from fairlead.serve.autoscaling import put_application_policy
@@ -26,11 +27,11 @@ from fairlead.wire.errors import FairleadError
 def specs_of(config: ServeDeploySchema, path: str, app_dir: str, address: str) -> list[control_pb2.ApplicationSpec]:
     """The applications of a file, imported in this process; ``address``: of the instance that they are for.
 
-    Raises ImportPathError and ConfigFileError, before anything is deployed.
+    Raises ConfigFileError, before anything is deployed.
     """
     specs = [
-        _spec(application, path, app_dir, address, application.logging_config or config.logging_config)
-        for application in config.applications
+        _spec(number, application, path, app_dir, address, application.logging_config or config.logging_config)
+        for number, application in enumerate(config.applications)
     ]
     if config.target_capacity is not None:
         for spec in specs:
@@ -53,11 +54,13 @@ def doors_of(config: ServeDeploySchema, *, insecure: bool = False) -> Doors:
 
 
 def _spec(
-    schema: ServeApplicationSchema, path: str, app_dir: str, address: str, logging_config: Any
+    number: int, schema: ServeApplicationSchema, path: str, app_dir: str, address: str, logging_config: Any
 ) -> control_pb2.ApplicationSpec:
-    target: Application[Any] = load_application(schema.import_path, app_dir, schema.args)
     overrides = {deployment.name: deployment.overrides for deployment in schema.deployments}
+    at = "import_path"
     try:
+        target: Application[Any] = load_application(schema.import_path, app_dir, schema.args)
+        at = "name"
         spec = application_spec(
             target,
             name=schema.name,
@@ -69,15 +72,18 @@ def _spec(
         if schema.external_scaler_enabled:
             check_external_scaler(spec)
         if schema.autoscaling_policy is not None:
+            at = "autoscaling_policy"
             load_name(schema.autoscaling_policy["policy_function"], app_dir)
             put_application_policy(schema.autoscaling_policy, spec)
-    except (FairleadError, TypeError, ValueError) as error:
-        raise ConfigFileError(f"{path}: application '{schema.name}': {error}") from error
+    except (FairleadError, ImportPathError, TypeError, ValueError) as error:
+        where = located(path, "applications", number, at)
+        raise ConfigFileError(f"{where}: application '{schema.name}': {error}") from error
     known = [deployment.name for deployment in spec.deployments]
-    for name in overrides:
+    for position, name in enumerate(overrides):
         if name not in known:
+            where = located(path, "applications", number, "deployments", position)
             raise ConfigFileError(
-                f"{path}: application '{schema.name}' has no deployment '{name}'; {suggestion(name, known)}"
+                f"{where}: application '{schema.name}' has no deployment '{name}'; {suggestion(name, known)}"
             )
     spec.environment.variables.update(schema.runtime_env.get("env_vars", {}))
     if directory := schema.runtime_env.get("working_dir"):

@@ -31,18 +31,27 @@ def load_config(path: str) -> ServeDeploySchema:
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         document = yaml.safe_load(text)
+        if not isinstance(document, dict) or node is None:
+            raise ConfigFileError(f"{path}:1: a mapping with 'applications' is expected")
+        _refuse_doubles(path, node)
     except yaml.MarkedYAMLError as error:
         line = "" if error.problem_mark is None else f":{error.problem_mark.line + 1}"
         raise ConfigFileError(f"{path}{line}: it is not YAML: {error.problem}") from error
     except yaml.YAMLError as error:
-        raise ConfigFileError(f"{path}: it is not YAML: {error}") from error
-    if not isinstance(document, dict) or node is None:
-        raise ConfigFileError(f"{path}:1: a mapping with 'applications' is expected")
-    _refuse_doubles(path, node)
+        raise ConfigFileError(f"{path}: it is not YAML: {' '.join(str(error).split())}") from error
+    except RecursionError as error:
+        raise ConfigFileError(f"{path}: it contains itself, or is nested too deeply") from error
     try:
         return ServeDeploySchema.model_validate(document)
     except ValidationError as error:
         raise ConfigFileError(_first_problem(path, node, error)) from error
+
+
+def located(path: str, *place: str | int) -> str:
+    """A place in a file that was loaded, as "file:line"."""
+    node = yaml.compose(Path(path).read_text(), Loader=yaml.SafeLoader)
+    assert node is not None
+    return f"{path}:{_line(node, place)}"
 
 
 def _first_problem(path: str, node: yaml.Node, error: ValidationError) -> str:
@@ -56,9 +65,8 @@ def _first_problem(path: str, node: yaml.Node, error: ValidationError) -> str:
 
 
 def _place(error: Any) -> tuple[str | int, ...]:
-    key = error["ctx"]["key"] if error["type"] == PROBLEM else None
     place: tuple[str | int, ...] = error["loc"]
-    return place if key is None else (*place, key)
+    return (*place, *error["ctx"]["place"]) if error["type"] == PROBLEM else place
 
 
 def _text(error: Any) -> str:

@@ -10,7 +10,7 @@ import yaml
 
 from fairlead.cli.applications import specs_of
 from fairlead.cli.common_options import Json, NoWait
-from fairlead.cli.config_file import load_config
+from fairlead.cli.config_file import load_config, located
 from fairlead.cli.errors import ConfigFileError
 from fairlead.cli.finding import Address, find
 from fairlead.cli.output import print_json, say
@@ -71,10 +71,11 @@ def _check_routes(
     """Before anything is changed: two applications on one route."""
     ours = {spec.name for spec in specs} | declared
     for other in status.applications:
-        for spec in specs:
+        for number, spec in enumerate(specs):
             if other.name not in ours and other.HasField("route_prefix") and other.route_prefix == spec.route_prefix:
+                where = located(file, "applications", number, "route_prefix")
                 raise ConfigFileError(
-                    f"{file}: application '{spec.name}': the route prefix {spec.route_prefix} is that of application "
+                    f"{where}: application '{spec.name}': the route prefix {spec.route_prefix} is that of application "
                     f"'{other.name}', which a program has deployed; choose another, or delete that one"
                 )
 

@@ -6,7 +6,7 @@ The names are those of Ray Serve's files. Needs pydantic, which the light client
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -17,10 +17,11 @@ from fairlead.serve.logs import LoggingConfig
 from fairlead.serve.settings import DeploymentConfig
 from fairlead.serve.tracing_config import TracingConfig
 from fairlead.serve.unsupported import check_controller_options
-from fairlead.serve.validation import check_route_prefix, check_variables, suggestion
+from fairlead.serve.validation import check_application_name, check_route_prefix, check_variables, suggestion
+from fairlead.wire.errors import FairleadError
 
 PROBLEM = "fairlead"
-"""The type of pydantic errors whose context says it all: ``problem``, and ``key``, relative to their location."""
+"""The type of pydantic errors whose context says it all: ``problem``, and ``place``, relative to their location."""
 FOR_THE_START = ("proxy_location", "http_options", "grpc_options", "gateways", "tracing_config")
 """What of a file counts when an instance is started, and for no deploy to one that runs."""
 WITHOUT_EFFECT = (
@@ -36,9 +37,9 @@ WITHOUT_EFFECT = (
 _RUNTIME_ENV = ("env_vars", "working_dir")
 
 
-def problem(text: str, key: str | int | None = None) -> PydanticCustomError:
-    """An error to raise in a validator; ``key``: of the value's mapping or list, the one that it is about."""
-    return PydanticCustomError(PROBLEM, "{problem}", {"problem": text, "key": key})
+def problem(text: str, *place: str | int) -> PydanticCustomError:
+    """An error to raise in a validator; ``place``: the keys and indices that lead to what it is about in the value."""
+    return PydanticCustomError(PROBLEM, "{problem}", {"problem": text, "place": place})
 
 
 def _check_each(given: Mapping[str, Any], known: Iterable[str], make: Callable[[dict[str, Any]], object]) -> None:
@@ -52,7 +53,7 @@ def _check_each(given: Mapping[str, Any], known: Iterable[str], make: Callable[[
             make({key: value})
         except (ValueError, TypeError) as error:
             if not _needs_company(error):
-                raise problem(str(error), key) from error
+                raise problem(str(error), key, *getattr(error, "unknown", ())[:1]) from error
     try:
         make(dict(given))
     except (ValueError, TypeError) as error:
@@ -92,6 +93,14 @@ def _policy(given: dict[str, Any] | None) -> dict[str, Any] | None:
         function = given["policy_function"]
         _check_each(given, known, lambda values: AutoscalingPolicy(**{"policy_function": function, **values}))
     return given
+
+
+def _name(value: str) -> str:
+    try:
+        check_application_name(value)
+    except FairleadError as error:
+        raise problem(error.message) from error
+    return value
 
 
 def _location(value: str | None) -> str | None:
@@ -160,7 +169,7 @@ class ServeApplicationSchema(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: str = Field(default="default", min_length=1)
+    name: Annotated[str, AfterValidator(_name)] = "default"
     """Its name; unique."""
     route_prefix: Annotated[str | None, AfterValidator(_prefix)] = "/"
     """Where it is mounted over HTTP; null: nowhere. Unique."""
@@ -181,7 +190,7 @@ class ServeApplicationSchema(BaseModel):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        _check_unique("deployment", [one.name for one in self.deployments])
+        _check_unique("deployment", [one.name for one in self.deployments], "deployments", "name")
         return self
 
 
@@ -222,9 +231,8 @@ class ServeDeploySchema(BaseModel):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        _check_unique("application", [one.name for one in self.applications])
-        prefixes = [one.route_prefix for one in self.applications if one.route_prefix is not None]
-        _check_unique("route prefix", prefixes)
+        _check_unique("application", [one.name for one in self.applications], "applications", "name")
+        _check_unique("route prefix", [one.route_prefix for one in self.applications], "applications", "route_prefix")
         return self
 
 
@@ -233,7 +241,8 @@ def _given_in_vain(name: str, value: Any) -> bool:
     return bool(set(value) - {"runtime_env"} if name == "ray_actor_options" and value else value)
 
 
-def _check_unique(what: str, names: list[str]) -> None:
-    for name in names:
-        if names.count(name) > 1:
-            raise problem(f"there are several with the {what} '{name}'; each needs its own")
+def _check_unique(what: str, names: Sequence[str | None], *place: str) -> None:
+    """Refuses what is there before; ``place``: the list, and the key in it."""
+    for number, name in enumerate(names):
+        if name is not None and name in names[:number]:
+            raise problem(f"there are several with the {what} '{name}'; each needs its own", place[0], number, place[1])

@@ -21,9 +21,8 @@ from fairlead.serve.local_instance import LocalInstance, refuse_other_instance
 from fairlead.serve.progress import Progress
 from fairlead.serve.termination import terminable
 from fairlead.serve.unsupported import check_controller_options, check_external_scaler
-from fairlead.serve.validation import check_route_prefix
+from fairlead.serve.validation import check_application_name, check_route_prefix
 from fairlead.v1 import control_pb2
-from fairlead.wire.errors import FairleadError
 
 T = TypeVar("T")
 
@@ -139,8 +138,7 @@ def _run_locally(targets: Sequence[RunTarget], caller: str, *, blocking: bool) -
 
 def check_names(name: str, route_prefix: str | None) -> None:
     """Refuses what can be no application's name or route prefix. Raises FairleadError, ValueError or TypeError."""
-    if not isinstance(name, str) or not name:
-        raise FairleadError("Application name must a non-empty string.")
+    check_application_name(name)
     check_route_prefix(route_prefix)
 
 

@@ -7,6 +7,8 @@ import math
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
+from fairlead.wire.errors import FairleadError
+
 
 def check_text(name: str, value: Any) -> None:
     """Refuses what is not a non-empty string."""
@@ -63,6 +65,17 @@ def check_variables(name: str, value: Any) -> None:
     for key, text in value.items():
         if not key or "=" in key or "\0" in key + text:
             raise ValueError(f"{name}: there can be no environment variable {key!r} with the value {text!r}")
+
+
+def check_application_name(name: Any) -> None:
+    """Refuses what can be no application's name. Raises FairleadError, as Ray Serve does."""
+    if not isinstance(name, str) or not name:
+        raise FairleadError("Application name must a non-empty string.")
+    if "/" in name or "#" in name:
+        raise FairleadError(
+            f"Application name must not contain '/' or '#', which are between names in application/deployment and in "
+            f"replicas' ids; not {name!r}."
+        )
 
 
 def check_route_prefix(route_prefix: str | None) -> None:
