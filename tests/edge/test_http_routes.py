@@ -177,6 +177,9 @@ class TestMatching:
         assert (reply.status, reply.headers.get("allow")) == (status, allow)
         if status >= 400:
             assert set(reply.json()) == {"code", "message", "details"}
+        if status == 404:
+            assert f"Path '{unquote(target)}' not found. Ping http://.../-/routes for" in reply.json()["message"]
+            assert "/-/openapi.json" in reply.json()["message"]
 
     async def test_head(self) -> None:
         assert (await ask("HEAD", "/items/7")).status == 200

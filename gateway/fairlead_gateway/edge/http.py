@@ -115,7 +115,7 @@ class HttpApp:
             return await self._exchange(Matched(*own), _ROOT, noticed, scope, receive, send)
         mount = self._mounts.match(path)
         if mount is None:
-            reply = self._own.refusal(scope) or self._web.stray(scope) or _not_found(scope)
+            reply = self._own.refusal(scope) or self._web.stray(scope) or http_status.not_found(scope["path"])
             return await _refuse(send, reply, noticed)
         targets = self._targets.of(mount.application)
         found = None if targets is None else targets.resolve(scope, mount, self._root_path)
@@ -147,7 +147,7 @@ class HttpApp:
         except (PathError, InvalidCallError) as error:
             return await refuse(scope, send, _malformed(error), request_id_of(noticed))
         if mount is None:
-            return await refuse(scope, send, _not_found(scope), request_id_of(noticed))
+            return await refuse(scope, send, http_status.not_found(scope["path"]), request_id_of(noticed))
         exchange = WebSocketExchange(
             self._router,
             self.limits,
@@ -208,12 +208,6 @@ def _unauthenticated() -> Reply:
     return http_status.reply(
         401, grpc.StatusCode.UNAUTHENTICATED, message, http_status.CLOSE, (b"www-authenticate", b"Bearer")
     )
-
-
-def _not_found(scope: Scope) -> Reply:
-    path = http_status.shortened(scope["path"])
-    message = f"Path '{path}' not found. Ping http://.../-/routes for available routes."
-    return http_status.reply(404, grpc.StatusCode.NOT_FOUND, message)
 
 
 def _malformed(error: Exception) -> Reply:

@@ -68,6 +68,12 @@ def error_reply(error: FairleadError, *headers: tuple[bytes, bytes]) -> Reply:
     return made
 
 
+def not_found(path: str, further: str = "") -> Reply:
+    """The reply for a path that nothing takes. ``further``: where to look besides."""
+    message = f"Path '{shortened(path)}' not found. Ping http://.../-/routes for available routes{further}."
+    return reply(404, grpc.StatusCode.NOT_FOUND, message)
+
+
 def shortened(text: str) -> str:
     """What a client said, as a message repeats it: the beginning, if it is long."""
     return text if len(text) <= _LONGEST_ECHO else text[:_LONGEST_ECHO] + "…"

@@ -116,11 +116,11 @@ class ApplicationTargets:
             case NotFound() | Redirect():
                 if self.rest:
                     return None
-                path = http_status.shortened(scope["path"])
                 if self._classic:
+                    path = http_status.shortened(scope["path"])
                     words = f"Path {path} not found. Please ping http://.../-/routes for route table."
                     return http_reply.text(404, words)
-                return http_status.reply(404, _Code.NOT_FOUND, f"no route matches {path!r}")
+                return http_status.not_found(scope["path"], ", http://.../-/openapi.json for those of this application")
 
 
 class HttpTargets:
