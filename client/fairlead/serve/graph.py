@@ -51,9 +51,11 @@ def application_spec(
     ``logging_config``: for those deployments that have none of their own.
     ``services``: the typed services of the instance, which the ingress deployment serves if it has their methods.
     Raises TypeError if ``target`` was not made by ``.bind()`` (``caller`` names the function in the message) or code or
-    arguments cannot be pickled, ValueError for a route prefix that cannot be. The name is the caller's to check.
+    arguments cannot be pickled, ValueError for a route prefix that cannot be, FairleadError for an empty name.
     """
     check_application(target, caller)
+    if not isinstance(name, str) or not name:
+        raise FairleadError("Application name must a non-empty string.")
     check_route_prefix(route_prefix)
     graph = _SpecGraph(name, overrides or {})
     ingress = graph.add(target)
