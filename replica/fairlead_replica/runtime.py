@@ -131,6 +131,7 @@ class Runtime:
                 model_ids=sorted((*models.loaded, *models.loading)),
                 load_time_us=int(models.load_time_s * 1e6),
                 capacity=models.capacity,
+                unavailable_model_ids=models.unavailable,
             )
             for link in self._links:
                 link.report_load()

@@ -23,6 +23,14 @@ class Models:
     def __init__(self) -> None:
         self.gate = asyncio.Event()
 
+    @serve.multiplexed(load_timeout_s=0.01)
+    async def hang(self, model_id: str) -> None:
+        while not self.gate.is_set():
+            try:
+                await self.gate.wait()
+            except asyncio.CancelledError:
+                pass
+
     @serve.multiplexed(max_num_models_per_replica=1)
     async def load(self, model_id: str) -> str:
         return model_id
@@ -46,6 +54,7 @@ class Stage:
 
     def __init__(self, target: Any, registry: Registry) -> None:
         self.links: set[Link] = set()
+        self.target = target
         self.runtime = Runtime(UserCallable(target, is_function=False), max_ongoing_requests=10, links=self.links)
         decorator.announce(target)
         self.runtime.use_models(registry)
@@ -93,6 +102,16 @@ async def test_models_are_reported_at_once_and_only_changes_of_them(stage: Stage
     await until(lambda: told(others)[-1] == ["b"])
     assert stage.runtime.models.loaded == ("b",)
     assert await other.call("use", "b") == "b"
+
+
+async def test_a_model_that_is_stuck_is_reported_before_its_calls_fail(stage: Stage) -> None:
+    caller, loads = stage.connect()
+    assert isinstance(await caller.error("hang", "bad"), TimeoutError)
+    reports = [load.models for load in loads if load.HasField("models")]
+    assert list(reports[-1].unavailable_model_ids) == ["bad"]
+    assert list(reports[-1].model_ids) == []
+    stage.target.gate.set()
+    await until(lambda: not [*loads[-1].models.unavailable_model_ids] and loads[-1].HasField("models"))
 
 
 @pytest.mark.parametrize("method", ["hold", "stream"])

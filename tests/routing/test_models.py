@@ -26,8 +26,10 @@ def replica(name: str, *models: str, load: int = 0) -> Replica:
     return made
 
 
-def report(replica: Replica, *models: str, load_time_s: float = 0.0) -> None:
-    loaded = session_pb2.LoadedModels(model_ids=models, load_time_us=int(load_time_s * 1e6))
+def report(replica: Replica, *models: str, load_time_s: float = 0.0, stuck: tuple[str, ...] = ()) -> None:
+    loaded = session_pb2.LoadedModels(
+        model_ids=models, load_time_us=int(load_time_s * 1e6), unavailable_model_ids=stuck
+    )
     replica.report(session_pb2.Load(ongoing=replica.load, sequence=replica.sequence + 1, models=loaded))
 
 
@@ -50,6 +52,20 @@ def test_without_a_holder_the_fewest_models_then_the_least_load() -> None:
     some[2].send_model("w")  # it has that one: no further model
     assert some[2].model_count == 2
     assert Placement().pick(some, 4, "m") == (some[1], False)
+
+
+def test_a_replica_where_a_model_is_stuck_is_taken_only_if_no_other_is_free() -> None:
+    some = [replica("a"), replica("b", "x", "y", load=1), replica("c", "z", load=2)]
+    assert Placement().pick(some, 4, "m") == (some[0], False)
+    some[0].send_model("m")
+    report(some[0], stuck=("m",))
+    assert not some[0].holds("m")
+    assert Placement().pick(some, 4, "m") == (some[2], False)
+    assert Placement().pick(some, 2, "m") == (some[1], False)
+    assert Placement().pick(some, 1, "m") == (some[0], False)
+    assert Placement().pick(some, 4, "other") == (some[0], False)
+    report(some[0])
+    assert Placement().pick(some, 4, "m") == (some[0], True)
 
 
 def test_equal_replicas_share_the_models_and_keep_them() -> None:
@@ -105,6 +121,20 @@ def test_reports_of_models() -> None:
 
 
 # -- a deployment
+
+
+async def test_a_model_that_is_stuck_at_one_replica_is_loaded_at_another(deployment: Deployment, join: Join) -> None:
+    deployment.configure(routes(slots=10))
+    replicas = [join(name) for name in "ab"]
+    for each in replicas:
+        report(each.replica)
+    failed = admit(deployment, multiplexed_model_id="m")
+    (first,) = [each for each in replicas if each.replica.in_flight]
+    (await first.called()).fail(TimeoutError("loading model 'm' took more than 1 s"))
+    await failed.end()
+    report(first.replica, stuck=("m",))
+    admit(deployment, multiplexed_model_id="m")
+    assert [each.replica.in_flight for each in replicas if each is not first] == [1]
 
 
 async def test_followers_go_where_the_first_one_went(deployment: Deployment, join: Join) -> None:

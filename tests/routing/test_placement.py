@@ -91,6 +91,18 @@ def test_one_replica_has_no_choice(places: int) -> None:
     assert made.pick(some, 4, "m0") == (some[0], False)
 
 
+def test_a_replica_that_has_not_reported_yet_moves_no_homes() -> None:
+    some = replicas()
+    made = placed(some, UNEQUAL)
+    homes = made.homes
+    late = Replica("e", "")
+    made.note("m0", [*some, late])
+    assert made.homes == homes
+    late.report(session_pb2.Load(sequence=1, models=session_pb2.LoadedModels(capacity=2)))
+    made.note("m0", [*some, late])
+    assert any(late in each for each in made.homes.values()) or late in made.shared
+
+
 def test_a_replica_that_keeps_any_number_needs_no_homes() -> None:
     some = [*replicas(3), replica("d", places=0)]
     made = placed(some, UNEQUAL)

@@ -520,6 +520,9 @@ class Stubborn:
 
     @serve.multiplexed(max_num_models_per_replica=1, load_timeout_s=0.02)
     async def get(self, model_id: str) -> Model:
+        return await self.load(model_id)
+
+    async def load(self, model_id: str) -> Model:
         self.started.append(model_id)
         while model_id.startswith("bad") and not self.free.is_set():
             try:
@@ -545,13 +548,32 @@ async def test_a_loader_that_ignores_the_limit_keeps_nobody() -> None:
     assert stubborn.cache.loading_ids() == []
     with pytest.raises(serve.exceptions.RayServeException, match=r"'bad' cannot be loaded: .* has not ended"):
         await soon(stubborn.get("bad"))
+    assert list(stubborn.cache.unavailable_ids()) == ["bad"]
     assert stubborn.started == ["bad", "well"]  # not another one beside the one that hangs
     stubborn.free.set()
     await settle()
     while "unload bad" not in stubborn.closed:  # in a task: nobody wants what it loaded at last
         await asyncio.sleep(0)
     assert (await soon(stubborn.get("well"))).model_id == "well"
+    assert list(stubborn.cache.unavailable_ids()) == []
     assert (await soon(stubborn.get("bad"))).model_id == "bad"  # a load of its own, and nothing left of the other
+
+
+async def test_who_listens_hears_of_models_that_cannot_be_had(loader: Loader) -> None:
+    everything = Registry()
+    seen: list[tuple[str, ...]] = []
+    everything.listen(lambda: seen.append(everything.snapshot().unavailable))
+    stubborn = Stubborn()
+    cache = ModelCache(stubborn.load, 1, everything, "test", 0.02)
+    with pytest.raises(TimeoutError):
+        await soon(cache.get("bad"))
+    assert seen[-1] == ("bad",)  # with the failure, before the next call for it
+    with pytest.raises(serve.exceptions.RayServeException, match="cannot be loaded"):
+        await soon(cache.get("bad"))
+    assert seen[-1] == ("bad",)
+    stubborn.free.set()
+    while seen[-1]:
+        await asyncio.sleep(0)
 
 
 async def test_the_end_does_not_wait_for_loaders_that_were_given_up() -> None:

@@ -458,6 +458,7 @@ class LoadedModels(_message.Message):
     MODEL_IDS_FIELD_NUMBER: _builtins.int
     LOAD_TIME_US_FIELD_NUMBER: _builtins.int
     CAPACITY_FIELD_NUMBER: _builtins.int
+    UNAVAILABLE_MODEL_IDS_FIELD_NUMBER: _builtins.int
     load_time_us: _builtins.int
     """How long it takes to load one, a moving mean in microseconds; 0: none was loaded yet."""
     capacity: _builtins.int
@@ -466,16 +467,23 @@ class LoadedModels(_message.Message):
     def model_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Those that are loaded and those that are being loaded, sorted."""
 
+    @_builtins.property
+    def unavailable_model_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Those that cannot be had there for now, sorted: their last load was given up, and the loader has not ended yet. Calls
+        for them go to other replicas, where there are any.
+        """
+
     def __init__(
         self,
         *,
         model_ids: _abc.Iterable[_builtins.str] | None = ...,
         load_time_us: _builtins.int = ...,
         capacity: _builtins.int = ...,
+        unavailable_model_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity", "load_time_us", b"load_time_us", "model_ids", b"model_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity", "load_time_us", b"load_time_us", "model_ids", b"model_ids", "unavailable_model_ids", b"unavailable_model_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

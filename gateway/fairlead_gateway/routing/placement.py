@@ -49,13 +49,17 @@ class Placement:
         return f"<Placement of {len(self._counts)} models: {len(self.homes)} have homes, shared={self.shared}>"
 
     def note(self, model_id: str, replicas: Sequence[Replica]) -> None:
-        """A call for a model arrived, when these replicas could be picked. Places anew every now and then."""
+        """A call for a model arrived, when these replicas could be picked. Places anew every now and then.
+
+        Homes are on replicas that have reported their models: what others can keep is not known.
+        """
         counts = self._counts
         counts[model_id] = counts.get(model_id, 0.0) + 1.0
         self._calls += 1.0
         self._until_placed -= 1
-        if self._until_placed <= 0 or (self._replicas and self._replicas != tuple(replicas)):
-            self._place(tuple(replicas))
+        known = tuple(replica for replica in replicas if replica.models is not None)
+        if known and (self._until_placed <= 0 or (self._replicas and self._replicas != known)):
+            self._place(known)
 
     def sent(self, replica: Replica) -> None:
         """A call for a model was sent to a replica."""
@@ -67,13 +71,14 @@ class Placement:
         """The replica for a model, and whether it has the model; None: all are full.
 
         One that has it, at home if possible; else a home of its; else of those for all others. ``avoid`` is taken only
-        if no other is free.
+        if no other is free, and so are those where the model cannot be had.
         """
         free = [replica for replica in replicas if replica.load < slots]
         if avoid is not None and len(free) > 1:
             free = [replica for replica in free if replica is not avoid]
         if not free:
             return None, False
+        free = [replica for replica in free if model_id not in replica.unavailable_models] or free
         homes = self.homes.get(model_id, ())
         free_homes = [replica for replica in free if replica in homes]
         holders = [replica for replica in free if replica.holds(model_id)]
@@ -120,7 +125,7 @@ class Placement:
         self._replicas = replicas
         self._taken = {each: self._taken[each] for each in replicas if each in self._taken}
         places = {each: each.places for each in replicas}
-        if not all(places.values()):  # any number, or not known
+        if not all(places.values()):  # any number
             self.homes, self.shared = {}, ()
             return
         self.shared = () if len(self._counts) <= sum(places.values()) else self._choose_shared(replicas)

@@ -35,6 +35,7 @@ class Replica:
         "reserved",
         "routing_stats",
         "sequence",
+        "unavailable_models",
     )
 
     def __init__(self, replica_id: str, address: str) -> None:
@@ -54,6 +55,8 @@ class Replica:
         self.sequence = 0
         self.models: frozenset[str] | None = None
         """The multiplexed models that it last reported, loaded or loading; None: it does not report any."""
+        self.unavailable_models: frozenset[str] = frozenset()
+        """Those that cannot be had there for now, as it reported."""
         self.places = 0
         """How many models it keeps at most, as it reported; 0: any number, or not known."""
         self.models_sent: dict[str, int] = {}
@@ -79,6 +82,8 @@ class Replica:
 
     def holds(self, model_id: str) -> bool:
         """Whether it has a model, or will have it by when another call for it arrives."""
+        if model_id in self.unavailable_models:
+            return False
         return model_id in self.models_sent or (self.models is not None and model_id in self.models)
 
     @property
@@ -112,6 +117,7 @@ class Replica:
         """
         if report.HasField("models"):
             self.models = frozenset(report.models.model_ids)
+            self.unavailable_models = frozenset(report.models.unavailable_model_ids)
             self.places = report.models.capacity
             self.load_time_s = report.models.load_time_us * 1e-6
         if report.HasField("routing_stats"):

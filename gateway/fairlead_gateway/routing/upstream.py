@@ -81,7 +81,7 @@ class Upstreams:
         while True:
             replica.sequence = replica.elsewhere = 0
             replica.load = replica.in_flight
-            replica.models = None
+            replica.models, replica.unavailable_models = None, frozenset()
             try:
                 link = await self._connect(replica.address, on_load)
             except FairleadError as error:

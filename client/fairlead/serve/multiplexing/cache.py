@@ -74,6 +74,10 @@ class ModelCache:
         """The models that load."""
         return self._models.ids(State.LOADING)
 
+    def unavailable_ids(self) -> list[str]:
+        """The models that cannot be had: their loads were given up and have not ended."""
+        return self._models.unavailable_ids
+
     async def get(self, model_id: str) -> Any:
         """The model, loaded if need be. Raises what the loader raises, to all that wait for that load, TimeoutError
         for a load that takes too long, and FairleadError for a model whose loader did not end after that.

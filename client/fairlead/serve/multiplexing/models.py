@@ -115,6 +115,11 @@ class Models:
         entry.state = State.STUCK
         self.stuck[entry.model_id] = entry
 
+    @property
+    def unavailable_ids(self) -> list[str]:
+        """The models that cannot be had: their loads were given up and have not ended."""
+        return [*self.ids(State.ABANDONED), *self.stuck]
+
     def ids(self, state: State) -> list[str]:
         """The models in a state."""
         return [entry.model_id for entry in self.entries.values() if entry.state is state]

@@ -17,6 +17,8 @@ class ModelSnapshot:
     """Models that are there, sorted."""
     loading: tuple[str, ...] = ()
     """Models that load, sorted; none that is also among the loaded."""
+    unavailable: tuple[str, ...] = ()
+    """Models that cannot be had, sorted: their loads were given up and have not ended."""
     load_time_s: float = 0.0
     """How long a load takes, a moving mean in seconds; 0: none has succeeded yet."""
     capacity: int = 0
@@ -31,6 +33,9 @@ class Cache(Protocol):
 
     def loading_ids(self) -> Iterable[str]:
         """The models that load."""
+
+    def unavailable_ids(self) -> Iterable[str]:
+        """The models that cannot be had: their loads were given up and have not ended."""
 
     @property
     def capacity(self) -> int | None:
@@ -77,11 +82,13 @@ class Registry:
         """What all caches hold."""
         loaded = {model_id for cache in self._caches for model_id in cache.loaded_ids()}
         loading = {model_id for cache in self._caches for model_id in cache.loading_ids()} - loaded
+        unavailable = {model_id for cache in self._caches for model_id in cache.unavailable_ids()}
         times = [cache.load_time_s for cache in self._caches]
         capacities = [cache.capacity for cache in self._caches]
         return ModelSnapshot(
             loaded=tuple(sorted(loaded)),
             loading=tuple(sorted(loading)),
+            unavailable=tuple(sorted(unavailable)),
             load_time_s=max(times, default=0.0),
             capacity=0 if None in capacities else sum(each or 0 for each in capacities),
         )
