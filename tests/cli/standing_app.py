@@ -28,6 +28,9 @@ class Counter:
     def count(self, to: int) -> Iterator[int]:
         yield from range(to)
 
+    def fail(self) -> None:
+        raise ValueError("in two\nlines")
+
     def say(self, text: str) -> None:
         print(text)
 

@@ -10,10 +10,10 @@ from rich.console import Console
 
 from fairlead.cli.common_options import Json, NoWait
 from fairlead.cli.finding import Address, find
+from fairlead.cli.names import application_named, check_deployment
 from fairlead.cli.output import print_json, say
 from fairlead.cli.status_text import is_well, print_status, status_value, time_of_day
 from fairlead.serve.progress import Progress
-from fairlead.serve.validation import suggestion
 from fairlead.v1 import control_pb2
 from fairlead.wire.errors import FairleadError
 
@@ -28,10 +28,9 @@ def delete(
 ) -> None:
     """Drain and delete applications."""
     instance = find(address)
-    known = [one.name for one in instance.status().applications]
+    status = instance.status()
     for name in names:
-        if name not in known:
-            raise FairleadError(f"there is no application '{name}'; {suggestion(name, known)}")
+        application_named(name, status)
     for name in names:
         instance.delete(name, timeout_s=timeout)
         say(f"deleted {name}")
@@ -63,13 +62,7 @@ def split_target(target: str, status: control_pb2.InstanceStatus) -> tuple[str, 
     application, separator, name = target.partition("/")
     if not separator or not application or not name:
         raise FairleadError(f"'{target}' is not application/deployment")
-    known = {one.name: [deployment.name for deployment in one.deployments] for one in status.applications}
-    if application not in known:
-        raise FairleadError(f"there is no application '{application}'; {suggestion(application, known)}")
-    if name not in known[application]:
-        raise FairleadError(
-            f"application '{application}' has no deployment '{name}'; {suggestion(name, known[application])}"
-        )
+    check_deployment(name, application_named(application, status))
     return application, name
 
 
@@ -106,8 +99,5 @@ def _print(found: control_pb2.InstanceStatus, json: bool) -> None:
 def _only(found: control_pb2.InstanceStatus, name: str | None) -> control_pb2.InstanceStatus:
     if name is None:
         return found
-    applications = [one for one in found.applications if one.name == name]
-    if not applications:
-        known = [one.name for one in found.applications]
-        raise FairleadError(f"there is no application '{name}'; {suggestion(name, known)}")
-    return control_pb2.InstanceStatus(applications=applications, gateways=found.gateways, controller=found.controller)
+    application = application_named(name, found)
+    return control_pb2.InstanceStatus(applications=[application], gateways=found.gateways, controller=found.controller)

@@ -11,9 +11,11 @@ import orjson
 import typer
 
 from fairlead.cli.finding import Address, choose
+from fairlead.cli.names import application_named, check_deployment
 from fairlead.cli.output import print_json
 from fairlead.serve import api
-from fairlead.wire.errors import FairleadError
+from fairlead.serve.app_handles import tells_names
+from fairlead.wire.errors import CardinalityError, FairleadError
 
 _END = object()
 _SERIALIZATION = "orjson"
@@ -62,19 +64,25 @@ def _fetched(target: str, fetch: Callable[[], Any]) -> Any:
     """A result. What the method itself has raised, of whatever type, becomes a FairleadError that names it."""
     try:
         return fetch()
+    except CardinalityError as error:
+        raise FairleadError(f"{error} Here stream=True is --stream.") from error
     except FairleadError:
         raise
     except Exception as error:
-        raise FairleadError(f"{target} raised {type(error).__name__}: {error}") from error
+        text = " ".join(str(error).split())
+        raise FairleadError(f"{target} raised {type(error).__name__}{': ' if text else ''}{text}") from error
 
 
 def _handle(application: str, deployment: str) -> Any:
+    """Where there is a controller to ask, names are checked before the call."""
+    instance = api.existing_instance()
+    if tells_names(instance):
+        found = application_named(application, instance.status())
+        if deployment:
+            check_deployment(deployment, found)
     if not deployment:
         return api.get_app_handle(application)
-    try:
-        return api.get_deployment_handle(deployment, application)
-    except KeyError as error:
-        raise FairleadError(f"there is no deployment '{deployment}' in an application '{application}'") from error
+    return api.get_deployment_handle(deployment, application, _check_exists=False)
 
 
 def split(target: str) -> tuple[str, str, str]:
@@ -86,16 +94,22 @@ def split(target: str) -> tuple[str, str, str]:
     return application, deployment, method or "__call__"
 
 
+def _file(name: str) -> bytes:
+    try:
+        return Path(name).read_bytes()
+    except OSError as error:
+        raise FairleadError(f"--json: {name} cannot be read: {error.strerror}") from error
+
+
 def arguments(text: str | None) -> tuple[list[Any], dict[str, Any]]:
-    """Positional and named arguments. Raises FairleadError for what is not JSON, OSError for a file."""
+    """Positional and named arguments. Raises FairleadError for what is not JSON or cannot be read."""
     if text is None:
         return [], {}
     try:
         if text == "-":
-            text = sys.stdin.read()
-        elif text.startswith("@"):
-            text = Path(text[1:]).read_text()
-        value = orjson.loads(text)
+            value = orjson.loads(sys.stdin.read())
+        else:
+            value = orjson.loads(_file(text[1:]) if text.startswith("@") else text)
     except orjson.JSONDecodeError as error:
         raise FairleadError(f"--json is not JSON: {error}") from error
     if isinstance(value, dict):

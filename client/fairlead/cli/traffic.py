@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from fairlead.cli.finding import Address, find
+from fairlead.cli.names import application_named
 from fairlead.cli.output import print_json, say
 from fairlead.cli.traffic_text import traffic_line, traffic_value
 from fairlead.serve.instance import Instance
@@ -40,19 +41,18 @@ def traffic(
     """Spread an application's calls over several deployments: for canaries, shadows and moves without a pause."""
     instance = find(address)
     status = instance.status()
+    found = application_named(application, status)
     known = {one.name: one for one in status.applications}
-    if application not in known:
-        raise FairleadError(f"there is no application '{application}'; {suggestion(application, known)}")
-    if not (shares or shadow or clear):
-        _show(known[application], json)
-        return
     if clear and (shares or shadow):
         raise FairleadError("--clear spreads calls no more: it goes without shares")
-    spread = [policy.name for policy in known[application].traffic]
-    if clear and endpoint is not None and endpoint not in spread:
+    spread = [policy.name for policy in found.traffic]
+    if not (shares or shadow) and endpoint is not None and endpoint not in spread:
         raise FairleadError(f"calls to {application}/{endpoint} are not spread; {suggestion(endpoint, spread)}")
+    if not (shares or shadow or clear):
+        _show(found, endpoint, json)
+        return
     policy = control_pb2.TrafficPolicy(
-        name=endpoint or known[application].ingress_deployment,
+        name=endpoint or found.ingress_deployment,
         backends=[_share(one, application, known) for one in shares or ()],
         shadows=[_share(one, application, known) for one in shadow or ()],
     )
@@ -82,11 +82,13 @@ def _share(given: str, application: str, known: dict[str, control_pb2.Applicatio
     return share_of(target, percent / _PERCENT, application, known)
 
 
-def _show(application: control_pb2.ApplicationStatus, json: bool) -> None:
+def _show(application: control_pb2.ApplicationStatus, endpoint: str | None, json: bool) -> None:
+    """Prints the policy of one endpoint; None: of all."""
+    policies = [one for one in application.traffic if endpoint in (None, one.name)]
     if json:
-        print_json({policy.name: traffic_value(policy) for policy in application.traffic})
+        print_json({policy.name: traffic_value(policy) for policy in policies})
         return
-    if not application.traffic:
+    if not policies:
         typer.echo(f"{application.name}: calls are not spread")
-    for policy in application.traffic:
+    for policy in policies:
         typer.echo(f"{application.name}/{policy.name}: {traffic_line(policy)}")
