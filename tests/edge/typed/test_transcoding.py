@@ -543,9 +543,10 @@ class TestStreams:
         assert [each.book.title for each in sent] == ["a", "", "c"]
         assert [(each.parent, each.book_id) for each in sent] == [("shelves/1", "i"), ("", ""), ("", "")]
 
-    async def test_an_upload_that_is_wrong_halfway(self):
+    @pytest.mark.parametrize("line", [b'{"titel": 1}', b"{", b"[]", b"\xff"])
+    async def test_an_upload_that_is_wrong_halfway(self, line):
         async with served(behave=lambda call: None) as (client, router):
-            answer = await client.post("/v1/shelves/1/books:add", content=b'{}\n{"titel": 1}\n{}\n')
+            answer = await client.post("/v1/shelves/1/books:add", content=b"{}\n%b\n{}\n" % line)
             assert (answer.status_code, answer.json()["code"]) == (400, 3)
             assert "message 2 of the stream" in answer.json()["message"]
             await asyncio.wait_for(router.calls[0].cancelled.wait(), 60)

@@ -44,22 +44,22 @@ async def messages(exchange: Exchange, plan: RequestPlan, content_type: str) -> 
     Raises InvalidArgumentsError for one that does not fit, MessageTooLargeError for a body above the limit,
     ClientGoneError if the client leaves.
     """
-    number = 0
+    number = 1
     try:
         if plan.raw:
             async for piece in _pieces(exchange):
-                params = exchange.params if number == 0 else None
-                number += 1
+                params = exchange.params if number == 1 else None
                 yield plan.piece(params, exchange.scope["query_string"], piece, content_type)
+                number += 1
             return
         async for tree in _trees(exchange, content_type):
-            number += 1
             if number == 1:
                 yield plan.of_tree(tree, exchange.params, exchange.scope["query_string"])
             else:
                 yield plan.further(tree)
+            number += 1
     except JsonRefused as refused:
-        raise InvalidArgumentsError(f"message {max(1, number)} of the stream: {refused}") from refused
+        raise InvalidArgumentsError(f"message {number} of the stream: {refused}") from refused
 
 
 async def _chunks(exchange: Exchange) -> AsyncIterator[bytes]:
@@ -93,27 +93,27 @@ async def _trees(exchange: Exchange, content_type: str) -> AsyncIterator[Any]:
         async for line in _lines(exchange):
             yield document(line)
         return
-    body = b"".join([chunk async for chunk in _chunks(exchange)])
+    body = bytearray()  # a list of pieces of a few bytes each would be many times larger than they are
+    async for chunk in _chunks(exchange):
+        body += chunk
     if not body.strip():
         return
-    tree = document(body)
+    tree = document(bytes(body))
     for each in tree if type(tree) is list else [tree]:
         yield each
 
 
 async def _lines(exchange: Exchange) -> AsyncIterator[bytes]:
     """The lines of a body that are not empty."""
-    rest: list[bytes] = []
+    rest = bytearray()
     async for chunk in _chunks(exchange):
         *lines, tail = chunk.split(b"\n")
         for line in lines:
-            rest.append(line)
-            whole = b"".join(rest).strip()
+            whole = bytes(rest + line).strip()
             rest.clear()
             if whole:
                 yield whole
-        if tail:
-            rest.append(tail)
-    whole = b"".join(rest).strip()
+        rest += tail
+    whole = bytes(rest).strip()
     if whole:
         yield whole
