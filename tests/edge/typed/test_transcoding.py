@@ -169,7 +169,7 @@ class TestBinding:
             ("POST", "/v1/shelves/1/books/2:move", b"[]", 400, "must be an object"),
             ("PATCH", "/v1/shelves/1/books/2", b"5", 400, "book: must be an object"),
             ("PUT", "/v1/books/x", b"", 405, "not allowed"),
-            ("GET", "/v1/nothing", None, 404, "no route"),
+            ("GET", "/v1/nothing", None, 404, "/-/routes"),
             ("GET", "/v1/books/%zz", None, 400, "percent escape"),
         ],
     )
