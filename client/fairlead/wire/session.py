@@ -7,7 +7,6 @@ out is queued by the other methods and fetched with :meth:`Session.take`. One ob
 from __future__ import annotations
 
 import enum
-from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
@@ -23,6 +22,7 @@ from fairlead.wire.frames import (
 )
 from fairlead.wire.large_frames import LARGE_PAYLOAD, Received, encode_large_frame
 from fairlead.wire.outbox import Outbox
+from fairlead.wire.pieces import hold, put_large_data, send_held
 from fairlead.wire.stream import FRAME_COST, INITIAL_CREDIT, CallOwner, Stream
 
 MAX_CREDIT = 2**31 - 1
@@ -121,7 +121,7 @@ class Session:
         if rest is None:
             stream.sent_last = last
         else:
-            self._send_pieces(stream, rest, more, last)
+            self._hold(stream, rest, more, last)
         return stream
 
     def send(self, stream: Stream, payload: bytes, more: bool = False, last: bool = False) -> bool:
@@ -135,42 +135,21 @@ class Session:
             if size < LARGE_PAYLOAD:
                 self.outbox.put(encode_data(stream.call_id, payload, more, last))
             else:
-                self._put_large(_Frame(call_id=stream.call_id, kind=_DATA, more=more, last=last), payload)
+                put_large_data(self.outbox, stream, payload, more, last)
             return True
-        self._send_pieces(stream, payload, more, last)
+        self._hold(stream, payload, more, last)
         return stream.pending is None
 
-    def _send_piece(self, stream: Stream, payload: bytes | memoryview, more: bool, last: bool) -> None:
-        stream.send_credit -= len(payload) + FRAME_COST
-        stream.sent_last = last
-        if len(payload) < LARGE_PAYLOAD:
-            self.outbox.put(encode_data(stream.call_id, bytes(payload), more, last))
-        else:
-            self._put_large(_Frame(call_id=stream.call_id, kind=_DATA, more=more, last=last), payload)
-
-    def _send_pieces(self, stream: Stream, payload: bytes | memoryview, more: bool, last: bool) -> None:
-        pending = stream.pending
-        if pending is None:
-            pending = stream.pending = deque()
-        size = len(payload)
-        if size <= MAX_PIECE:
-            pending.append((payload, more, last))
-        else:
-            view = memoryview(payload)
-            for start in range(0, size, MAX_PIECE):
-                whole = start + MAX_PIECE >= size
-                pending.append((view[start : start + MAX_PIECE], more or not whole, last and whole))
+    def _hold(self, stream: Stream, payload: bytes | memoryview, more: bool, last: bool) -> None:
+        """Sends a message in pieces, or when there is credit."""
+        hold(stream, payload, more, last)
         if stream.send_credit > 0:
             self._flush(stream)
 
     def _flush(self, stream: Stream) -> bool:
         """Sends what waits, as far as credit goes. Whether all of it went."""
-        pending = stream.pending
-        while pending and stream.send_credit > 0:
-            self._send_piece(stream, *pending.popleft())
-        if pending:
+        if not send_held(stream, self.outbox):
             return False
-        stream.pending = None
         if stream.end_waiting is not None:
             self._finish(stream, None, stream.end_waiting[0])
         return True
@@ -203,7 +182,7 @@ class Session:
                 return
             view = memoryview(payload)
             tail = len(view) - (len(view) % MAX_PIECE or MAX_PIECE)
-            self._send_pieces(stream, view[:tail], True, False)
+            self._hold(stream, view[:tail], True, False)
             if stream.pending is None:
                 self._finish(stream, None, view[tail:])
             else:
@@ -224,7 +203,8 @@ class Session:
         elif len(payload) < LARGE_PAYLOAD:
             self.outbox.put(encode_end(stream.call_id, bytes(payload)))
         else:
-            self._put_large(_Frame(call_id=stream.call_id, kind=_END, has_payload=True), payload)
+            frame = _Frame(call_id=stream.call_id, kind=_END, has_payload=True)
+            self.outbox.put_large(encode_large_frame(frame, payload))
 
     def cancel(self, stream: Stream) -> None:
         """Gives up a call, as its opener. Its end still follows."""
@@ -249,9 +229,6 @@ class Session:
         self.refusing_above = self.highest
         self.ended = outcome
         self.outbox.put(encode_frame(_Frame(call_id=self.highest, kind=_GOODBYE, outcome=outcome)))
-
-    def _put_large(self, frame: session_pb2.Frame, payload: bytes | memoryview) -> None:
-        self.outbox.put_large(encode_large_frame(frame, payload))
 
     def take(self) -> bytes:
         """What is to be written now, as one packet; empty if there is nothing."""
