@@ -7,7 +7,7 @@ import pytest
 from fairlead.v1 import control_pb2
 from fairlead_gateway.control.observed import Phase
 from fairlead_gateway.control.store import MemoryStore
-from tests.control.application_specs import deployment
+from tests.control.application_specs import application, deployment
 from tests.control.test_adoption import Controller, ran
 from tests.control.world import World, calls, scaled
 
@@ -243,3 +243,58 @@ def test_what_was_removed_for_good_is_forgotten(store: MemoryStore) -> None:
         first.core.events.process_ended(replica.replica_id, "it ended", first.now)
     first.step()
     assert list(first.core.standings["default"].proven) == ["Echo"]
+
+
+def written_down(first: Controller, *deployments: control_pb2.DeploymentSpec) -> None:
+    """A deploy by a controller that is killed before anything has followed from it."""
+    first.persistence.deploying(first.core.desired.prepare([application(*deployments)], 1.0))
+
+
+def test_a_controller_is_killed_as_soon_as_it_has_written_a_deploy_down(store: MemoryStore) -> None:
+    first = ran(store, good(num_replicas=2), deployment("Model"))
+    written_down(first, bad(num_replicas=2))
+    second = Controller(store)
+    for hello in first.hellos():
+        assert second.adopt(hello)
+    second.step()
+    assert len(second.routed) == 3, "what an update removes serves on"
+    fail(second)
+    second.step(1)
+    assert "ValueError: bad" in second.core.observed.progress["default", "Echo"].failure
+    assert second.core.desired.applications["default"].deployments["Echo"].spec.import_path == "app:Good"
+    assert len(second.routed) == 3
+
+
+def test_the_same_after_a_deploy_that_has_failed(store: MemoryStore) -> None:
+    first = ran(store, good())
+    first.deploy(bad())
+    fail(first)
+    written_down(first, deployment(code="app:Better"))
+    second = Controller(store)
+    for hello in first.hellos():
+        if hello.running.address:
+            second.adopt(hello)
+    second.step()
+    assert not second.core.observed.progress["default", "Echo"].failed
+    assert second.core.events.assignment(second.started[-1], "/r").deployment.import_path == "app:Better"
+
+
+def test_the_same_with_what_follows_the_calls(store: MemoryStore) -> None:
+    first = ran(store, scaled(max_replicas=5))
+    load = control_pb2.DeploymentLoad(application="default", deployment="Echo", ongoing=5)
+    first.core.gateway_loads("gateway-0", [load], first.now)
+    first.step(100)
+    first.make_ready()
+    assert len(first.routed) == 5
+    after = scaled(max_replicas=5)
+    after.import_path, after.settings.max_constructor_retry_count = "app:Bad", 1
+    written_down(first, after)
+    second = Controller(store)
+    for hello in first.hellos():
+        second.adopt(hello)
+    second.core.gateway_loads("gateway-0", [load], second.now)
+    second.step()
+    fail(second)
+    assert "ValueError: bad" in second.core.observed.progress["default", "Echo"].failure
+    second.step(1)
+    assert len(second.routed) == 5

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from fairlead.v1 import control_pb2, store_pb2
-from fairlead_gateway.control.adoption import progress_of, resize, standing_of
+from fairlead_gateway.control.adoption import progress_of, resize, standing_of, standing_record
 from fairlead_gateway.control.desired import ApplicationGoal, DeploymentGoal, DesiredState
 from fairlead_gateway.control.observed import ObservedState, Progress
 from fairlead_gateway.control.rollout import kind_of_change
@@ -51,6 +52,20 @@ class Goals:
             return goal.generation
         standing.renewed(before, goal)
         return goal.generation
+
+    def record_after(self, goal: ApplicationGoal) -> store_pb2.StandingRecord | None:
+        """What is to be written down of how an application stands once a prepared goal was accepted; changes nothing.
+
+        None: it does not stand yet.
+        """
+        if goal.name not in self._standings:
+            return None
+        after = replace(goal, deployments=dict(goal.deployments))
+        desired = DesiredState(applications=dict(self._desired.applications))
+        observed = ObservedState(progress={key: replace(one) for key, one in self._observed.progress.items()})
+        standing = replace(self._standings[goal.name], proven=dict(self._standings[goal.name].proven))
+        Goals(desired, observed, {goal.name: standing}).accept(after)
+        return standing_record(after, standing, observed)
 
     def delete(self, name: str) -> bool:
         """Takes an application's end as its goal; whether there is one."""

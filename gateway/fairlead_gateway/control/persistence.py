@@ -31,12 +31,14 @@ class Persistence:
 
     def __init__(self, store: Store) -> None:
         self.store = store
+        self._core: Core
         self._standings: dict[str, store_pb2.StandingRecord] = {}
         self._failing = False
         self._frozen = False
 
     def restore(self, core: Core) -> None:
         """Has a new core know what was written down. Raises StoreError."""
+        self._core = core
         counters = {key: int(value) for key, value in self.store.read(COUNTER).items()}
         starts = counters.get("starts", 0) + 1
         self.store.write(_counter("starts", starts))
@@ -57,15 +59,22 @@ class Persistence:
     def deploying(self, goals: Sequence[ApplicationGoal], deleted: Sequence[ApplicationGoal] = ()) -> None:
         """Writes down applications that are about to be deployed, and others that are about to be deleted.
 
-        Raises DeployFailedError, and nothing is written, if that cannot be.
+        How those stand from then on is written with it: a controller that is killed now is followed by one that knows
+        what ran well before. Raises DeployFailedError, and nothing is written, if that cannot be.
         """
         entries = [Entry(APPLICATION, goal.name, application_record(goal).SerializeToString()) for goal in goals]
+        standings = {goal.name: self._core.goals.record_after(goal) for goal in goals}
+        entries += [
+            Entry(STANDING, name, None if record is None else record.SerializeToString())
+            for name, record in standings.items()
+        ]
         for goal in deleted:
             record = application_record(goal)
             record.deleting = True
             entries.append(Entry(APPLICATION, goal.name, record.SerializeToString()))
         entries += [_counter("generation", goal.generation) for goal in goals[-1:]]
         self._write_first(*entries)
+        self._standings |= {name: record for name, record in standings.items() if record is not None}
 
     def spreading(self, core: Core, application: str, traffic: Traffic) -> None:
         """Writes down how an application's calls are about to be spread. Raises as :meth:`deploying`."""
