@@ -46,6 +46,26 @@ def test_a_directory_of_somebody_else_is_refused(tmp_path, monkeypatch):
         environment.state_directory()
 
 
+def test_a_directory_that_all_users_share_is_refused(tmp_path, monkeypatch):
+    """It is not made this user's own: nobody else could use it any more."""
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s").chmod(0o1777)
+    monkeypatch.setenv("FAIRLEAD_STATE_DIR", str(tmp_path / "s"))
+    with pytest.raises(FairleadError, match=r"is for all users; set FAIRLEAD_STATE_DIR"):
+        environment.state_directory()
+    assert stat.S_IMODE((tmp_path / "s").stat().st_mode) == 0o1777
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [("/proc/no", "cannot be made: No such file or directory; set FAIRLEAD_STATE_DIR"), ("/etc/passwd", "not a dir")],
+)
+def test_one_that_cannot_be_made_is_said_with_what_to_do(path, message, monkeypatch):
+    monkeypatch.setenv("FAIRLEAD_STATE_DIR", path)
+    with pytest.raises(FairleadError, match=f"the state directory {path} .*{message}"):
+        environment.state_directory()
+
+
 def test_a_path_too_long_for_sockets_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("FAIRLEAD_STATE_DIR", str(tmp_path / ("s" * 100)))
     with pytest.raises(FairleadError, match="too long"):

@@ -78,8 +78,9 @@ def state_directory() -> Path:
     """The directory of this user's instances: made if need be, owner-only.
 
     ``FAIRLEAD_STATE_DIR``, else ``$XDG_RUNTIME_DIR/fairlead``, else ``/tmp/fairlead-<uid>``. Whoever can write to it
-    can run code as this user, so that a directory of somebody else's, or a symbolic link in its place, is refused.
-    Raises FairleadError for that, and for a path that is too long for Unix sockets; OSError if it cannot be made.
+    can run code as this user, so that a directory of somebody else's or of all users (/tmp), or a symbolic link in its
+    place, is refused. Raises FairleadError for that, for a path that is too long for Unix sockets, and if it cannot be
+    made.
     """
     path = _state_path()
     if len(os.fsencode(path)) + len(_LONGEST_SOCKET_NAME) > _UNIX_PATH_LIMIT:
@@ -87,8 +88,15 @@ def state_directory() -> Path:
             f"the state directory {path} has too long a path for Unix sockets (at most "
             f"{_UNIX_PATH_LIMIT - len(_LONGEST_SOCKET_NAME)} bytes); set {STATE_DIR} to a shorter one"
         )
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    status = path.lstat()
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = path.lstat()
+    except FileExistsError:
+        raise FairleadError(f"the state directory {path} is not a directory; remove it or set {STATE_DIR}") from None
+    except OSError as error:
+        raise FairleadError(
+            f"the state directory {path} cannot be made: {error.strerror}; set {STATE_DIR} to a directory of your own"
+        ) from error
     if not stat.S_ISDIR(status.st_mode):
         raise FairleadError(f"the state directory {path} is not a directory; remove it or set {STATE_DIR}")
     if status.st_uid != os.getuid():
@@ -96,6 +104,8 @@ def state_directory() -> Path:
             f"the state directory {path} belongs to user {status.st_uid}, not to this one ({os.getuid()}); "
             f"set {STATE_DIR} to a directory of your own"
         )
+    if status.st_mode & stat.S_ISVTX:
+        raise FairleadError(f"the directory {path} is for all users; set {STATE_DIR} to one below it")
     if stat.S_IMODE(status.st_mode) != 0o700:
         path.chmod(0o700)
     return path
