@@ -113,6 +113,22 @@ async def test_one_host_is_asked_for(hosts: bytes, upgrade: bytes) -> None:
         assert door.router.calls == []
 
 
+async def test_trailers_are_no_header_fields() -> None:
+    async with served() as door:
+        data = CHUNKED + b"1\r\na\r\n0\r\nx-own: 1\r\nx-request-id: mine\r\nhost: y\r\n\r\n" + GET
+        reader, writer = await open_raw(door.address)
+        writer.write(data)
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 60)
+        assert (head[:13], b"x-request-id: mine" in head) == (b"HTTP/1.1 200 ", False)
+        assert (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 60)).startswith(b"a" + b"HTTP/1.1 200 ")
+        writer.close()
+        requests = [http_pb2.HttpRequest.FromString(call.payload) for call in door.router.calls]
+        assert [[field.name for field in request.headers] for request in requests] == [
+            [b"host", b"transfer-encoding"],
+            [b"host"],
+        ]
+
+
 async def test_what_is_older_than_the_host_field_needs_none() -> None:
     async with served() as door:
         assert (await door.said(b"GET / HTTP/1.0\r\n\r\n")).startswith(b"HTTP/1.1 200 ")

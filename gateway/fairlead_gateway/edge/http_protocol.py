@@ -138,6 +138,7 @@ class DoorProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         if self.cycle is before:  # a WebSocket's: it has no body, and what comes in its place is bounded as the head is
             return
+        self.headers = []  # takes the trailers, which must not pass for header fields (RFC 9110, 6.5.1)
         self._in_head = False
         self._head_bytes = 0
         if self._head_timer is not None:
