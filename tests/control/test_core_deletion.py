@@ -25,6 +25,18 @@ def test_a_deletion_drains_the_ingress_first(world):
     assert not world.core.snapshot.applications
 
 
+def test_a_forced_deletion_waits_for_nothing(world):
+    world.deploy(deployment("Ingress"), deployment("Model"))
+    world.run_all()
+    world.core.goals.delete("default", force=True)
+    actions = world.step()
+    assert [type(action) for action in actions] == [KillReplica] * 2
+    assert [action.replica_id for action in actions] == world.started
+    for replica_id in world.started:
+        world.end(replica_id)
+    assert not world.core.desired.applications
+
+
 def test_a_deletion_kills_what_is_starting(world):
     world.deploy()
     world.core.goals.delete("default")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from typing import Any
 
 import starlette.requests
@@ -173,6 +174,20 @@ class Imported:
 
     async def other(self, requests: list[Any]) -> list[Any]:
         return [["other", [await request.body() for request in requests]]] * len(requests)
+
+
+class Stuck:
+    """Its calls never end."""
+
+    def __init__(self) -> None:
+        self.stuck = threading.Event()
+
+    def __call__(self, request: Any) -> None:
+        self.stuck.set()
+        threading.Event().wait()
+
+    def waits(self, request: Any) -> bool:
+        return self.stuck.wait(30)
 
 
 async def slow(request: Any) -> str:

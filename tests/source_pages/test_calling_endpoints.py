@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import logging
+import pickle
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +125,39 @@ def test_c6_start_gives_a_client(classic: Classic) -> None:
     assert ray.get(client.get_handle("endpoint1").remote()) == "hello"
     with pytest.raises(AttributeError, match="list_backends"):
         _ = client.lsit_backends
+    with pytest.raises(RayServeException, match="cannot be serialized"):
+        pickle.dumps(client)
+
+
+def test_c6_a_clients_calls_are_deprecated(classic: Classic, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, "fairlead.serve"):
+        assert classic.client.list_endpoints() == serve.list_endpoints()
+    (record,) = caplog.records
+    assert record.getMessage() == "client.list_endpoints is deprecated: use serve.list_endpoints."
+
+
+def test_c6_a_client_ends_with_its_instance(tmp_path: Path) -> None:
+    program = """
+        from fairlead.serve.exceptions import RayServeException
+
+        client = serve.start(http_options={"location": "NoServer"})
+        print(client.list_backends())
+        serve.shutdown()
+        serve.shutdown()
+        serve.start(http_options={"location": "NoServer"})
+        try:
+            client.list_backends()
+        except RayServeException as error:
+            print(error)
+        client.shutdown()
+        print(serve.list_backends())
+        serve.connect().shutdown()
+        try:
+            serve.list_backends()
+        except RayServeException as error:
+            print("none")
+    """
+    assert run(program, tmp_path) == ["{}", "Client has already been shut down.", "{}", "none"]
 
 
 def test_c7_the_last_middleware_is_the_outermost(tmp_path: Path) -> None:
@@ -295,6 +331,10 @@ def test_c26_errors_are_the_callers_own(classic: Classic) -> None:
     ("call", "error", "message"),
     [
         (lambda: serve.create_backend("hello", backends.hello), ValueError, "registered already"),
+        (lambda: serve.create_backend(None, backends.hello), TypeError, "must be a string"),  # type: ignore[arg-type]
+        (lambda: serve.create_backend("", backends.hello), ValueError, "must not be empty"),
+        (lambda: serve.create_endpoint(None, backend="hello"), TypeError, "must be a string"),  # type: ignore[arg-type]
+        (lambda: serve.create_endpoint("", backend="hello"), ValueError, "must not be empty"),
         (lambda: serve.create_backend("x", object()), TypeError, "function, a class or an import path"),
         (lambda: serve.create_backend("x", backends.hello, 1), ValueError, "init_args"),
         (lambda: serve.create_backend("x", backends.hello, config=[1]), TypeError, "BackendConfig"),
@@ -330,9 +370,10 @@ def test_c26_errors_are_the_callers_own(classic: Classic) -> None:
     ],
 )
 def test_what_makes_no_sense_is_refused(call: Callable[[], object], error: type[Exception], message: str) -> None:
+    before = list(serve.list_backends()), serve.list_endpoints()
     with pytest.raises(error, match=message):
         call()
-    assert "x" not in serve.list_backends()
+    assert (list(serve.list_backends()), serve.list_endpoints()) == before
 
 
 def test_deleting_and_making_anew(classic: Classic) -> None:
@@ -345,6 +386,19 @@ def test_deleting_and_making_anew(classic: Classic) -> None:
     serve.create_backend("gone", backends.Named, "again")
     serve.create_endpoint("gone", backend="gone", route="/gone")
     assert classic.get("/gone").text == "again"
+
+
+def test_a_deletion_by_force_waits_for_no_call(classic: Classic) -> None:
+    config = {"experimental_graceful_shutdown_timeout_s": 1000}  # longer than anybody would wait
+    serve.create_backend("stuck", backends.Stuck, config=config)
+    serve.create_endpoint("stuck", backend="stuck")
+    handle = serve.get_handle("stuck")
+    response = handle.remote()
+    assert ray.get(handle.options(method_name="waits").remote())
+    serve.delete_endpoint("stuck")
+    serve.delete_backend("stuck", force=True)
+    with pytest.raises(RayServeException):
+        ray.get(response)
 
 
 def test_a_configuration_changes_without_a_restart() -> None:
@@ -390,6 +444,13 @@ def test_a_backend_knows_what_it_is_called() -> None:
 
 def test_a_handle_to_an_endpoint_that_comes_later(classic: Classic) -> None:
     handle = serve.get_handle("later", missing_ok=True)
-    serve.create_endpoint("later", backend="hello")
-    assert ray.get(handle.remote()) == "hello"
-    assert repr(handle) == "RayServeSyncHandle(endpoint='later')"
+    sent = pickle.loads(pickle.dumps(handle))
+    assert repr(handle) == repr(sent) == "RayServeSyncHandle(endpoint='later')"
+    with ThreadPoolExecutor() as threads:
+        waiting = [threads.submit(lambda one=one: ray.get(one.remote())) for one in (handle, sent)]
+        serve.create_endpoint("later", backend="hello")
+        assert [each.result() for each in waiting] == ["hello", "hello"]
+    serve.delete_endpoint("later")
+    for one in (handle, sent):  # they have found it once, and do not wait for another
+        with pytest.raises(RayServeException, match="later"):
+            ray.get(one.remote())

@@ -143,9 +143,12 @@ class Instance:
         with self._errors():
             return list(self._control().GetConfig(request, timeout=_ANSWER_S).applications)
 
-    def delete(self, name: str, *, wait: bool = True, timeout_s: float = 60.0) -> None:
-        """Deletes an application. Raises TimeoutError if it is not gone, without ``wait`` not noted, in time."""
-        request = control_pb2.DeleteRequest(application=name, no_wait=not wait)
+    def delete(self, name: str, *, wait: bool = True, force: bool = False, timeout_s: float = 60.0) -> None:
+        """Deletes an application; with ``force`` calls under way are lost.
+
+        Raises TimeoutError if it is not gone, without ``wait`` not noted, in time.
+        """
+        request = control_pb2.DeleteRequest(application=name, no_wait=not wait, force=force)
         try:
             with self._errors():
                 self._control().Delete(request, timeout=timeout_s)

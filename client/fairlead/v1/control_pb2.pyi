@@ -514,19 +514,23 @@ class DeleteRequest(_message.Message):
 
     APPLICATION_FIELD_NUMBER: _builtins.int
     NO_WAIT_FIELD_NUMBER: _builtins.int
+    FORCE_FIELD_NUMBER: _builtins.int
     application: _builtins.str
     """The application's name."""
     no_wait: _builtins.bool
     """Whether the answer comes as soon as the deletion is noted, rather than when the application is gone."""
+    force: _builtins.bool
+    """Whether its replicas are killed, whatever they still do."""
     def __init__(
         self,
         *,
         application: _builtins.str = ...,
         no_wait: _builtins.bool = ...,
+        force: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["application", b"application", "no_wait", b"no_wait"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["application", b"application", "force", b"force", "no_wait", b"no_wait"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

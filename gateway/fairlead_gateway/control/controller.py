@@ -91,17 +91,17 @@ class Controller:
         self._act()
         return [goal.generation for goal in goals]
 
-    async def delete(self, name: str, *, wait: bool = True) -> None:
+    async def delete(self, name: str, *, wait: bool = True, force: bool = False) -> None:
         """Deletes an application; returns when it is gone, or was deployed anew. Raises FairleadError.
 
-        Without ``wait`` it returns when that is noted.
+        Without ``wait`` it returns when that is noted. With ``force`` calls under way are lost.
         """
         goal = self.core.desired.applications.get(name)
         if goal is None:
             return
         logger.info("deleting application %r", name)
         self.persistence.deploying([], [goal])
-        self.core.goals.delete(name)
+        self.core.goals.delete(name, force=force)
         self._act()
         if not wait:
             return

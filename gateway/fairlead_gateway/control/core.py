@@ -199,11 +199,11 @@ class Core:
         # The ingress first: its calls under way may still need the other deployments.
         standing = self.standings[goal.name]
         names = [standing.ingress]
-        if not self._has_calls(goal.name, standing.ingress):
+        if goal.forced or not self._has_calls(goal.name, standing.ingress):
             names = [*goal.deployments, *standing.retired]
         for name in names:
             for replica in self.observed.replicas_of(goal.name, name):
-                begin_stop(replica, now, "the application is being deleted")
+                begin_stop(replica, now, "the application is being deleted", 0.0 if goal.forced else None)
         if any(replica.application == goal.name for replica in self.observed.replicas.values()):
             return
         self.desired.gone(goal.name)

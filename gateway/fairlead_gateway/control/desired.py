@@ -63,6 +63,8 @@ class ApplicationGoal:
     """By name, in the order of the specification."""
     deleting: bool = False
     """Whether it shall go away instead."""
+    forced: bool = False
+    """Whether its replicas are killed then; a controller that comes after this one drains what is left."""
 
     @property
     def name(self) -> str:
@@ -116,12 +118,13 @@ class DesiredState:
         self.generation = goal.generation
         self.applications[goal.name] = goal
 
-    def delete(self, name: str) -> bool:
-        """Says that an application shall go away; whether there is one."""
+    def delete(self, name: str, *, force: bool = False) -> bool:
+        """Says that an application shall go away, with ``force`` without a drain; whether there is one."""
         goal = self.applications.get(name)
         if goal is None:
             return False
         goal.deleting = True
+        goal.forced = goal.forced or force
         return True
 
     def delete_all(self) -> None:

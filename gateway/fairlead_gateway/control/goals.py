@@ -67,9 +67,9 @@ class Goals:
         Goals(desired, observed, {goal.name: standing}).accept(after)
         return standing_record(after, standing, observed)
 
-    def delete(self, name: str) -> bool:
-        """Takes an application's end as its goal; whether there is one."""
-        return self._desired.delete(name)
+    def delete(self, name: str, *, force: bool = False) -> bool:
+        """Takes an application's end, with ``force`` without a drain, as its goal; whether there is one."""
+        return self._desired.delete(name, force=force)
 
     def with_traffic(self, application: str, policy: control_pb2.TrafficPolicy) -> Traffic:
         """How an application's calls would be spread with that policy; changes nothing. Raises FairleadError."""

@@ -44,7 +44,7 @@ class ControlServicer(control_pb2_grpc.ControlServiceServicer):
     async def Delete(self, request: control_pb2.DeleteRequest, context: Context) -> control_pb2.DeleteResponse:
         """Answers when the application is gone, or at once if so asked."""
         try:
-            await self._controller.delete(request.application, wait=not request.no_wait)
+            await self._controller.delete(request.application, wait=not request.no_wait, force=request.force)
         except FairleadError as error:
             await _abort(context, error)
         return control_pb2.DeleteResponse()

@@ -17,6 +17,14 @@ _NUMBERS = ("num_cpus", "num_gpus", "memory", "object_store_memory")
 _TOLERANCE = 1e-5
 
 
+def check_name(what: str, name: Any) -> None:
+    """Raises TypeError for what is no string, ValueError for an empty one."""
+    if not isinstance(name, str):
+        raise TypeError(f"{what} must be a string, not {type(name).__name__}.")
+    if not name:
+        raise ValueError(f"{what} must not be empty.")
+
+
 def check_definition(definition: Any, init_args: tuple[Any, ...], config: BackendConfig) -> None:
     """Raises TypeError for what is no backend, ValueError for one that does not fit its arguments or configuration."""
     is_function = inspect.isfunction(definition) or inspect.isbuiltin(definition)

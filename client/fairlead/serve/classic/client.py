@@ -19,7 +19,7 @@ from fairlead.serve.backend_config import BackendConfig, is_asynchronous
 from fairlead.serve.batching.accept import accepts_batch
 from fairlead.serve.classic import checks, registry
 from fairlead.serve.classic.backend import Backend
-from fairlead.serve.classic.handle import RayServeHandle, RayServeSyncHandle
+from fairlead.serve.classic.handle import APPLICATION, RayServeHandle, RayServeSyncHandle
 from fairlead.serve.classic.registry import Endpoint, Registered
 from fairlead.serve.config import HTTPOptions, ProxyLocation, gRPCOptions
 from fairlead.serve.context import BACKEND
@@ -35,10 +35,13 @@ logger = logging.getLogger("fairlead.serve")
 
 
 class Client:
-    """An instance, with the same calls as the module. Cannot be pickled: use ``serve.connect()`` elsewhere."""
+    """An instance, with the same calls as the module, which are deprecated here.
 
-    def __init__(self) -> None:
-        self._over = False
+    Cannot be pickled: use ``serve.connect()`` elsewhere.
+    """
+
+    def __init__(self, instance: Instance) -> None:
+        self._instance = instance
 
     def __reduce__(self) -> tuple[Any, ...]:
         raise FairleadError("Ray Serve client cannot be serialized. Use serve.connect() instead.")
@@ -47,14 +50,21 @@ class Client:
         function = _CALLS.get(name)
         if function is None:
             raise AttributeError(f"the client has no {name!r}; it has {', '.join(_CALLS)}")
-        if self._over:
+        if not self._in_use():
             raise FairleadError("Client has already been shut down.")
+        logger.warning("client.%s is deprecated: use serve.%s.", name, name)
         return function
 
     def shutdown(self) -> None:
-        """As ``serve.shutdown()``."""
-        self._over = True
-        api.shutdown()
+        """As ``serve.shutdown()``, for this instance."""
+        if self._in_use():
+            api.shutdown()
+
+    def _in_use(self) -> bool:
+        try:
+            return _instance() is self._instance
+        except FairleadError:
+            return False
 
 
 def start(
@@ -98,13 +108,12 @@ def start(
         gateways=gateways,
         **options,
     )
-    return Client()
+    return Client(_instance())
 
 
 def connect() -> Client:
     """A client of the instance that runs. Raises FairleadError (``RayServeException``) if there is none."""
-    _instance()
-    return Client()
+    return Client(_instance())
 
 
 # -- backends
@@ -122,6 +131,7 @@ def create_backend(
     Raises TypeError or ValueError for arguments that make no sense or a tag that is taken, RuntimeError if the
     replicas cannot start.
     """
+    checks.check_name("backend_tag", backend_tag)
     settings = BackendConfig.of(config, asynchronous=is_asynchronous(backend_def))
     checks.check_actor_options(ray_actor_options)
     checks.check_definition(backend_def, init_args, settings)
@@ -171,7 +181,10 @@ def list_backends() -> dict[str, BackendConfig]:
 
 
 def delete_backend(backend_tag: str, force: bool = False) -> None:
-    """Ends a backend's replicas. Raises ValueError while an endpoint uses it, and for an unknown tag."""
+    """Ends a backend's replicas; with ``force`` at once, and calls under way are lost.
+
+    Raises ValueError while an endpoint uses it, and for an unknown tag.
+    """
     instance = _instance()
     if backend_tag not in registry.backends(instance):
         raise _not_registered(backend_tag)
@@ -181,7 +194,7 @@ def delete_backend(backend_tag: str, force: bool = False) -> None:
                 f"Backend '{backend_tag}' is used by endpoint '{name}' and cannot be deleted. Delete the endpoint, or "
                 f"send its traffic elsewhere."
             )
-    instance.delete(f"{BACKEND}{backend_tag}")
+    instance.delete(f"{BACKEND}{backend_tag}", force=force)
 
 
 # -- endpoints
@@ -198,6 +211,7 @@ def create_endpoint(
 
     Raises TypeError or ValueError for arguments that make no sense, unknown backends, names and routes that are taken.
     """
+    checks.check_name("endpoint_name", endpoint_name)
     endpoint = checks.checked_endpoint(backend, route, methods)
     instance = _instance()
     backends = registry.backends(instance)
@@ -215,6 +229,8 @@ def delete_endpoint(endpoint: str) -> None:
     known = registry.endpoints(instance)
     if known.pop(endpoint, None) is not None:
         registry.deploy_endpoints(instance, known)
+        if known:  # else its policy has gone with the application
+            instance.set_traffic(APPLICATION, control_pb2.TrafficPolicy(name=endpoint))
 
 
 def list_endpoints() -> dict[str, dict[str, Any]]:

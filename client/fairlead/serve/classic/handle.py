@@ -21,7 +21,10 @@ H = TypeVar("H", bound="_Handle")
 
 
 class _Handle:
-    """What both kinds have in common. ``wait_for``: waits until the endpoint is there, before the first call."""
+    """What both kinds have in common. ``wait_for``: waits until the endpoint is there, before the first call.
+
+    It travels with the handle: it is a function that others can import.
+    """
 
     def __init__(
         self,
@@ -42,7 +45,7 @@ class _Handle:
         return f"{type(self).__name__}(endpoint='{self._endpoint}')"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self._endpoint, self._called, self._shard_key)
+        return type(self), (self._endpoint, self._called, self._shard_key, self._wait_for)
 
     @property
     def endpoint_name(self) -> str:
@@ -88,6 +91,7 @@ class RayServeSyncHandle(_Handle):
         """Calls the endpoint. The response works with ``fairlead.get`` and ``wait``, and can be awaited anywhere."""
         if self._wait_for is not None:
             self._wait_for(self._endpoint)
+            self._wait_for = None
         return self._send(args, kwargs)
 
 
@@ -101,6 +105,7 @@ class RayServeHandle(_Handle):
     async def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> DeploymentResponse[Any]:
         if self._wait_for is not None:
             await _in_daemon(self._wait_for, self._endpoint)
+            self._wait_for = None
         return self._send(args, kwargs)
 
 
