@@ -122,6 +122,7 @@ async def test_a_working_directory_that_is_not_there_fails_the_deploy(world):
     spec.environment.working_directory = "/not/there"
     await world.stub.Deploy(control_pb2.DeployRequest(application=spec))
     status = await world.until_state(DEPLOY_FAILED)
+    assert "before it was ready: it could not be started: " in status.message
     assert "/not/there" in status.message
 
 

@@ -29,13 +29,17 @@ class Ending:
     """How a process ended."""
 
     status: int | None
-    """The exit status; negative: the signal that ended it; None: unknown, another controller had started it."""
+    """The exit status; negative: the signal that ended it; None: unknown, another controller had started it, or none."""
     last_lines: tuple[str, ...]
     """The last lines that it wrote."""
+    not_started: str = ""
+    """Why it could not be started; empty: it was."""
 
     @property
     def how(self) -> str:
         """The status in words."""
+        if self.not_started:
+            return f"no start: {self.not_started}"
         if self.status is None:
             return "an exit status that is not known"
         return f"exit status {self.status}" if self.status >= 0 else f"signal {-self.status} ({_name(-self.status)})"
@@ -43,6 +47,8 @@ class Ending:
     @property
     def description(self) -> str:
         """For messages: how it ended, and its last lines."""
+        if self.not_started:
+            return f"it could not be started: {self.not_started}"
         return "\n".join((f"it ended with {self.how}.", *self.last_lines))
 
 

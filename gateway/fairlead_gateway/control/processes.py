@@ -102,7 +102,7 @@ class Processes:
             process = self._launcher.start(program, self._end_of(replica_id))
         except OSError as error:
             # As an event, not as part of this decision.
-            ending = Ending(status=-1, last_lines=(f"It could not be started: {error}",))
+            ending = Ending(status=None, last_lines=(), not_started=str(error))
             asyncio.get_running_loop().call_soon(self._replica_ended, replica_id, ending)
             return
         self._running[replica_id] = process
@@ -115,7 +115,7 @@ class Processes:
             process = self._launcher.start(program, self._gateway_ended_of(gateway_id))
         except OSError as error:
             self._gateways.started(gateway_id, 0, time.monotonic())
-            ending = Ending(status=None, last_lines=(f"It could not be started: {error}",))
+            ending = Ending(status=None, last_lines=(), not_started=str(error))
             asyncio.get_running_loop().call_soon(self._gateway_ended, gateway_id, ending)
             return
         self._running[gateway_id] = process
