@@ -29,7 +29,7 @@ class Ending:
     """How a process ended."""
 
     status: int | None
-    """The exit status; negative: the signal that ended it; None: unknown, another controller had started it, or none."""
+    """The exit status; negative: the signal that ended it; None: unknown, as another controller had started it."""
     last_lines: tuple[str, ...]
     """The last lines that it wrote."""
     not_started: str = ""
