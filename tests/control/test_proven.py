@@ -20,6 +20,11 @@ def bad(**changes) -> control_pb2.DeploymentSpec:
     return deployment(code="app:Bad", max_constructor_retry_count=1, **changes)
 
 
+FIVE_CALLS = [control_pb2.DeploymentLoad(application="default", deployment="Echo", ongoing=5)]
+
+UP_TO_FIVE = scaled(min_replicas=1, max_replicas=5, upscale_delay_s=30).settings.autoscaling
+
+
 def failed(*deployments: control_pb2.DeploymentSpec) -> World:
     """A world in which an update has failed after that ran."""
     world = World()
@@ -279,22 +284,42 @@ def test_the_same_after_a_deploy_that_has_failed(store: MemoryStore) -> None:
     assert second.core.events.assignment(second.started[-1], "/r").deployment.import_path == "app:Better"
 
 
-def test_the_same_with_what_follows_the_calls(store: MemoryStore) -> None:
-    first = ran(store, scaled(max_replicas=5))
-    load = control_pb2.DeploymentLoad(application="default", deployment="Echo", ongoing=5)
-    first.core.gateway_loads("gateway-0", [load], first.now)
+def busy(store: MemoryStore) -> Controller:
+    """A controller with five replicas, as many as their calls ask for, and what is the version after them."""
+    first = ran(store, good(autoscaling=UP_TO_FIVE))
+    first.core.gateway_loads("gateway-0", FIVE_CALLS, first.now)
+    first.step()
     first.step(100)
     first.make_ready()
     assert len(first.routed) == 5
-    after = scaled(max_replicas=5)
-    after.import_path, after.settings.max_constructor_retry_count = "app:Bad", 1
-    written_down(first, after)
+    return first
+
+
+def test_the_same_with_what_follows_the_calls(store: MemoryStore) -> None:
+    first = busy(store)
+    written_down(first, bad(autoscaling=UP_TO_FIVE))
     second = Controller(store)
     for hello in first.hellos():
         second.adopt(hello)
-    second.core.gateway_loads("gateway-0", [load], second.now)
+    second.core.gateway_loads("gateway-0", FIVE_CALLS, second.now)
     second.step()
     fail(second)
     assert "ValueError: bad" in second.core.observed.progress["default", "Echo"].failure
     second.step(1)
+    assert len(second.routed) == 5
+
+
+@pytest.mark.parametrize("after", [UP_TO_FIVE, None])
+def test_what_an_update_fails_with_before_the_next_controller_decides_stops_no_replica(
+    store: MemoryStore, after: control_pb2.AutoscalingSettings | None
+) -> None:
+    first = busy(store)
+    first.deploy(bad(num_replicas=1, autoscaling=after))
+    second = Controller(store)
+    for hello in first.hellos():
+        second.adopt(hello)
+    second.core.events.process_ended(first.started[-1], "it ended", second.now)
+    second.core.gateway_loads("gateway-0", FIVE_CALLS, second.now)
+    second.step()
+    assert second.core.observed.progress["default", "Echo"].failed
     assert len(second.routed) == 5

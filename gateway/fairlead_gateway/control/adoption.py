@@ -55,14 +55,14 @@ def application_goal(record: store_pb2.ApplicationRecord) -> ApplicationGoal:
 
 def standing_record(goal: ApplicationGoal, standing: Standing, observed: ObservedState) -> store_pb2.StandingRecord:
     """How an application stands, as it is written down."""
-    there = {**standing.retired, **goal.deployments}
+    there = [*standing.proven.items(), *standing.retired.items(), *goal.deployments.items()]
     record = store_pb2.StandingRecord(
         route_prefix=standing.route_prefix,
         ingress_deployment=standing.ingress,
         serving=standing.serving,
         retired=[one.spec for name, one in standing.retired.items() if name not in standing.proven],
         traffic=standing.traffic.values(),
-        scaled={name: one.target for name, one in there.items() if one.scaled is not None},
+        scaled={name: one.target for name, one in there if one.scaled is not None},
     )
     for name, proven in standing.proven.items():
         deployed = goal.deployments.get(name)
@@ -115,7 +115,7 @@ def progress_of(
 def resize(deployments: dict[str, DeploymentGoal], scaled: Mapping[str, int]) -> None:
     """Has those that scale by themselves have as many replicas as before."""
     for name, deployment in deployments.items():
-        if name in scaled:
+        if name in scaled and deployment.spec.settings.HasField("autoscaling"):
             deployments[name] = replace(deployment, scaled=scaled[name])
 
 

@@ -31,11 +31,10 @@ class Goals:
             record = standings.get(goal.name)
             self._desired.applications[goal.name] = goal
             self._standings[goal.name] = standing = standing_of(goal, record)
+            for deployments in (goal.deployments, standing.retired, standing.proven):
+                resize(deployments, {} if record is None else record.scaled)
             for deployment in [*standing.retired.values(), *goal.deployments.values()]:
                 self._observed.progress[goal.name, deployment.name] = progress_of(goal, deployment, standing, record)
-            if record is not None:
-                resize(goal.deployments, record.scaled)
-                resize(standing.retired, record.scaled)
 
     def accept(self, goal: ApplicationGoal) -> int:
         """Takes an application's new goal that was prepared; its generation."""
