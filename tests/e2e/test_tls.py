@@ -397,6 +397,7 @@ def test_certificates_that_cannot_be_used(certificate: str, key: str, pki: Path,
         """
         (message,) = run(program, STATE_DIR=str(tmp_path))
         assert message.startswith("Starting Fairlead failed: cannot use the certificates for 127.0.0.1:")
+        assert message.endswith("/nowhere'") is (certificate == "nowhere")
 
 
 @pytest.mark.parametrize(

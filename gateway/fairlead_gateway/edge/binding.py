@@ -39,6 +39,10 @@ class Tls:
 
     def check(self) -> None:
         """Raises OSError or ssl.SSLError, with a reason, if a file cannot be used."""
+        for name in (self.certificate_file, self.key_file, self.client_ca_file):
+            if name is not None:
+                with open(name, "rb"):  # says which one is not there, which OpenSSL does not
+                    pass
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         # Without one OpenSSL would ask the terminal.
         context.load_cert_chain(self.certificate_file, self.key_file, lambda: self.key_password or "")
