@@ -11,6 +11,7 @@ from fairlead import serve
 from fairlead.serve.config import (
     AutoscalingConfig,
     BackpressureConfig,
+    DeploymentMode,
     HTTPOptions,
     ProxyLocation,
     RequestRouterConfig,
@@ -187,7 +188,10 @@ def test_deployments_can_be_pickled():
 
 def test_http_options():
     assert (HTTPOptions().host, HTTPOptions().port) == ("127.0.0.1", 8000)
-    assert HTTPOptions.of({"port": 0, "location": "headonly"}).location is ProxyLocation.HeadOnly
+    assert HTTPOptions.of({"port": 0, "location": "headonly"}).location is DeploymentMode.HeadOnly
+    assert HTTPOptions().location is DeploymentMode.EveryNode
+    for off in ({"host": None}, {"location": None}, {"location": "NoServer"}, {"location": "Disabled"}):
+        assert HTTPOptions.of(off).location is DeploymentMode.NoServer
     assert HTTPOptions.of(None) == HTTPOptions()
     assert HTTPOptions(host=None).host is None
     assert HTTPOptions(metadata_headers=["Tenant", "a.b"]).metadata_headers == ("tenant", "a.b")

@@ -82,8 +82,10 @@ def test_c2_routes_are_shown_with_their_endpoints(classic: Classic) -> None:
 @pytest.mark.parametrize("location", [None, "HeadOnly", DeploymentMode.EveryNode, DeploymentMode.NoServer])
 def test_c3_locations(location: Any) -> None:
     """One machine has one server wherever that is: the rows on locations start instances with each."""
-    options = HTTPOptions() if location is None else HTTPOptions(location=location)
-    assert options.location == ("Disabled" if location == "NoServer" else location or "EveryNode")
+    options = HTTPOptions(location=location)
+    assert options.location == (location or "NoServer")
+    assert isinstance(options.location, DeploymentMode)
+    assert HTTPOptions(host=None).location == "NoServer"
     with pytest.raises(ValueError, match="Everywhere"):
         HTTPOptions(location="Everywhere")
 

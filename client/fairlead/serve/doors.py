@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fairlead.serve import environment, instance_middlewares
-from fairlead.serve.config import HTTPOptions, ProxyLocation, gRPCOptions
+from fairlead.serve.config import DeploymentMode, HTTPOptions, ProxyLocation, gRPCOptions
 from fairlead.serve.grpc_services import describe_sources
 from fairlead.serve.logs import LoggingConfig
 from fairlead.serve.tracing_config import TracingConfig
@@ -48,7 +48,9 @@ class Doors:
         """
         grpc = grpc or gRPCOptions()
         describe_sources(grpc.grpc_servicer_functions)
-        disabled = ProxyLocation.Disabled in (ProxyLocation.of(proxy_location), http.location)
+        disabled = ProxyLocation.of(proxy_location) is ProxyLocation.Disabled or (
+            http.location is DeploymentMode.NoServer and http.host is not None
+        )
         return cls(
             http=None if disabled or http.host is None else http,
             grpc=None if disabled or grpc.host is None else grpc,

@@ -45,6 +45,12 @@ class DeploymentMode(enum.StrEnum):
     EveryNode = "EveryNode"
     """On every machine."""
 
+    @classmethod
+    def of(cls, value: ProxyLocation | DeploymentMode | str | None) -> DeploymentMode:
+        """The mode that a user gave by either name, in any case; None: ``NoServer``. Raises ValueError for no such."""
+        location = ProxyLocation.Disabled if value is None else ProxyLocation.of(value)
+        return cls.NoServer if location is ProxyLocation.Disabled else cls(location.value)
+
 
 @dataclass(frozen=True, kw_only=True)
 class HTTPOptions(Settings):
@@ -68,8 +74,8 @@ class HTTPOptions(Settings):
     """The password of the private key; None: it has none."""
     ssl_ca_certs: str | None = None
     """The file of authorities that clients' certificates must come from (PEM); None: clients need none."""
-    location: ProxyLocation | str | None = ProxyLocation.EveryNode
-    """The classic spelling of ``serve.start(proxy_location=...)``, where None and ``NoServer`` mean ``Disabled``."""
+    location: DeploymentMode | str | None = DeploymentMode.EveryNode
+    """The classic spelling of ``serve.start(proxy_location=...)``; None, ``Disabled``, or no ``host``: ``NoServer``."""
     middlewares: Sequence[Any] = ()
     """``starlette.middleware.Middleware`` objects, around everything that the port answers; they run in the gateway
     workers. The last one is the outermost."""
@@ -101,8 +107,8 @@ class HTTPOptions(Settings):
         check_optional_number("request_timeout_s", self.request_timeout_s, above=0)
         check_number("keep_alive_timeout_s", self.keep_alive_timeout_s, at_least=0)
         _check_tls(self.ssl_certfile, self.ssl_keyfile, self.ssl_ca_certs, self.ssl_keyfile_password)
-        location = ProxyLocation.Disabled if self.location is None else ProxyLocation.of(self.location)
-        object.__setattr__(self, "location", location)
+        location = DeploymentMode.of(self.location)
+        object.__setattr__(self, "location", DeploymentMode.NoServer if self.host is None else location)
         check_optional_number("max_request_timeout_s", self.max_request_timeout_s, above=0)
         for name in ("max_body_bytes", "max_incoming_bytes", "max_head_bytes", "max_websocket_message_bytes"):
             check_integer(name, getattr(self, name), at_least=1)
