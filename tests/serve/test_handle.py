@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import functools
 import pickle
 import threading
 import time
@@ -11,7 +12,7 @@ import time
 import cloudpickle
 import pytest
 
-from fairlead.serve import connection
+from fairlead.serve import caller, connection
 from fairlead.serve.connection import Connection
 from fairlead.serve.exceptions import (
     BackPressureError,
@@ -29,7 +30,8 @@ from fairlead.serve.handle import (
     DeploymentResponseGenerator,
 )
 from fairlead.v1 import session_pb2
-from fairlead.wire.errors import ReplicaUnavailableError, TooManyCallsError
+from fairlead.wire.errors import MessageTooLargeError, ReplicaUnavailableError, TooManyCallsError
+from fairlead.wire.messages import MessageAssembler
 from fairlead.wire.outcomes import outcome_of
 from fairlead.wire.trust import Trust
 from tests.serve.fake_gateway import FakeGateway
@@ -233,6 +235,22 @@ def test_a_response_is_an_argument(gateway, handle):
     assert handle.add.remote(handle.add.remote(one), b=handle.remote(10)).result() == 12
 
 
+def test_arguments_are_resolved_at_once_and_the_call_waits_for_them_outside_of_any_queue(gateway, handle):
+    release = threading.Event()
+
+    async def slow(call, number):
+        while not release.is_set():
+            await asyncio.sleep(0.001)
+        return number
+
+    gateway.methods |= {"slow": slow, "add": lambda call, a, b: a + b}
+    outer = handle.add.remote(handle.slow.remote(1), b=handle.slow.remote(2))
+    assert handle.remote("later").result(timeout_s=TIMEOUT_S) == "later"
+    assert [call.header.method for call in gateway.calls] == ["slow", "slow", "__call__"]
+    release.set()
+    assert outer.result(timeout_s=TIMEOUT_S) == 3
+
+
 def test_the_failure_of_an_argument_is_the_calls(gateway, handle):
     def lost(call):
         raise ReplicaUnavailableError("gone")
@@ -242,6 +260,26 @@ def test_the_failure_of_an_argument_is_the_calls(gateway, handle):
         handle.remote(handle.boom.remote()).result()
     with pytest.raises(RayServeException, match=r"Echo\.__call__.*Echo\.lost"):
         handle.remote(handle.lost.remote()).result()
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_result_that_is_too_large_fails_its_call_alone(gateway, handle, streaming, monkeypatch):
+    monkeypatch.setattr(caller, "MessageAssembler", functools.partial(MessageAssembler, 500_000))
+
+    async def items(call):
+        yield b"small"
+        yield bytes(1_000_000)
+
+    gateway.methods |= {"large": lambda call: bytes(1_000_000), "items": items}
+    with pytest.raises(MessageTooLargeError, match="more than 500000 bytes"):
+        if streaming:
+            stream = handle.options(stream=True).items.remote()
+            assert next(stream) == b"small"
+            next(stream)
+        else:
+            handle.large.remote().result(timeout_s=TIMEOUT_S)
+    assert handle.remote(1).result(timeout_s=TIMEOUT_S) == 1
+    assert gateway.connects == 1
 
 
 @pytest.mark.parametrize("name", CODECS)

@@ -21,6 +21,8 @@ from fairlead.wire.stream import FRAME_COST, INITIAL_CREDIT, Stream, cost
 from tests.wire.frame_making import HEADER, OWNER, accepted, outcome, sent
 
 ONE_FRAME = MAX_PIECE + FRAME_COST
+ALL_KINDS = [*session_pb2.FrameKind.values(), 99]
+END_AND_HEAD = [session_pb2.FRAME_KIND_END, session_pb2.FRAME_KIND_HEAD]
 METADATA = [session_pb2.Metadata(key="k", value=b"v")]
 SIZES = [0, 1, 255, 5_000, MAX_PIECE - 1, MAX_PIECE, MAX_PIECE + 1, 2 * MAX_PIECE, INITIAL_CREDIT + 1, 700_000]
 CASES = settings(
@@ -295,6 +297,33 @@ class TwoSessions(RuleBasedStateMachine):
         with pytest.raises(GatewayDrainingError):
             self.opener.open(HEADER, b"", OWNER)
         self.connect()
+
+    @precondition(lambda self: len(self.calls) > 3)
+    @rule(data=st.data(), at_opener=st.booleans())
+    def break_the_protocol(self, data: st.DataObject, at_opener: bool) -> None:
+        """A malformed frame among the others is one error, changes no call, and ends the session."""
+        session = self.opener if at_opener else self.acceptor
+        malformed = data.draw(st.sampled_from(self.malformed(session)))
+        before = snapshot(session)
+        with pytest.raises(ProtocolViolationError):
+            session.receive(malformed)
+        assert snapshot(session) == before
+        session.goodbye(outcome(3, "bad"))
+        assert session.receive(malformed) is None
+        self.lose()
+
+    @staticmethod
+    def malformed(session: Session) -> list[session_pb2.Frame]:
+        never_opened = session.highest + 1
+        frames = [session_pb2.Frame(kind=kind, call_id=never_opened) for kind in ALL_KINDS]
+        for call_id in session.streams:
+            wrong = END_AND_HEAD if not session.opener else [session_pb2.FRAME_KIND_CANCEL]
+            frames += [
+                session_pb2.Frame(kind=kind, call_id=call_id) for kind in (session_pb2.FRAME_KIND_OPEN, 99, *wrong)
+            ]
+            frames.append(session_pb2.Frame(kind=session_pb2.FRAME_KIND_CREDIT, call_id=call_id))
+            frames.append(session_pb2.Frame(kind=session_pb2.FRAME_KIND_DATA, call_id=call_id, more=True, last=True))
+        return frames
 
     # -- what holds
 
