@@ -253,3 +253,17 @@ async def settle(turns: int = 12) -> None:
     """Lets everything that is under way in memory arrive."""
     for _ in range(turns):
         await asyncio.sleep(0)
+
+
+def waiting(deployment: Deployment) -> int:
+    """How many calls wait, counted anew; what the deployment counted must agree."""
+    calls = [call for call in (*deployment.again, *deployment.queue) if not call.done]
+    assert deployment.queued == len(calls)
+    assert deployment.queued_bytes == sum(len(call.payload) for call in calls)
+    return len(calls)
+
+
+async def result(caller: Caller) -> bytes | None:
+    await caller.end()
+    assert caller.outcome is None, caller.reason
+    return caller.payload
