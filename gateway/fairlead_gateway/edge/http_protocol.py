@@ -107,9 +107,11 @@ class DoorProtocol(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         try:
             self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            if self._should_upgrade():
+        except httptools.HttpParserUpgrade as upgrade:
+            if self._get_upgrade() == b"websocket":
                 self.handle_websocket_upgrade()
+            else:
+                self._go_on_without_upgrade(data[upgrade.args[0] :])
         except httptools.HttpParserError as error:  # what came is not HTTP, or a callback has raised
             logger.debug("refused what %s sent: %s", self.client, error)
             self._reject(self._refusal)
@@ -221,10 +223,25 @@ class DoorProtocol(HttpToolsProtocol):
         if not self.transport.is_closing():  # else what is left must be read, too
             self._connection.patience.end()
 
-    # -- WebSockets
+    # -- other protocols
 
-    def _should_upgrade_to_ws(self) -> bool:
-        return True
+    def _should_upgrade(self) -> bool:
+        return True  # whatever the parser takes for one: what becomes of it is decided behind its head
+
+    def _go_on_without_upgrade(self, rest: bytes) -> None:
+        """Takes a request for a protocol that is not spoken here as any other (RFC 9110, 7.8).
+
+        The parser has passed over its body, ``rest``, so another one begins anew.
+        """
+        method = self.parser.get_method()
+        if method == b"CONNECT":  # that is no wish but an order
+            self._reject(self._refusal)
+            return
+        head = [b"%b %b HTTP/%b\r\n" % (method, self.url, self.parser.get_http_version().encode())]
+        head += [b"%b: %b\r\n" % field for field in self.headers if field[0] != b"upgrade"]
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self._feed(b"".join(head) + b"\r\n" + rest)
 
     def handle_websocket_upgrade(self) -> None:
         """Hands the connection over."""
