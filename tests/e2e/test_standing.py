@@ -152,6 +152,7 @@ def test_a_controller_is_killed_and_another_takes_over(handle: DeploymentHandle[
 def test_endpoints_are_called_while_there_is_no_controller(handle: DeploymentHandle[Any]) -> None:
     serve.create_backend("hello", lambda: "hello")
     serve.create_endpoint("hello", backend="hello")
+    before = serve.list_endpoints(), serve.list_backends()
     os.kill(api.instance_status().controller.pid, signal.SIGKILL)
     wait_until(lambda: current.existing().away)
     try:
@@ -162,6 +163,7 @@ def test_endpoints_are_called_while_there_is_no_controller(handle: DeploymentHan
             serve.get_handle("nonesuch").remote().result(timeout_s=LIMIT_S)
     finally:
         standing.start(None)
+    assert (serve.list_endpoints(), serve.list_backends()) == before
     serve.delete_endpoint("hello")
     serve.delete_backend("hello")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+from dataclasses import dataclass
 from typing import Any
 
 import starlette.requests
@@ -51,8 +52,17 @@ class Named:
     def __init__(self, name: str) -> None:
         self.name = name
 
+        self.calls: list[str] = []
+
     def __call__(self, request: Any) -> str:
         return self.name
+
+    def other(self, request: Any) -> str:
+        self.calls.append("other")
+        return f"other of {self.name}"
+
+    def called(self, request: Any) -> list[str]:
+        return self.calls
 
 
 class StatefulProcessor:
@@ -65,6 +75,25 @@ class StatefulProcessor:
     def other_method(self, inc: int) -> bool:
         self.count += inc
         return True
+
+
+@dataclass
+class Point:
+    x: int
+    y: int
+
+
+class Configured:
+    """Remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.told: list[Any] = []
+
+    def reconfigure(self, config: Any) -> None:
+        self.told.append(config)
+
+    def __call__(self, request: Any) -> tuple[int, list[Any]]:
+        return os.getpid(), self.told
 
 
 class Counter:
@@ -99,6 +128,8 @@ async def mirror(request: Any) -> Any:
     if what == "body":
         body = await request.body()
         return [type(body).__name__, body if isinstance(body, str) else body.decode()]
+    if what == "object":
+        return await request.body()
     if what == "length":
         return len(await request.body())
     if what == "data":
@@ -116,6 +147,7 @@ async def inner(request: Any) -> dict[str, Any]:
     return {
         "type": str(type(request)),
         "method": request.method,
+        "path": request.path_params,
         "query": dict(request.query_params),
         "header": request.headers.get("x-a"),
         "body": (await request.body()).decode(),

@@ -12,12 +12,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import fairlead as ray
 from fairlead import serve
 from fairlead.serve.config import DeploymentMode, HTTPOptions
 from fairlead.serve.exceptions import RayServeException
+from tests.e2e.stage import wait_until
 from tests.source_pages import backends
 from tests.source_pages.conftest import Classic, run
 
@@ -239,6 +241,8 @@ def test_c12_the_method(classic: Classic, mirror: Any) -> None:
     assert classic.send("POST", "/mirror?what=method").text == "POST"
     assert ray.get(mirror.options(http_method="POST").remote(what="method")) == "POST"
     assert ray.get(mirror.remote(what="method")) == "GET"
+    other = mirror.options(http_method="DELETE")  # is not among the endpoint's, which are of no concern to handles
+    assert ray.get(other.remote(what="method")) == "DELETE"
 
 
 def test_c13_json(classic: Classic, mirror: Any) -> None:
@@ -249,7 +253,8 @@ def test_c13_json(classic: Classic, mirror: Any) -> None:
 
 
 def test_c14_form(classic: Classic, mirror: Any) -> None:
-    assert classic.send("POST", "/mirror?what=form", data={"a": "b"}).json() == {"a": "b"}
+    for method in ("GET", "POST"):
+        assert classic.send(method, "/mirror?what=form", data={"a": "b"}).json() == {"a": "b"}
     assert ray.get(mirror.remote({"a": "b"}, what="form")) == {"a": "b"}
 
 
@@ -264,9 +269,16 @@ def test_c16_the_body(classic: Classic, mirror: Any) -> None:
     assert classic.send("POST", "/mirror?what=length", content=b"x" * 655_360).json() == 655_360
 
 
-@pytest.mark.parametrize("value", [None, 5, ["a", {"b": 1j}], {1, 2}], ids=str)
+@pytest.mark.parametrize("value", [None, 5, ["a", {"b": 1j}], {1, 2}, backends.Point(1, 2)], ids=str)
 def test_c17_python_objects(mirror: Any, value: Any) -> None:
-    assert ray.get(mirror.remote(value, what="data")) == value
+    for what in ("data", "object"):  # request.data, and await request.body()
+        received = ray.get(mirror.remote(value, what=what))
+        assert (type(received), received) == (type(value), value)
+
+
+def test_c17_arrays(mirror: Any) -> None:
+    given = np.arange(6).reshape(2, 3)
+    np.testing.assert_array_equal(ray.get(mirror.remote(given, what="data")), given)
 
 
 def test_c19_the_origin(classic: Classic) -> None:
@@ -276,12 +288,14 @@ def test_c19_the_origin(classic: Classic) -> None:
 
 def test_c20_a_web_request_is_passed_on_as_it_is(classic: Classic) -> None:
     serve.create_backend("wrapper", backends.Wrapper)
-    serve.create_endpoint("wrapper", backend="wrapper", route="/wrapper", methods=["GET", "POST"])
-    for path in ("/inner", "/wrapper"):
+    serve.create_endpoint("wrapper", backend="wrapper", route="/wrapper/{n:int}", methods=["POST"])
+    serve.create_endpoint("direct", backend="inner", route="/direct/{n:int}", methods=["POST"])
+    for path in ("/direct/5", "/wrapper/5"):
         seen = classic.send("POST", f"{path}?q=1", content=b"body", headers={"x-a": "b"}).json()
         assert seen == {
             "type": "<class 'starlette.requests.Request'>",
             "method": "POST",
+            "path": {"n": 5},
             "query": {"q": "1"},
             "header": "b",
             "body": "body",
@@ -314,6 +328,29 @@ def test_c23_the_method_header(classic: Classic) -> None:
     unknown = classic.get("/methods", headers={"X-SERVE-CALL-METHOD": "nonesuch"})
     assert unknown.status_code == 500
     assert "nonesuch" in unknown.text
+
+
+def test_c26_other_methods_go_where_calls_go(classic: Classic) -> None:
+    for name in ("m1", "m2", "m3"):
+        serve.create_backend(name, backends.Named, name)
+    serve.create_endpoint("methodical", backend="m1", route="/methodical")
+    other = serve.get_handle("methodical").options(method_name="other")
+
+    def over_http(**headers: str) -> str:
+        return classic.get("/methodical", headers={"X-SERVE-CALL-METHOD": "other", **headers}).text
+
+    assert (ray.get(other.remote()), over_http()) == ("other of m1", "other of m1")
+    serve.set_traffic("methodical", {"m2": 1.0})
+    assert (ray.get(other.remote()), over_http()) == ("other of m2", "other of m2")
+    serve.set_traffic("methodical", {"m1": 0.5, "m2": 0.5})
+    for key, answer in (("user-1", "other of m1"), ("user-2", "other of m2")):  # 0.11 and 0.97 of the way
+        assert {ray.get(other.options(shard_key=key).remote()) for _ in range(5)} == {answer}
+        assert {over_http(**{"X-SERVE-SHARD-KEY": key}) for _ in range(5)} == {answer}
+    serve.shadow_traffic("methodical", "m3", 1.0)
+    ray.get(other.remote())
+    serve.create_endpoint("shadowed", backend="m3")
+    shadowed = serve.get_handle("shadowed").options(method_name="called")
+    wait_until(lambda: ray.get(shadowed.remote()) == ["other"])
 
 
 def test_c26_errors_are_the_callers_own(classic: Classic) -> None:
@@ -401,6 +438,27 @@ def test_a_deletion_by_force_waits_for_no_call(classic: Classic) -> None:
     serve.delete_backend("stuck", force=True)
     with pytest.raises(RayServeException):
         ray.get(response)
+
+
+def test_a_user_configuration_reaches_each_replica() -> None:
+    serve.create_backend("configured", backends.Configured, config={"num_replicas": 2, "user_config": {"a": 1}})
+    serve.create_endpoint("configured", backend="configured")
+    handle = serve.get_handle("configured")
+
+    def said() -> dict[int, Any]:
+        """By process."""
+        return dict(ray.get([handle.remote() for _ in range(40)]))
+
+    first = said()
+    assert list(first.values()) == [[{"a": 1}]] * 2
+    serve.update_backend_config("configured", {"user_config": {"a": 2}})
+    assert said() == {process: [{"a": 1}, {"a": 2}] for process in first}  # the same processes
+    serve.update_backend_config("configured", serve.BackendConfig(user_config={}))  # nothing to tell
+    assert said() == {process: [{"a": 1}, {"a": 2}] for process in first}
+    for backend, message in ((backends.hello, "a function has no"), (backends.Counter, "has no reconfigure method")):
+        with pytest.raises(RuntimeError, match=message):
+            serve.create_backend("x", backend, config={"user_config": {"a": 1}})
+        assert "x" not in serve.list_backends()
 
 
 def test_a_configuration_changes_without_a_restart() -> None:
