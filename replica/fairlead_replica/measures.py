@@ -65,6 +65,7 @@ class ReplicaMeasures:
         self._registry.latency(
             "serve_replica_initialization_latency_ms", "Time that construction took."
         ).cell().observe(seconds * 1e3)
+        self._healthy(True)
 
     def checked(self, seconds: float, *, healthy: bool) -> None:
         """A health check has ended."""
@@ -74,7 +75,12 @@ class ReplicaMeasures:
         )
         if not healthy:
             registry.counter("serve_health_check_failures", "Health checks that have failed.").cell().value += 1
-        registry.gauge("serve_deployment_replica_healthy", "1 after a good health check, else 0.").set(float(healthy))
+        self._healthy(healthy)
+
+    def _healthy(self, healthy: bool) -> None:
+        self._registry.gauge(
+            "serve_deployment_replica_healthy", "1 when the replica is ready and its last health check was good, else 0."
+        ).set(float(healthy))
 
     def report(self) -> metrics_pb2.MetricsReport:
         """All of it, with what batches, models and the user have measured in this process."""

@@ -100,6 +100,7 @@ def test_both_replicas(page: Samples):
     assert total(page, "serve_deployment_processing_latency_ms_count", **names) == 11
     starts = page["fairlead_serve_deployment_replica_starts_total"]
     assert len({labels["replica"] for labels, _ in starts}) == 2
+    assert total(page, "serve_deployment_replica_healthy", **names) == 2, "without a check_health, too"
 
 
 def test_batches_and_models(page: Samples):
