@@ -79,7 +79,8 @@ class ReplicaMeasures:
 
     def _healthy(self, healthy: bool) -> None:
         self._registry.gauge(
-            "serve_deployment_replica_healthy", "1 when the replica is ready and its last health check was good, else 0."
+            "serve_deployment_replica_healthy",
+            "1 when the replica is ready and its last health check was good, else 0.",
         ).set(float(healthy))
 
     def report(self) -> metrics_pb2.MetricsReport:
