@@ -1,4 +1,4 @@
-"""What test_handles.py calls."""
+"""What the tests of handles call."""
 
 from __future__ import annotations
 
