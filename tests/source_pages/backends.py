@@ -208,6 +208,16 @@ class Imported:
         return [["other", [await request.body() for request in requests]]] * len(requests)
 
 
+class Meeting:
+    """Its calls go on when so many are there; each says its number."""
+
+    def __init__(self, parties: int) -> None:
+        self.barrier = threading.Barrier(parties)
+
+    def __call__(self, request: Any) -> int:
+        return self.barrier.wait(30)
+
+
 class Stuck:
     """Its calls never end."""
 

@@ -213,9 +213,14 @@ def test_c8_handles_follow_the_traffic_policy(classic: Classic) -> None:
         "traffic": {"b1": 0.5, "b2": 0.5},
         "shadows": {"shadow": 1.0},
     }
+    with pytest.raises(ValueError, match="used by endpoint 'policy'"):
+        serve.delete_backend("shadow")
     assert {ray.get(handle.remote()) for _ in range(40)} == {"b1", "b2"}
     serve.set_traffic("policy", {"b1": 1.0})
     assert serve.list_endpoints()["policy"]["shadows"] == {}
+    for proportion, shadows in ((0, {"b2": 0}), (0.5, {"b2": 0.5}), (0, {})):
+        serve.shadow_traffic("policy", "b2", proportion)
+        assert serve.list_endpoints()["policy"]["shadows"] == shadows
 
 
 def test_c9_composition(classic: Classic) -> None:
@@ -469,6 +474,15 @@ def test_a_configuration_changes_without_a_restart() -> None:
     serve.update_backend_config("kept", {"max_concurrent_queries": 3})
     assert ray.get(handle.remote()) == before
     assert serve.get_backend_config("kept").max_concurrent_queries == 3
+
+
+def test_more_queries_run_at_once_when_the_configuration_says_so() -> None:
+    serve.create_backend("meeting", backends.Meeting, 2, config={"max_concurrent_queries": 1})
+    serve.create_endpoint("meeting", backend="meeting")
+    handle = serve.get_handle("meeting")
+    before = handle.remote()  # waits there for the other one
+    serve.update_backend_config("meeting", {"max_concurrent_queries": 2})
+    assert set(ray.get([before, handle.remote()])) == {0, 1}
 
 
 def test_a_configuration_that_cannot_be_taken_changes_nothing() -> None:

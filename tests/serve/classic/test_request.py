@@ -43,7 +43,7 @@ def test_who_gets_it() -> None:
 
 async def test_others_get_the_arguments() -> None:
     async def called(function: Any, *args: Any, **kwargs: Any) -> Any:
-        return await Backend(function, (), 1, {}).serve_call(Called(), *args, **kwargs)
+        return await Backend(function, (), {}).serve_call(Called(), *args, **kwargs)
 
     assert await called(lambda inc, by=1: (inc, by), 5, by=2) == (5, 2)
     assert await called(lambda inc=3: inc) == 3

@@ -46,9 +46,7 @@ class Backend:
 
     __fairlead_any_route__ = True  # its endpoints declare the routes
 
-    def __init__(
-        self, definition: Any, init_args: tuple[Any, ...], threads: int, convertors: Mapping[str, Any]
-    ) -> None:
+    def __init__(self, definition: Any, init_args: tuple[Any, ...], convertors: Mapping[str, Any]) -> None:
         self.__fairlead_convertors__ = convertors
         self._batches = accepts_batch(definition)
         if isinstance(definition, str):
@@ -56,14 +54,16 @@ class Backend:
             definition = getattr(importlib.import_module(module), name)
         self._is_class = isinstance(definition, type)
         self._target = definition(*init_args) if self._is_class else definition
-        self._pool = ThreadPoolExecutor(max(1, threads), thread_name_prefix="fairlead-backend")
+        self._pool = _pool(1)
         self._acceptors: dict[str, BatchAcceptor] = {}
         self._limits: tuple[int | None, float] = (None, 0.0)
 
     # -- what the host calls
 
     async def reconfigure(self, config: dict[str, Any]) -> None:
-        """Takes in batch limits and, where there is one, the user's own configuration."""
+        """Takes in how many calls may block, batch limits and, where there is one, the user's own configuration."""
+        before, self._pool = self._pool, _pool(config["threads"])
+        before.shutdown(wait=False)  # what it has been given it runs
         self._limits = (config["max_batch_size"], config["batch_wait_timeout"])
         for acceptor in self._acceptors.values():
             acceptor.limit(*self._limits)
@@ -142,6 +142,10 @@ class Backend:
         pool = getattr(self, "_pool", None)
         if pool is not None:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="fairlead-backend")
 
 
 @functools.lru_cache(maxsize=1024)

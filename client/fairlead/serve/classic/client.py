@@ -314,7 +314,7 @@ def _not_registered(tag: str) -> ValueError:
 def _deploy(tag: str, definition: Any, init_args: tuple[Any, ...], config: BackendConfig, environment: Any) -> None:
     hosted = deployment(name=tag, ray_actor_options={"runtime_env": environment})(Backend)
     convertors = registered_convertors()
-    application = hosted.bind(definition, init_args, config.concurrency, convertors)
+    application = hosted.bind(definition, init_args, convertors)
     spec = application_spec(application, name=f"{BACKEND}{tag}", route_prefix=None, caller="serve.create_backend")
     spec.deployments[0].ClearField("interface")  # its requests come by its endpoints' routes
     _set(spec, Registered(config=config, accepts_batches=accepts_batch(definition), convertors=list(convertors)))
@@ -336,7 +336,7 @@ def _set(spec: control_pb2.ApplicationSpec, backend: Registered) -> None:
     settings.graceful_shutdown_timeout_s = config.experimental_graceful_shutdown_timeout_s
     values = config.values()
     wanted = {name: values[name] for name in ("max_batch_size", "batch_wait_timeout", "user_config")}
-    settings.user_config = orjson.dumps(wanted)
+    settings.user_config = orjson.dumps({**wanted, "threads": config.concurrency})
 
 
 def _wait_for_endpoint(name: str) -> None:

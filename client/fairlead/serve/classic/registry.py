@@ -156,7 +156,7 @@ def _placeholders(wanted: Mapping[str, Endpoint]) -> list[control_pb2.Deployment
 def _placeholder(name: str, endpoint: Endpoint) -> control_pb2.DeploymentSpec:
     """A deployment that has no replicas as long as nobody calls it, which nobody does."""
     hosted = deployment(name=name, autoscaling_config={"min_replicas": 0, "max_replicas": 1})(Backend)
-    (spec,) = application_spec(hosted.bind(None, (), 1, {}), name=APPLICATION, caller="create_endpoint").deployments
+    (spec,) = application_spec(hosted.bind(None, (), {}), name=APPLICATION, caller="create_endpoint").deployments
     shown = control_pb2.Endpoint(route=endpoint.route or "", http_methods=endpoint.methods)
     spec.interface.CopyFrom(control_pb2.DeploymentInterface(endpoint=shown))
     return spec
