@@ -117,6 +117,19 @@ def test_unknown_names_are_one_line(running: Typed, counter: None, arguments: li
     assert said in running.refusal(*arguments)
 
 
+def test_an_endpoint_is_called_like_a_deployment(running: Typed, counter: None) -> None:
+    """Also one that there is no deployment for."""
+    running.well("traffic", "counter", "--endpoint", "spread", "Counter=100")
+    assert running.well("traffic", "counter", "--endpoint", "spread") == "counter/spread: counter/Counter 100 %\n"
+    assert running.value("call", "counter/spread", "--json", "[3]") == 4
+    program = (
+        "from fairlead import serve\nassert serve.get_deployment_handle('spread', 'counter').remote(5).result() == 6"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=running.environment, check=True, timeout=PATIENCE_S)
+    running.well("traffic", "counter", "--endpoint", "spread", "--clear")
+    assert "no deployment 'spread'" in running.refusal("call", "counter/spread", "--json", "[3]")
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

@@ -14,7 +14,7 @@ from fairlead.cli.finding import Address, choose
 from fairlead.cli.names import application_named, check_deployment
 from fairlead.cli.output import print_json
 from fairlead.serve import api
-from fairlead.serve.app_handles import tells_names
+from fairlead.serve.app_handles import callable_names, tells_names
 from fairlead.wire.errors import CardinalityError, FairleadError
 
 _END = object()
@@ -78,7 +78,7 @@ def _handle(application: str, deployment: str) -> Any:
     instance = api.existing_instance()
     if tells_names(instance):
         found = application_named(application, instance.status())
-        if deployment:
+        if deployment and deployment not in callable_names(found):
             check_deployment(deployment, found)
     if not deployment:
         return api.get_app_handle(application)

@@ -31,7 +31,7 @@ def get_app_handle(name: str) -> DeploymentHandle[Any]:
 def get_deployment_handle(
     deployment_name: str, app_name: str | None = None, _check_exists: bool = True
 ) -> DeploymentHandle[Any]:
-    """A handle to a deployment; the same object for the same deployment. Inside a replica ``app_name`` is its own.
+    """A handle to a deployment or an endpoint; the same object for the same name. In a replica ``app_name`` is its own.
 
     Raises FairleadError (``RayServeException``) without an application's name outside of a replica, KeyError for a
     deployment that does not exist.
@@ -44,10 +44,15 @@ def get_deployment_handle(
         app_name = context.get_replica_context().app_name
     if _check_exists and tells_names(current.existing()):
         application = _applications().get(app_name)
-        names = [] if application is None else [deployment.name for deployment in application.deployments]
-        if deployment_name not in names:
+        if application is None or deployment_name not in callable_names(application):
             raise KeyError(f"Deployment(name='{deployment_name}', app='{app_name}') does not exist.")
     return _handle(deployment_name, app_name)
+
+
+def callable_names(application: control_pb2.ApplicationStatus) -> list[str]:
+    """The names in an application that can be called: of deployments, and of endpoints whose calls are spread."""
+    deployments = [one.name for one in application.deployments]
+    return deployments + [one.name for one in application.traffic if one.name not in deployments]
 
 
 def _handle(deployment_name: str, app_name: str) -> DeploymentHandle[Any]:
