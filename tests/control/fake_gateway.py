@@ -14,6 +14,12 @@ from fairlead.lifetime import process_ended
 from fairlead.v1 import control_pb2, control_pb2_grpc
 
 
+async def beat(call, about):
+    while True:
+        await asyncio.sleep(0.5)
+        await call.write(about)
+
+
 async def live(arguments):
     about = control_pb2.WatchRequest(
         gateway_id=arguments.gateway_id, pid=os.getpid(), trusted_address=f"unix:{arguments.socket}"
@@ -23,11 +29,13 @@ async def live(arguments):
     async with grpc.aio.insecure_channel(arguments.controller) as channel:
         call = control_pb2_grpc.ControlServiceStub(channel).Watch()
         await call.write(about)
+        beating = asyncio.create_task(beat(call, about))
         while (snapshot := await call.read()) is not grpc.aio.EOF:
             if snapshot.drain:
                 return
             about.applied_version = snapshot.version
             await call.write(about)
+        beating.cancel()
 
 
 async def main():

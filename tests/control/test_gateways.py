@@ -5,6 +5,7 @@ import pytest
 from fairlead_gateway.control.actions import KillGateway, StartGateway
 from fairlead_gateway.control.gateways import BIND_FAILED, DRAIN_S, Door, Doors, GatewaySupervisor
 from fairlead_gateway.control.observed import GatewayView
+from fairlead_gateway.control.silence import LOOK_S
 
 START = StartGateway(gateway_id="gateway-0")
 
@@ -48,6 +49,40 @@ def test_a_worker_that_ends_comes_back_with_backoff_and_its_port(supervisor):
     assert supervisor.due == pytest.approx(100.1)
     assert supervisor.reconcile(100.2) == [START]
     assert supervisor.arguments("gateway-0")[-1] == "4321"
+
+
+def test_a_frozen_worker_is_killed_within_three_seconds_and_comes_back(supervisor):
+    supervisor.started("gateway-0", 7, 100.0)
+    now = 100.0
+    for _ in range(40):  # it has not connected yet
+        now += LOOK_S
+        assert not supervisor.look(now)
+    supervisor.said(view())
+    for _ in range(40):
+        now += LOOK_S
+        supervisor.heard("gateway-0", now)
+        assert not supervisor.look(now)
+    frozen_at = now
+    assert supervisor.look_due is not None
+    while not supervisor.look(now):
+        now += LOOK_S
+    assert now - frozen_at < 3
+    assert supervisor.reconcile(now) == [KillGateway(gateway_id="gateway-0", reason="it gives no sign of life")]
+    assert supervisor.reconcile(now + 1) == []
+    supervisor.process_ended("gateway-0", -9, now + 1)
+    assert supervisor.reconcile(now + 2) == [START]
+
+
+def test_a_worker_that_works_hard_is_none(supervisor):
+    used = 0.0
+    supervisor = GatewaySupervisor(
+        directory=Path("/d"), doors=Doors(http=None, grpc=None), processor_time=lambda pid: used
+    )
+    supervisor.started("gateway-0", 7, 100.0)
+    supervisor.said(view())
+    for turn in range(40):
+        used += 0.1
+        assert not supervisor.look(100.0 + turn * LOOK_S)
 
 
 def test_a_bind_failure_is_for_good_only_at_first(supervisor):

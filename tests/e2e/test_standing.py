@@ -221,6 +221,17 @@ def answers(handle: DeploymentHandle[Any]) -> bool:
         return False
 
 
+def test_a_frozen_gateway_worker_is_replaced_and_keeps_no_deploy_waiting(handle: DeploymentHandle[Any]) -> None:
+    before = {gateway.gateway_id: gateway.pid for gateway in api.instance_status().gateways}
+    os.kill(before["gateway-1"], signal.SIGSTOP)
+    serve.run(Echo.options(max_ongoing_requests=31).bind())
+    wait_until(lambda: all(gateway.ready for gateway in api.instance_status().gateways), api.instance_status)
+    after = {gateway.gateway_id: gateway.pid for gateway in api.instance_status().gateways}
+    assert after["gateway-0"] == before["gateway-0"]
+    assert after["gateway-1"] != before["gateway-1"]
+    assert handle.echo.remote(1).result(timeout_s=LIMIT_S) == 1
+
+
 def test_a_replica_with_one_slot_serves_both_gateway_workers(handle: DeploymentHandle[Any]) -> None:
     """Neither knows what the other sends: the replica says when it is full, and when it no longer is."""
     narrow: DeploymentHandle[Any] = serve.run(Narrow.bind(), name="narrow", route_prefix=None)

@@ -15,6 +15,7 @@ import pytest
 from fairlead.v1 import control_pb2, control_pb2_grpc, session_pb2
 from fairlead.wire.errors import ConnectionLostError
 from fairlead.wire.link import Link
+from fairlead_gateway.routing import watch
 from fairlead_gateway.routing.table import RouteTable
 from fairlead_gateway.routing.upstream import Upstreams
 from fairlead_gateway.routing.watch import Watch
@@ -27,13 +28,20 @@ class FakeController(control_pb2_grpc.ControlServiceServicer):
 
     def __init__(self) -> None:
         self.heard: asyncio.Queue[control_pb2.WatchRequest] = asyncio.Queue()
+        self.beats = 0
+        """How often the same was said again."""
         self.snapshots: asyncio.Queue[control_pb2.WatchResponse | None] = asyncio.Queue()
         self.server = grpc.aio.server()
 
     async def Watch(self, requests: Any, context: Any) -> AsyncIterator[control_pb2.WatchResponse]:
         async def listen() -> None:
+            said = None
             async for request in requests:
-                self.heard.put_nowait(request)
+                if request == said:
+                    self.beats += 1
+                else:
+                    self.heard.put_nowait(request)
+                said = request
 
         listening = asyncio.create_task(listen())
         try:
@@ -110,6 +118,15 @@ async def stage(directory: Path, clock: FakeClock, tidy: None) -> AsyncIterator[
     made = Stage(f"unix:{directory}/c", clock)
     yield made
     await made.close()
+
+
+async def test_a_worker_shows_that_it_is_not_frozen(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "BEAT_S", 0.005)
+    first = await stage.controller()
+    await until(lambda: first.beats > 2)
+    await first.server.stop(None)
+    second = await stage.controller()
+    await until(lambda: second.beats > 2)
 
 
 async def test_the_doors_open_once_when_there_is_something_to_route(stage: Stage):

@@ -56,7 +56,9 @@ class Controller:
             gateways=settings.gateways,
             processor_time=processor_time,
         )
-        self.gateways = GatewaySupervisor(directory=settings.directory, doors=settings.doors, count=settings.gateways)
+        self.gateways = GatewaySupervisor(
+            directory=settings.directory, doors=settings.doors, count=settings.gateways, processor_time=processor_time
+        )
         self.persistence.restore(self.core)
         self.recovered = asyncio.Event()
         """Set when all that an earlier controller has left is known: before that there are no snapshots."""
@@ -155,8 +157,10 @@ class Controller:
         self._act()
 
     def gateway_loads(self, request: control_pb2.WatchRequest) -> None:
-        """A gateway worker tells the calls that it has."""
-        if self.core.gateway_loads(request.gateway_id, request.loads, time.monotonic()):
+        """A gateway worker tells the calls that it has, as often as shows that it is not frozen."""
+        now = time.monotonic()
+        self.gateways.heard(request.gateway_id, now)
+        if self.core.gateway_loads(request.gateway_id, request.loads, now):
             self._act()
 
     def _policy_answered(self, policy: PolicyKey, replicas: Mapping[str, int], failure: str) -> None:
@@ -191,13 +195,15 @@ class Controller:
         times = [time for time in (self.core.due, self.gateways.due, recovery) if time is not None]
         due = min(times, default=math.inf)
         while True:
-            until = due if self.core.look_due is None else min(due, self.core.look_due)
+            looks = [time for time in (self.core.look_due, self.gateways.look_due) if time is not None]
+            until = min([due, *looks])
             timeout = None if until == math.inf else max(0.0, until - time.monotonic())
             try:
                 await asyncio.wait_for(self._wake.wait(), timeout)
             except TimeoutError:
                 now = time.monotonic()
-                if now < due and not self.core.look(now):
+                found = [self.gateways.look(now), self.core.look(now)]
+                if now < due and not any(found):
                     continue
             return
 

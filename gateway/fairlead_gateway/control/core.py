@@ -181,7 +181,7 @@ class Core:
 
     def _look_again(self, now: float) -> None:
         replicas = self.observed.replicas.values()
-        listening = any(replica.phase is Phase.RUNNING and replica.leased for replica in replicas)
+        listening = any(replica.reports for replica in replicas)
         self.look_due = now + LOOK_S if listening or self.scaling else None
 
     def _retire(self, application: str, standing: Standing, now: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from fairlead.v1 import control_pb2
 from fairlead_gateway.control.actions import Action, KillGateway, StartGateway
 from fairlead_gateway.control.backoff import CALM_S, Backoff
 from fairlead_gateway.control.observed import GatewayView
+from fairlead_gateway.control.silence import LOOK_S, SILENT_S, Listener, heard
 
 BIND_FAILED = 3
 """The exit status of a gateway worker that could not open its doors; :meth:`GatewaySupervisor.failure` says why."""
@@ -56,14 +58,38 @@ class _Worker:
     served: bool = False
     connected: bool = False
     view: GatewayView | None = None
+    heard_at: float | None = None
+    used_s: float | None = None
+    silent: bool = False
+
+    @property
+    def reports(self) -> bool:
+        """Whether its watch is open."""
+        return self.view is not None and not self.killed
+
+    @property
+    def patience_s(self) -> float:
+        """As long as it takes to find out: connections to it hang, while those to others go on."""
+        return SILENT_S
 
 
 class GatewaySupervisor:
     """The gateway workers of one instance. Not thread-safe; times are seconds of one monotonic clock."""
 
-    def __init__(self, *, directory: Path, doors: Doors, count: int = 1) -> None:
+    def __init__(
+        self,
+        *,
+        directory: Path,
+        doors: Doors,
+        count: int = 1,
+        processor_time: Callable[[int], float | None] = lambda pid: None,
+    ) -> None:
+        """``processor_time``: seconds that the process with an id has used; None: not to be found out."""
         self.due: float | None = None
         """When to reconcile next if nothing happens before; None: no need."""
+        self.look_due: float | None = None
+        """When to look at the workers next; None: no need."""
+        self._listener = Listener(processor_time)
         self._directory = directory
         self._options = ("--reuse-port", *doors.options) if doors.shared else doors.options
         self._drain_deadline: float | None = None
@@ -96,6 +122,7 @@ class GatewaySupervisor:
         """The process runs."""
         worker = self._workers[gateway_id]
         worker.alive, worker.pid, worker.started_at, worker.connected = True, pid, now, False
+        worker.heard_at, worker.silent = None, False
 
     def said(self, view: GatewayView) -> None:
         """A worker has connected, or applied a snapshot. One that is not of this instance is ignored."""
@@ -106,6 +133,16 @@ class GatewaySupervisor:
             worker.served |= view.applied_version > 0  # its doors open with the first snapshot
             worker.http = _bound(worker.http, view.http_address)
             worker.grpc = _bound(worker.grpc, view.grpc_address)
+
+    def heard(self, gateway_id: str, now: float) -> None:
+        """A worker has said anything at all."""
+        if worker := self._workers.get(gateway_id):
+            heard(worker, now)
+
+    def look(self, now: float) -> bool:
+        """Looks for frozen workers between decisions; whether there is one. Costs little."""
+        self.look_due = now + LOOK_S if any(worker.reports for worker in self._workers.values()) else None
+        return bool(self._listener.look(self._workers.values(), now))
 
     def lost(self, gateway_id: str) -> None:
         """A worker's watch has ended."""
@@ -128,7 +165,7 @@ class GatewaySupervisor:
     def process_ended(self, gateway_id: str, status: int | None, now: float) -> bool:
         """A worker's process has ended; whether that is for good: it never could open its doors."""
         worker = self._workers[gateway_id]
-        worker.alive, worker.killed, worker.pid, worker.view = False, False, 0, None
+        worker.alive, worker.killed, worker.pid, worker.view, worker.silent = False, False, 0, None, False
         if now - worker.started_at >= CALM_S:
             worker.backoff.recovered()
         worker.backoff.failed(now)
@@ -141,6 +178,7 @@ class GatewaySupervisor:
     def reconcile(self, now: float) -> list[Action]:
         """Decides what to do now. A start that is decided counts as carried out when :meth:`started` is called."""
         self.due = None
+        self.look(now)
         actions: list[Action] = []
         for worker in self._workers.values():
             if self._drain_deadline is not None:
@@ -150,6 +188,9 @@ class GatewaySupervisor:
                 if not worker.connected or self._is_due(self._drain_deadline, now):
                     worker.killed = True
                     actions.append(KillGateway(gateway_id=worker.gateway_id, reason="did not drain in time"))
+            elif worker.silent and not worker.killed:
+                worker.killed = True
+                actions.append(KillGateway(gateway_id=worker.gateway_id, reason="it gives no sign of life"))
             elif not worker.alive and self._is_due(worker.backoff.not_before, now):
                 actions.append(StartGateway(gateway_id=worker.gateway_id))
         return actions

@@ -24,6 +24,8 @@ class Phase(enum.Enum):
     """It is out of the snapshot, draining or being killed."""
 
 
+LEAST_PATIENCE_S = 5.0
+"""A replica that is silent is replaced after its health checks' timeout, but no sooner than this."""
 _LOGGED_FAILURES = 100
 """So many different ones are told apart; then the log may have one again."""
 
@@ -94,6 +96,16 @@ class Replica:
     def key(self) -> tuple[str, str]:
         """Application and deployment."""
         return self.application, self.deployment
+
+    @property
+    def reports(self) -> bool:
+        """Whether it is to report now."""
+        return self.phase is Phase.RUNNING and self.leased
+
+    @property
+    def patience_s(self) -> float:
+        """Seconds of silence after which it is replaced."""
+        return max(self.settings.health_check_timeout_s, LEAST_PATIENCE_S)
 
 
 @dataclass(kw_only=True, slots=True)

@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 _WatchCall: TypeAlias = "grpc.aio.StreamStreamCall[control_pb2.WatchRequest, control_pb2.WatchResponse]"
 
+BEAT_S = 0.5
+"""Seconds between two signs of life, as from replicas."""
 FIRST_RETRY = 0.05
 LAST_RETRY = 2.0
 
@@ -75,7 +77,7 @@ class Watch:
                 call = stub.Watch(wait_for_ready=True)
                 give_up_at = lost_at + self._patience_s
                 heard = False
-                reporting = asyncio.create_task(self._report(call))
+                speaking = [asyncio.create_task(self._report(call)), asyncio.create_task(self._beat(call))]
                 try:
                     self._about.applied_version = 0  # another controller counts anew
                     async with asyncio.timeout_at(give_up_at):
@@ -94,7 +96,8 @@ class Watch:
                 except (grpc.aio.AioRpcError, asyncio.InvalidStateError):  # the latter: written to when it was over
                     logger.debug("the controller is away: %r", call)
                 finally:
-                    reporting.cancel()
+                    for task in speaking:
+                        task.cancel()
                     call.cancel()
                     if heard:
                         lost_at = loop.time()
@@ -104,6 +107,13 @@ class Watch:
     async def _say(self, call: _WatchCall) -> None:
         async with self._writing:
             await call.write(self._about)
+
+    async def _beat(self, call: _WatchCall) -> None:
+        """Shows that the worker is not frozen, while the stream lasts."""
+        with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            while True:
+                await asyncio.sleep(BEAT_S)
+                await self._say(call)
 
     async def _report(self, call: _WatchCall) -> None:
         """Tells the worker's calls, from the first snapshot on, while the stream lasts."""
