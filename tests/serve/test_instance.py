@@ -18,7 +18,7 @@ from fairlead.serve.instance import Instance
 
 DRIVER = """
 import os, sys, time
-from fairlead.serve import api, current, lifecycle
+from fairlead.serve import api, instance_in_use, lifecycle
 from fairlead.serve.deployment import deployment
 
 @deployment
@@ -142,7 +142,7 @@ AGAIN = """
 def killed():
     status = api.instance_status()
     ports = [int(status.gateways[0].http_address.rpartition(":")[2])]
-    controller = current.current.instance.owned._controller.popen
+    controller = instance_in_use.current.instance.owned._controller.popen
     controller.kill()
     controller.wait()
     return ports[0]
@@ -155,7 +155,7 @@ def test_running_again_after_the_controller_was_killed_starts_anew_on_the_same_p
         AGAIN
         + textwrap.dedent(
             """
-            before = current.current.instance.owned.directory
+            before = instance_in_use.current.instance.owned.directory
             port = killed()
             api.start(http_options={"port": port}, grpc_options={"port": 0})
             print(before.exists(), api.instance_status().gateways[0].http_address.endswith(f":{port}"), flush=True)
