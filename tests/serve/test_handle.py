@@ -7,7 +7,6 @@ import copy
 import functools
 import pickle
 import threading
-import time
 
 import cloudpickle
 import pytest
@@ -16,11 +15,9 @@ from fairlead.serve import caller, connection
 from fairlead.serve.connection import Connection
 from fairlead.serve.exceptions import (
     BackPressureError,
-    ConnectionLostError,
     DeadlineExceededError,
     RayServeException,
     RequestCancelledError,
-    UntrustedSerializationError,
 )
 from fairlead.serve.handle import (
     DeploymentBroadcastResponse,
@@ -30,11 +27,8 @@ from fairlead.serve.handle import (
     DeploymentResponseGenerator,
 )
 from fairlead.v1 import session_pb2
-from fairlead.wire.errors import MessageTooLargeError, ReplicaUnavailableError, TooManyCallsError
+from fairlead.wire.errors import MessageTooLargeError, ReplicaUnavailableError
 from fairlead.wire.messages import MessageAssembler
-from fairlead.wire.outcomes import outcome_of
-from fairlead.wire.trust import Trust
-from tests.serve.fake_gateway import FakeGateway
 
 CODECS = ["cloudpickle", "pickle", "msgpack", "orjson"]
 TIMEOUT_S = 60
@@ -451,159 +445,3 @@ def test_init(gateway):
         used._init()
     assert used.running_replicas_populated()
     used.shutdown()
-
-
-# -- the connection
-
-
-def test_without_an_address(handle):
-    nowhere = Connection()
-    before = connection.use(nowhere)
-    try:
-        with pytest.raises(RayServeException, match="not connected"):
-            handle.remote(1).result(timeout_s=TIMEOUT_S)
-    finally:
-        nowhere.close()
-        connection.use(before)
-
-
-@pytest.mark.parametrize("options", [{}, {"request_serialization": "orjson"}, {"response_serialization": "orjson"}])
-def test_untrusted_connections_refuse_pickles_before_anything_is_sent(gateway, handle, options):
-    with gateway.connected(Trust.UNTRUSTED):
-        response = handle.options(**options).remote(1)
-        with pytest.raises(UntrustedSerializationError, match="use one of: msgpack, orjson"):
-            response.result(timeout_s=TIMEOUT_S)
-        assert not gateway.calls
-        safe = handle.options(request_serialization="orjson", response_serialization="msgpack")
-        assert safe.remote([1]).result(timeout_s=TIMEOUT_S) == [1]
-
-
-def test_an_untrusted_peer_cannot_make_us_unpickle_an_exception(gateway, handle):
-    unpickled: list[str] = []
-
-    class Canary:
-        def __reduce__(self):
-            return (unpickled.append, ("code ran",))
-
-    def boom(call):
-        outcome = outcome_of(RuntimeError("sharp"))
-        outcome.exception = cloudpickle.dumps(Canary())
-        outcome.traceback = "secret"
-        call.stream.link.end(call.stream, outcome)
-
-    gateway.methods["boom"] = boom
-    with gateway.connected(Trust.UNTRUSTED):
-        safe = handle.options(request_serialization="orjson", response_serialization="orjson")
-        with pytest.raises(RuntimeError, match="sharp") as caught:
-            safe.boom.remote().result(timeout_s=TIMEOUT_S)
-        assert caught.value.__cause__ is None
-        assert not unpickled
-
-
-def lose(gateway: FakeGateway) -> None:
-    connection.current().post(lambda: gateway.links[-1].lose(ConnectionLostError("cut")))
-
-
-def wait_for(condition) -> None:
-    deadline = time.monotonic() + TIMEOUT_S
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
-
-
-def test_a_lost_connection_fails_its_calls_and_the_next_one_reconnects(gateway, handle):
-    gateway.methods["never"] = never
-    pending = handle.never.remote()
-    wait_for(lambda: gateway.calls)
-    lose(gateway)
-    with pytest.raises(ConnectionLostError):
-        pending.result(timeout_s=TIMEOUT_S)
-    gateway.refuse = 2
-    assert handle.remote("again").result(timeout_s=TIMEOUT_S) == "again"
-    assert gateway.connects == 4
-
-
-def test_idempotent_calls_are_sent_again(gateway, handle):
-    async def first_never(call):
-        if len(gateway.calls) == 1:
-            await never(call)
-        return len(gateway.calls)
-
-    gateway.methods["twice"] = first_never
-    pending = handle.options(idempotent=True).twice.remote()
-    wait_for(lambda: gateway.calls)
-    lose(gateway)
-    assert pending.result(timeout_s=TIMEOUT_S) == 2
-
-
-def test_a_deadline_holds_while_the_gateway_cannot_be_reached(gateway, handle):
-    gateway.refuse = 1000
-    with pytest.raises(DeadlineExceededError):
-        handle.options(timeout_s=0.05).remote(1).result(timeout_s=TIMEOUT_S)
-
-
-def test_a_gateway_that_stays_away_is_given_up(gateway, handle, monkeypatch):
-    monkeypatch.setattr(connection, "PATIENCE_S", 0.05)
-    gateway.refuse = 1000
-    with pytest.raises(ConnectionLostError, match="gave up reaching the gateway"):
-        handle.remote(1).result(timeout_s=TIMEOUT_S)
-
-
-def test_a_gateway_that_drains_is_left_and_its_calls_go_on(gateway, handle):
-    release = threading.Event()
-
-    async def slow(call):
-        while not release.is_set():
-            await asyncio.sleep(0.001)
-        return "old"
-
-    gateway.methods["slow"] = slow
-    old = handle.slow.remote()
-    wait_for(lambda: gateway.calls)
-    connection.current().post(gateway.links[0].goodbye)
-    assert [handle.remote(n).result(timeout_s=TIMEOUT_S) for n in range(3)] == [0, 1, 2]
-    wait_for(lambda: handle.remote(0).result(timeout_s=TIMEOUT_S) == 0 and len(gateway.links) == 2)
-    release.set()
-    assert old.result(timeout_s=TIMEOUT_S) == "old"
-
-
-def test_a_new_address_takes_further_calls_and_old_ones_go_on(gateway, handle):
-    release = threading.Event()
-
-    async def slow(call):
-        while not release.is_set():
-            await asyncio.sleep(0.001)
-        return "old"
-
-    gateway.methods["slow"] = slow
-    old = handle.slow.remote()
-    wait_for(lambda: gateway.calls)
-    connection.set_address("unix:/other", Trust.OWNER)
-    assert handle.remote(2).result(timeout_s=TIMEOUT_S) == 2
-    assert gateway.connects == 2
-    assert not gateway.links[0].closed
-    release.set()
-    assert old.result(timeout_s=TIMEOUT_S) == "old"
-    wait_for(lambda: gateway.links[0].closed)
-    assert not gateway.links[1].closed
-
-
-def test_a_session_that_carries_too_many_calls_says_so(gateway, handle):
-    gateway.methods["never"] = never
-    assert handle.remote(1).result() == 1
-    connection.current()._link.session.max_calls = 1
-    first = handle.never.remote()
-    with pytest.raises(TooManyCallsError):
-        handle.remote(2).result(timeout_s=TIMEOUT_S)
-    first.cancel()
-
-
-def test_close_fails_what_is_under_way(gateway, handle):
-    gateway.methods["never"] = never
-    pending = handle.never.remote()
-    wait_for(lambda: gateway.calls)
-    connection.close()
-    with pytest.raises(ConnectionLostError):
-        pending.result(timeout_s=TIMEOUT_S)
-    with pytest.raises(RayServeException, match="not connected"):
-        handle.remote(1).result(timeout_s=TIMEOUT_S)
