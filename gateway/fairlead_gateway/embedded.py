@@ -6,11 +6,13 @@ It routes, queues and sheds as a worker does, by the same code; it has no contro
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection, Mapping
 
 from fairlead.v1 import control_pb2
 from fairlead.wire.link import Link
 from fairlead.wire.memory import link_pair
 from fairlead.wire.trust import Trust
+from fairlead_gateway.control.traffic import checked_policy
 from fairlead_gateway.edge.session_door import SessionDoor
 from fairlead_gateway.routing.router import Router
 from fairlead_gateway.routing.upstream import Connect, Upstreams
@@ -34,6 +36,12 @@ class EmbeddedGateway:
         opener, acceptor = link_pair(self._accept)
         self._acceptors = [*(link for link in self._acceptors if not link.closed), acceptor]
         return opener
+
+    def checked_policy(
+        self, application: str, policy: control_pb2.TrafficPolicy, applications: Mapping[str, Collection[str]]
+    ) -> control_pb2.TrafficPolicy:
+        """As :func:`fairlead_gateway.control.traffic.checked_policy`."""
+        return checked_policy(application, policy, applications)
 
     async def apply(self, snapshot: control_pb2.WatchResponse) -> None:
         """Routes by a snapshot from now on. Returns when each new replica is connected, or found unreachable."""

@@ -17,6 +17,7 @@ from fairlead.serve import api
 from fairlead.serve.context import get_replica_context, is_replica
 from fairlead.serve.exceptions import BackPressureError, RayServeException, RequestCancelledError
 from fairlead.serve.grpc_util import gRPCContext
+from fairlead.serve.traffic import set_traffic
 
 PATIENCE_S = 60.0
 
@@ -240,6 +241,22 @@ def test_two_applications() -> None:
         _local_testing_mode=True,
     )
     assert (one.remote(1).result(), other.application.remote().result()) == (1, "other!")
+
+
+def test_calls_can_be_spread() -> None:
+    handle = run(Echo.bind(), name="one")
+    run(Front.options(name="Canary").bind(Echo.bind()), name="canary")
+    set_traffic("one", {"canary": 1.0})
+    assert serve.status().applications["one"].traffic["Echo"].backends == {"canary": 1.0}
+    with pytest.raises(RayServeException, match="'ask_by_name'"):
+        handle.count.remote(1).result()
+    for wrong, message in (({"one": 0.5}, "sum up to 1, not 0.5"), ({"canary/Nope": 1.0}, "no deployment 'Nope'")):
+        with pytest.raises(RayServeException, match=message):
+            set_traffic("one", wrong)
+    run(Echo.bind(), name="one")
+    assert serve.status().applications["one"].traffic, "an update keeps it"
+    set_traffic("one", {})
+    assert list(handle.options(stream=True).count.remote(2)) == [0, 1]
 
 
 def test_limits_hold() -> None:

@@ -10,7 +10,7 @@ import asyncio
 import importlib
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 from uuid import uuid4
@@ -59,6 +59,11 @@ class Gateway(Protocol):
     def dial(self) -> Link:
         """A session with it."""
 
+    def checked_policy(
+        self, application: str, policy: control_pb2.TrafficPolicy, applications: Mapping[str, Collection[str]]
+    ) -> control_pb2.TrafficPolicy:
+        """The policy, complete. Raises FairleadError that says what is wrong with it."""
+
     async def apply(self, snapshot: control_pb2.WatchResponse) -> None:
         """Routes by a snapshot."""
 
@@ -75,6 +80,8 @@ class _Running:
     deployments: list[LocalDeployment]
     replicas: dict[str, list[Replica]]
     """Those that can be called, by deployment."""
+    traffic: dict[str, control_pb2.TrafficPolicy] = field(default_factory=dict)
+    """How calls are spread, by endpoint."""
     state: control_pb2.ApplicationState.ValueType = control_pb2.APPLICATION_STATE_DEPLOYING
     since: float = field(default_factory=time.time)
 
@@ -132,7 +139,8 @@ class LocalInstance(Instance):
         with self._deploying:
             before = self._running.get(name)
             old = dict(before.replicas) if before is not None else {}
-            now = _Running(name=name, ingress=ingress, deployments=graph.deployments, replicas=old)
+            traffic = before.traffic if before is not None else {}
+            now = _Running(name=name, ingress=ingress, deployments=graph.deployments, replicas=old, traffic=traffic)
             self._running[name] = now
             new: dict[str, list[Replica]] = {}
             try:
@@ -201,6 +209,17 @@ class LocalInstance(Instance):
                 self._publish()
                 self._end(running.all())
 
+    def set_traffic(self, application: str, policy: control_pb2.TrafficPolicy) -> None:
+        """Spreads an endpoint's calls; returns when it counts. Raises FairleadError for what makes no sense."""
+        with self._deploying:
+            there = {one.name: [each.name for each in one.deployments] for one in self._running.values()}
+            policy = self._gateway.checked_policy(application, policy, there)
+            traffic = self._running[application].traffic
+            traffic.pop(policy.name, None)
+            if policy.backends:
+                traffic[policy.name] = policy
+            self._publish()
+
     def status(self) -> control_pb2.InstanceStatus:
         """The state of everything."""
         return control_pb2.InstanceStatus(applications=[_status(each) for each in list(self._running.values())])
@@ -250,6 +269,7 @@ def _routes(running: _Running) -> control_pb2.ApplicationRoutes:
         name=running.name,
         ingress_deployment=running.ingress,
         serving=True,
+        traffic=running.traffic.values(),
         deployments=[_deployment_routes(each, running.replicas.get(each.name, [])) for each in running.deployments],
     )
 
@@ -276,6 +296,7 @@ def _status(running: _Running) -> control_pb2.ApplicationStatus:
         state=running.state,
         ingress_deployment=running.ingress,
         last_deployed_time_s=running.since,
+        traffic=running.traffic.values(),
         deployments=[
             control_pb2.DeploymentStatus(
                 name=deployment.name,

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import difflib
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
-from fairlead.serve.instance import Instance
-from fairlead.serve.instance_in_use import controller_address
-from fairlead.serve.validation import check_number
+from fairlead.serve.instance_in_use import existing_instance
+from fairlead.serve.validation import check_number, suggestion
 from fairlead.v1 import control_pb2
 from fairlead.wire.errors import FairleadError
 
@@ -28,17 +25,16 @@ def set_traffic(
 
     Raises FairleadError for applications and deployments that there are not, and for shares that make no sense.
     """
-    instance = Instance(controller_address())
-    with contextlib.closing(instance):
-        known = {one.name: one for one in instance.status().applications}
-        if application not in known:
-            raise FairleadError(f"there is no application '{application}'; {_meant(application, known)}")
-        policy = control_pb2.TrafficPolicy(
-            name=endpoint or known[application].ingress_deployment,
-            backends=[share_of(target, share, application, known) for target, share in backends.items()],
-            shadows=[share_of(target, share, application, known) for target, share in (shadows or {}).items()],
-        )
-        instance.set_traffic(application, policy)
+    instance = existing_instance()
+    known = {one.name: one for one in instance.status().applications}
+    if application not in known:
+        raise FairleadError(f"there is no application '{application}'; {suggestion(application, known)}")
+    policy = control_pb2.TrafficPolicy(
+        name=endpoint or known[application].ingress_deployment,
+        backends=[share_of(target, share, application, known) for target, share in backends.items()],
+        shadows=[share_of(target, share, application, known) for target, share in (shadows or {}).items()],
+    )
+    instance.set_traffic(application, policy)
 
 
 def share_of(
@@ -58,11 +54,6 @@ def share_of(
     else:
         raise FairleadError(
             f"'{target}' is neither a deployment of '{application}' nor an application; "
-            f"{_meant(target, {*names, *known})}"
+            f"{suggestion(target, {*names, *known})}"
         )
     return found
-
-
-def _meant(name: str, known: Collection[str]) -> str:
-    close = difflib.get_close_matches(name, known, 1)
-    return f"did you mean '{close[0]}'?" if close else f"there are {', '.join(sorted(known)) or 'none'}"

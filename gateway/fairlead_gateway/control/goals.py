@@ -72,7 +72,8 @@ class Goals:
 
     def with_traffic(self, application: str, policy: control_pb2.TrafficPolicy) -> Traffic:
         """How an application's calls would be spread with that policy; changes nothing. Raises FairleadError."""
-        policy = checked_policy(application, policy, self._desired.applications)
+        there = {name: goal.deployments for name, goal in self._desired.applications.items() if not goal.deleting}
+        policy = checked_policy(application, policy, there)
         others = {name: one for name, one in self._standings[application].traffic.items() if name != policy.name}
         return {**others, policy.name: policy} if policy.backends else others
 

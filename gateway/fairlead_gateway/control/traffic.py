@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from fairlead.v1 import control_pb2
 from fairlead.wire.errors import InvalidCallError
-from fairlead_gateway.control.desired import ApplicationGoal
 
 TOLERANCE = 1e-5
 """How far shares may miss a sum of 1."""
 
 
 def checked_policy(
-    application: str, policy: control_pb2.TrafficPolicy, applications: Mapping[str, ApplicationGoal]
+    application: str, policy: control_pb2.TrafficPolicy, applications: Mapping[str, Collection[str]]
 ) -> control_pb2.TrafficPolicy:
-    """The policy with every application filled in. Raises InvalidCallError that says what is wrong with it."""
+    """The policy with every application filled in. ``applications``: the names of deployments by application.
+
+    Raises InvalidCallError that says what is wrong with it.
+    """
     where = f"traffic of endpoint {policy.name!r} in application {application!r}"
-    goal = applications.get(application)
-    if goal is None or goal.deleting:
+    if application not in applications:
         raise InvalidCallError(f"{where}: there is no such application; there are {_listed(applications)}")
     if not policy.name:
         raise InvalidCallError(f"{where}: the endpoint needs a name")
@@ -41,21 +42,22 @@ def checked_policy(
 
 
 def _share(
-    share: control_pb2.TrafficShare, application: str, where: str, applications: Mapping[str, ApplicationGoal]
+    share: control_pb2.TrafficShare, application: str, where: str, applications: Mapping[str, Collection[str]]
 ) -> control_pb2.TrafficShare:
     name = share.application or application
-    goal = applications.get(name)
-    if goal is None or goal.deleting:
+    if name not in applications:
         raise InvalidCallError(f"{where}: there is no application {name!r}; there are {_listed(applications)}")
-    deployment = share.deployment or goal.spec.ingress_deployment
-    if deployment not in goal.deployments:
+    if share.deployment and share.deployment not in applications[name]:
         raise InvalidCallError(
-            f"{where}: application {name!r} has no deployment {deployment!r}; it has {_listed(goal.deployments)}"
+            f"{where}: application {name!r} has no deployment {share.deployment!r}; it has "
+            f"{_listed(applications[name])}"
         )
     if not 0 <= share.share <= 1:
-        raise InvalidCallError(f"{where}: the share of {deployment!r} must be between 0 and 1, not {share.share:g}")
+        raise InvalidCallError(
+            f"{where}: the share of {share.deployment or name!r} must be between 0 and 1, not {share.share:g}"
+        )
     return control_pb2.TrafficShare(application=name, deployment=share.deployment, share=share.share)
 
 
-def _listed(names: Mapping[str, object]) -> str:
+def _listed(names: Collection[str]) -> str:
     return ", ".join(map(repr, sorted(names))) or "none"
