@@ -59,23 +59,22 @@ class Hooks:
             hook = functools.partial(hook, rank=None if context is None else context.rank)
         await self._call(hook, config)
 
-    async def check_health(self, timeout_s: float) -> None:
-        """Calls ``check_health`` once and notes the result. Never raises.
+    async def check_first(self, timeout_s: float) -> None:
+        """Calls ``check_health`` once, before calls come. Raises FairleadError, with what it raises as the cause."""
+        if self._check is None:
+            return
+        try:
+            await self._run_check(self._check, timeout_s)
+        except Exception as error:
+            raise FairleadError(f"the first health check failed: {one_line(error)}") from error
 
-        The timeout counts time in which the loop turned: a method that blocks the loop must not be taken for a health
-        check that hangs.
-        """
+    async def check_health(self, timeout_s: float) -> None:
+        """Calls ``check_health`` once and notes the result. Never raises."""
         if self._check is None:
             return
         began = time.monotonic()
-        task = self._loop.create_task(self._call(self._check))
         try:
-            for _ in range(_TICKS):
-                if not task.done():
-                    await asyncio.wait({task}, timeout=timeout_s / _TICKS)
-            if not task.done():
-                raise TimeoutError(f"check_health did not return within {timeout_s} s")
-            task.result()
+            await self._run_check(self._check, timeout_s)
         except Exception as error:
             self.failed_checks += 1
             self.health_message = one_line(error)
@@ -84,9 +83,23 @@ class Hooks:
             self.failed_checks = 0
             self.health_message = ""
         finally:
-            task.cancel()
             if self.on_check is not None:
                 self.on_check(time.monotonic() - began, healthy=not self.failed_checks)
+
+    async def _run_check(self, check: Callable[[], Any], timeout_s: float) -> None:
+        """The timeout counts time in which the loop turned: a method that blocks the loop must not be taken for a
+        health check that hangs.
+        """
+        task = self._loop.create_task(self._call(check))
+        try:
+            for _ in range(_TICKS):
+                if not task.done():
+                    await asyncio.wait({task}, timeout=timeout_s / _TICKS)
+            if not task.done():
+                raise TimeoutError(f"check_health did not return within {timeout_s} s")
+            task.result()
+        finally:
+            task.cancel()
 
     async def check_forever(self, period_s: float, timeout_s: float) -> None:
         """Checks every ``period_s`` seconds, for as long as it is not cancelled."""

@@ -15,7 +15,6 @@ from fairlead.serve.context import ReplicaContext
 from fairlead.serve.multiplexing.decorator import announce
 from fairlead.serve.multiplexing.registry import Registry
 from fairlead.v1 import control_pb2
-from fairlead.wire.errors import FairleadError
 from fairlead.wire.link import Link
 from fairlead_replica import assignment
 from fairlead_replica.asgi import application_of
@@ -101,9 +100,7 @@ async def host(
         await target.asgi.start()
     hooks = Hooks(target)
     await hooks.reconfigure(assignment.user_config(settings))
-    await hooks.check_health(settings.health_check_timeout_s or 30.0)
-    if hooks.failed_checks:
-        raise FairleadError(f"the first health check failed: {hooks.health_message}")
+    await hooks.check_first(settings.health_check_timeout_s or 30.0)
     runtime = Runtime(
         target,
         application=context.app_name,

@@ -75,6 +75,10 @@ class Slow:
     async def greet(self, name):
         return self.greeting + name
 
+class Sick:
+    def check_health(self):
+        raise RuntimeError("no GPU")
+
 def function(x):
     return x * 2
 """
@@ -245,6 +249,18 @@ async def test_a_failing_constructor_is_logged_where_no_controller_hears_of_it(s
     (setup.directory / "gate").touch()
     said, _ = await asyncio.wait_for(process.communicate(), 60)
     assert b"ValueError: no weights" in said
+
+
+async def test_a_first_health_check_that_fails_is_reported_with_the_users_lines(setup: Setup) -> None:
+    setup.assignment.deployment.import_path = "user_code:Sick"
+    async with serving(setup.controller, setup.address):
+        process = await setup.start()
+        failed = (await setup.controller.hear("ready", "failed")).failed
+        said, _ = await asyncio.wait_for(process.communicate(), 60)
+    assert failed.message == "FairleadError: the first health check failed: RuntimeError: no GPU"
+    assert 'raise RuntimeError("no GPU")' in failed.traceback
+    assert "fairlead_replica" not in failed.traceback
+    assert b"no GPU" not in said, "the controller logs it"
 
 
 async def test_user_config_without_reconfigure_fails(setup: Setup) -> None:
