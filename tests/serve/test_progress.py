@@ -47,6 +47,16 @@ def test_a_terminal_sees_every_change_at_once():
     assert len(lines) == 4
 
 
+def test_of_a_process_that_ended_how_it_ended_is_shown():
+    terminal = Terminal()
+    with Progress(terminal) as progress:
+        progress.show(status(0, "It failed to start. Error:\nIt ended with signal 9 (SIGKILL).\nloading weights"))
+        progress.show(status(1, "Replica a died: it ended with exit status 1.\nloading weights"))
+    first, second = terminal.getvalue().splitlines()
+    assert first.endswith("UPDATING  It ended with signal 9 (SIGKILL).")
+    assert second.endswith("UPDATING  Replica a died: it ended with exit status 1.")
+
+
 def test_elsewhere_a_quick_deploy_says_nothing():
     stream = io.StringIO()
     with Progress(stream, quiet_s=1000) as progress:

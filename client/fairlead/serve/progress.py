@@ -69,7 +69,7 @@ class Progress:
             state = f"\x1b[{_COLOURS[state]}m{state}\x1b[0m"
         line = f"{running}/{deployment.target_replicas} replicas  {state}"
         # The end of a traceback says what is wrong.
-        reason = deployment.message.strip().rpartition("\n")[2]
+        reason = _in_a_line(deployment.message)
         return f"{line}  {reason}" if reason else line
 
     def _is_terminal(self) -> bool:
@@ -77,3 +77,9 @@ class Progress:
 
     def _write(self, line: str) -> None:
         print(f"fairlead: {line}", file=self._stream, flush=True)
+
+
+def _in_a_line(message: str) -> str:
+    """Of a traceback its last line, else the first: after it comes what a process wrote last."""
+    told = message.strip().rpartition(" Error:\n")[2]
+    return told.rpartition("\n")[2] if "Traceback" in told else told.partition("\n")[0]
