@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from fairlead.wire.errors import InvalidArgumentsError, MessageTooLargeError, UnknownSerializationError
+from fairlead_gateway.edge.conversions import LARGE, beside
 from fairlead_gateway.edge.exchange import Exchange
 from fairlead_gateway.edge.http_request import ClientGoneError
 from fairlead_gateway.edge.protojson import JsonRefused, document
@@ -45,21 +46,43 @@ async def messages(exchange: Exchange, plan: RequestPlan, content_type: str) -> 
     ClientGoneError if the client leaves.
     """
     number = 1
-    try:
-        if plan.raw:
-            async for piece in _pieces(exchange):
-                params = exchange.params if number == 1 else None
-                yield plan.piece(params, exchange.scope["query_string"], piece, content_type)
-                number += 1
-            return
-        async for tree in _trees(exchange, content_type):
-            if number == 1:
-                yield plan.of_tree(tree, exchange.params, exchange.scope["query_string"])
-            else:
-                yield plan.further(tree)
+    if plan.raw:
+        async for piece in _pieces(exchange):
+            try:
+                message = plan.piece(
+                    exchange.params if number == 1 else None, exchange.scope["query_string"], piece, content_type
+                )
+            except JsonRefused as refused:
+                raise _refused(number, refused) from refused
+            yield message
             number += 1
+        return
+    by_line = content_type.partition(";")[0].strip().lower() in ("", *_LINES)
+    async for text in _lines(exchange) if by_line else _whole(exchange):
+        given = exchange, plan, text, number, not by_line
+        converted = _converted(*given) if len(text) <= LARGE else await beside(_converted, *given)
+        for message in converted:
+            yield message
+        number += len(converted)
+
+
+def _converted(exchange: Exchange, plan: RequestPlan, text: bytes, number: int, many: bool) -> list[bytes]:
+    """The messages of a JSON text, the first of which has that number. ``many``: an array holds one for each item."""
+    converted: list[bytes] = []
+    try:
+        tree = document(text)
+        for each in tree if many and type(tree) is list else [tree]:
+            if number + len(converted) == 1:
+                converted.append(plan.of_tree(each, exchange.params, exchange.scope["query_string"]))
+            else:
+                converted.append(plan.further(each))
     except JsonRefused as refused:
-        raise InvalidArgumentsError(f"message {number} of the stream: {refused}") from refused
+        raise _refused(number + len(converted), refused) from refused
+    return converted
+
+
+def _refused(number: int, refused: JsonRefused) -> InvalidArgumentsError:
+    return InvalidArgumentsError(f"message {number} of the stream: {refused}")
 
 
 async def _chunks(exchange: Exchange) -> AsyncIterator[bytes]:
@@ -87,20 +110,13 @@ async def _pieces(exchange: Exchange) -> AsyncIterator[bytes]:
             yield chunk[start : start + _PIECE]
 
 
-async def _trees(exchange: Exchange, content_type: str) -> AsyncIterator[Any]:
-    """The JSON values of a body: one in each line; of a type that is one document that, or the items of its array."""
-    if content_type.partition(";")[0].strip().lower() in ("", *_LINES):
-        async for line in _lines(exchange):
-            yield document(line)
-        return
+async def _whole(exchange: Exchange) -> AsyncIterator[bytes]:
+    """The body, unless it is empty."""
     body = bytearray()  # a list of pieces of a few bytes each would be many times larger than they are
     async for chunk in _chunks(exchange):
         body += chunk
-    if not body.strip():
-        return
-    tree = document(bytes(body))
-    for each in tree if type(tree) is list else [tree]:
-        yield each
+    if body.strip():
+        yield bytes(body)
 
 
 async def _lines(exchange: Exchange) -> AsyncIterator[bytes]:

@@ -8,6 +8,7 @@ from fairlead.v1 import session_pb2
 from fairlead.wire.errors import InternalError
 from fairlead.wire.outcomes import outcome_of
 from fairlead_gateway.edge import http_status
+from fairlead_gateway.edge.conversions import LARGE, beside
 from fairlead_gateway.edge.exchange import Exchange
 from fairlead_gateway.edge.http_headers import from_metadata
 from fairlead_gateway.edge.http_reply import Reply
@@ -42,7 +43,8 @@ async def respond_unary(
     if answer.outcome is not None:
         return await fail(exchange, answer.outcome, method, header.request_id, answer.head)
     try:
-        content_type, body = plan.encode(method.result(payload, header))
+        result = method.result(payload, header)
+        content_type, body = plan.encode(result) if len(result) <= LARGE else await beside(plan.encode, result)
     except NotRepresentable as error:
         return await fail(exchange, _unfit(method, error), method, header.request_id, answer.head)
     fields: Fields = [(b"content-type", content_type), (b"content-length", b"%d" % len(body))]
@@ -102,7 +104,8 @@ class _Stream:
 
     async def write(self, payload: bytes) -> None:
         """A message. Raises NotRepresentable before anything of it is written."""
-        content_type, body = self._plan.encode(self._method.result(payload, self._header))
+        encode, result = self._plan.encode, self._method.result(payload, self._header)
+        content_type, body = encode(result) if len(result) <= LARGE else await beside(encode, result)
         if self._plan.raw and not self._begun and content_type != JSON:
             self._format = None  # bytes of ServingService's that are no JSON
         if self._format is not None:

@@ -16,6 +16,7 @@ from fairlead.wire.errors import FairleadError
 from fairlead.wire.outcomes import outcome_of
 from fairlead.wire.trust import Trust
 from fairlead_gateway.edge import http_status
+from fairlead_gateway.edge.conversions import LARGE, beside
 from fairlead_gateway.edge.exchange import Exchange, HttpTarget
 from fairlead_gateway.edge.http_headers import DEFAULT_RULES, HeaderRules, to_metadata
 from fairlead_gateway.edge.http_reply import Reply
@@ -71,7 +72,9 @@ class TypedTarget:
                 return None
             scope = exchange.scope
             content_type = self._content_type(exchange, bool(body))
-            message = self._request.message(exchange.params, scope["query_string"], body, content_type)
+            given = exchange.params, scope["query_string"], body, content_type
+            convert = self._request.message
+            message = convert(*given) if len(body) <= LARGE else await beside(convert, *given)
             payload = self.method.begin(header, message)
         except JsonRefused as refused:
             return await fail(exchange, _bad_request(refused), self.method)

@@ -13,7 +13,7 @@ from fairlead_gateway.edge.http_status import with_details
 from fairlead_gateway.edge.web import compression
 from fairlead_gateway.edge.web.base64_text import Base64Reader
 from fairlead_gateway.edge.web.envelopes import COMPRESSED, Envelope, EnvelopeReader
-from fairlead_gateway.edge.web.message_codecs import MessageCodec
+from fairlead_gateway.edge.web.message_codecs import MessageCodec, loaded
 
 
 class StatusError(FairleadError):
@@ -72,7 +72,7 @@ class EnvelopedBody:
         while not self.whole:
             data = await self._read()
             for entry in self._reader.feed(data):
-                yield self._codec.load(self._encoding.opened(entry, self._limit))
+                yield await loaded(self._codec, self._encoding.opened(entry, self._limit))
         if self._text is not None:
             self._text.finish()
         self._reader.finish()

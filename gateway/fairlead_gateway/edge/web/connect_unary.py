@@ -24,7 +24,7 @@ from fairlead_gateway.edge.web.fields import (
     timeout_s,
     trailing_fields,
 )
-from fairlead_gateway.edge.web.message_codecs import MessageCodec
+from fairlead_gateway.edge.web.message_codecs import MessageCodec, dumped, loaded
 from fairlead_gateway.edge.web.negotiation import CONNECT_VERSION, check_version, query_of
 
 _ACCEPT_ENCODING = (b"accept-encoding", compression.SUPPORTED.encode())
@@ -39,7 +39,7 @@ async def answer_post(exchange: WebExchange, codec: MessageCodec) -> None:
         encoding = Encoding(fields.get("content-encoding"))
         body = await read_body(exchange.scope, exchange.receive, exchange.limits.max_body_bytes)
         message = compression.decompress(body, exchange.limits.max_body_bytes) if encoding.gzip else body
-        exchange.start(_timeout_s(exchange), codec.load(message))
+        exchange.start(_timeout_s(exchange), await loaded(codec, message))
     except ClientGoneError:
         raise
     except (MessageTooLargeError, StatusError) as error:
@@ -59,7 +59,7 @@ async def answer_get(exchange: WebExchange, codec: MessageCodec) -> None:
         message = _message(query)
         if encoding.gzip:
             message = compression.decompress(message, exchange.limits.max_body_bytes)
-        exchange.start(_timeout_s(exchange), codec.load(message))
+        exchange.start(_timeout_s(exchange), await loaded(codec, message))
     except Exception as error:
         return await exchange.reply(error_reply(outcome_for(error)))
     return await _respond(exchange, codec)
@@ -85,7 +85,7 @@ async def _respond(exchange: WebExchange, codec: MessageCodec) -> None:
     body = b""
     try:
         async for message in exchange.results():
-            body = codec.dump(message)
+            body = await dumped(codec, message)
     except FairleadError as error:  # a result that cannot be written
         return await exchange.reply(error_reply(outcome_for(error)))
     outcome, head = exchange.outcome, from_metadata(exchange.head)

@@ -18,7 +18,7 @@ from fairlead_gateway.edge.web.connect_errors import end_of_stream, error_value
 from fairlead_gateway.edge.web.envelopes import COMPRESSED, END_STREAM, envelope
 from fairlead_gateway.edge.web.exchange import WebExchange, failed, outcome_for
 from fairlead_gateway.edge.web.fields import Fields, as_text, trailing_fields
-from fairlead_gateway.edge.web.message_codecs import MessageCodec
+from fairlead_gateway.edge.web.message_codecs import MessageCodec, dumped
 from fairlead_gateway.edge.web.trailers import trailers
 
 
@@ -158,7 +158,7 @@ class _Response:
         problem: session_pb2.Outcome | None = None
         try:
             async for message in exchange.results():
-                piece = shape.message(codec.dump(message))
+                piece = shape.message(await dumped(codec, message))
                 if not exchange.method.server_streaming:
                     pieces.append(piece)
                     continue

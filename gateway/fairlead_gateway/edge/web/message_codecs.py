@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from fairlead.wire.errors import InternalError, InvalidCallError
+from fairlead_gateway.edge.conversions import LARGE, beside
 from fairlead_gateway.edge.protojson import Decoder, Encoder, JsonRefused, NotRepresentable
 from fairlead_gateway.edge.typed.rpc_method import RpcMethod
 
@@ -59,6 +60,16 @@ class Json:
             return self._encoder.transcoded(message)
         except NotRepresentable as error:
             raise InternalError(f"the result has no JSON: {error}") from error
+
+
+async def loaded(codec: MessageCodec, data: bytes) -> bytes:
+    """``codec.load``, beside the event loop if it may take long."""
+    return codec.load(data) if len(data) <= LARGE else await beside(codec.load, data)
+
+
+async def dumped(codec: MessageCodec, message: bytes) -> bytes:
+    """``codec.dump``, beside the event loop if it may take long."""
+    return codec.dump(message) if len(message) <= LARGE else await beside(codec.dump, message)
 
 
 _PROTO = Proto()
