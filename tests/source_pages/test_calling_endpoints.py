@@ -432,6 +432,15 @@ def test_deleting_and_making_anew(classic: Classic) -> None:
     assert classic.get("/gone").text == "again"
 
 
+def test_several_threads_change_endpoints(classic: Classic) -> None:
+    names = [f"thread-{number}" for number in range(4)]
+    with ThreadPoolExecutor(len(names)) as threads:
+        list(threads.map(lambda name: serve.create_endpoint(name, backend="hello", route=f"/{name}"), names))
+        assert [classic.get(f"/{name}").text for name in names] == ["hello"] * len(names)
+        list(threads.map(serve.delete_endpoint, names))
+    assert not set(names) & set(serve.list_endpoints())
+
+
 def test_a_deletion_by_force_waits_for_no_call(classic: Classic) -> None:
     config = {"experimental_graceful_shutdown_timeout_s": 1000}  # longer than anybody would wait
     serve.create_backend("stuck", backends.Stuck, config=config)

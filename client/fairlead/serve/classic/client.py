@@ -1,17 +1,19 @@
 """The calls that manage backends and endpoints, as functions and as methods of the client that ``serve.start`` gives.
 
-They change one thing at a time and return when it counts. Two programs that change endpoints at the same moment may
-overwrite each other's change, as with any read and write.
+They change one thing at a time and return when it counts. Threads wait for each other; of two programs that change
+endpoints at the same moment one may overwrite the other's change, or fail.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
+import threading
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, Literal, overload
+from typing import Any, Literal, ParamSpec, TypeVar, overload
 
 from fairlead.serve import api
 from fairlead.serve.app_handles import tells_names
@@ -32,6 +34,21 @@ from fairlead.v1 import control_pb2
 from fairlead.wire.errors import FairleadError
 
 logger = logging.getLogger("fairlead.serve")
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+_turn = threading.Lock()
+
+
+def _in_turn(change: Callable[_P, _R]) -> Callable[_P, _R]:
+    """For what reads what there is, and writes it changed: one thread of this program at a time."""
+
+    @functools.wraps(change)
+    def changed(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        with _turn:
+            return change(*args, **kwargs)
+
+    return changed
 
 
 class Client:
@@ -140,6 +157,7 @@ def create_backend(
     _deploy(backend_tag, backend_def, init_args, settings, (ray_actor_options or {}).get("runtime_env"))
 
 
+@_in_turn
 def update_backend_config(backend_tag: str, config_options: BackendConfig | Mapping[str, Any]) -> None:
     """Changes those fields of a backend's configuration that are set here. Nothing restarts for it.
 
@@ -200,6 +218,7 @@ def delete_backend(backend_tag: str, force: bool = False) -> None:
 # -- endpoints
 
 
+@_in_turn
 def create_endpoint(
     endpoint_name: str,
     *,
@@ -223,6 +242,7 @@ def create_endpoint(
     registry.deploy_endpoints(instance, {**known, endpoint_name: endpoint}, (endpoint_name,))
 
 
+@_in_turn
 def delete_endpoint(endpoint: str) -> None:
     """Takes an endpoint away; its backends stay. An unknown one is no error."""
     instance = _instance()
@@ -238,6 +258,7 @@ def list_endpoints() -> dict[str, dict[str, Any]]:
     return {name: endpoint.as_listed() for name, endpoint in registry.endpoints(_instance()).items()}
 
 
+@_in_turn
 def set_traffic(endpoint_name: str, traffic_policy_dictionary: Mapping[str, float]) -> None:
     """Spreads an endpoint's calls over backends by weight, in the place of what was said before, shadows included.
 
@@ -253,6 +274,7 @@ def set_traffic(endpoint_name: str, traffic_policy_dictionary: Mapping[str, floa
     registry.deploy_endpoints(instance, known, (endpoint_name,))
 
 
+@_in_turn
 def shadow_traffic(endpoint_name: str, backend_tag: str, proportion: float) -> None:
     """Sends copies of a part of an endpoint's calls to a backend too, whose answers nobody gets; 0: no more.
 
