@@ -293,7 +293,7 @@ class TestDeadlines:
     def test_in_the_queue(self, last: DeploymentHandle, stage: Stage, key: str) -> None:
         running = last.hold.remote(key)
         stage.wait_for(f"last began {key}")
-        with pytest.raises(DeadlineExceededError):
+        with pytest.raises(DeadlineExceededError, match=r"\.hold passed "):
             last.options(timeout_s=0.1).hold.remote(f"{key}-queued").result(timeout_s=LIMIT_S)
         stage.open(key)
         assert running.result(timeout_s=LIMIT_S) == key

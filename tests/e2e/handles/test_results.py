@@ -139,7 +139,7 @@ class TestErrors:
         assert result(crowd.options(idempotent=True).die_the_first_time.remote(key)) == "the second time"
 
     def test_timeout_s(self, kit: DeploymentHandle, stage: Stage, key: str) -> None:
-        with pytest.raises(DeadlineExceededError) as caught:
+        with pytest.raises(DeadlineExceededError, match=r"the call to handles#Kit\.hold passed ") as caught:
             result(kit.options(timeout_s=0.2).hold.remote(key))
         assert isinstance(caught.value, TimeoutError)
         assert result(kit.options(timeout_s=LIMIT_S).remote()) == "called"
