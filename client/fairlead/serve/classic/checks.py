@@ -25,6 +25,11 @@ def check_name(what: str, name: Any) -> None:
         raise ValueError(f"{what} must not be empty.")
 
 
+def not_registered(tag: str) -> ValueError:
+    """For a tag that no backend has."""
+    return ValueError(f"Backend '{tag}' is not registered.")
+
+
 def check_definition(definition: Any, init_args: tuple[Any, ...], config: BackendConfig) -> None:
     """Raises TypeError for what is no backend, ValueError for one that does not fit its arguments or configuration."""
     is_function = inspect.isfunction(definition) or inspect.isbuiltin(definition)
