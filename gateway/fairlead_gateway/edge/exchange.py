@@ -9,9 +9,9 @@ from fairlead.wire.errors import MessageTooLargeError
 from fairlead.wire.trust import Trust
 from fairlead_gateway.edge import http_status
 from fairlead_gateway.edge.answers import Answer
-from fairlead_gateway.edge.http_limits import HttpLimits
 from fairlead_gateway.edge.http_meter import REQUEST_ID
 from fairlead_gateway.edge.http_mounts import Mount
+from fairlead_gateway.edge.http_port import HttpPort
 from fairlead_gateway.edge.http_reply import Reply
 from fairlead_gateway.edge.http_request import (
     KEEP_ON_DISCONNECT,
@@ -23,7 +23,6 @@ from fairlead_gateway.edge.http_request import (
     timeout_of,
 )
 from fairlead_gateway.edge.http_response import CONNECTION, HttpConnection, Send, identify, send_reply
-from fairlead_gateway.edge.upstream import CallRouter
 from fairlead_gateway.routing.router import StartedCall
 
 _A = TypeVar("_A", bound=Answer)
@@ -40,13 +39,11 @@ class Exchange:
         "_answer",
         "call",
         "connection",
-        "limits",
         "mount",
         "noticed",
         "params",
+        "port",
         "receive",
-        "root_path",
-        "router",
         "scope",
         "send",
         "timeout_s",
@@ -54,33 +51,27 @@ class Exchange:
 
     def __init__(
         self,
-        router: CallRouter,
-        limits: HttpLimits,
+        port: HttpPort,
         mount: Mount,
         noticed: dict[str, str],
-        *,
         scope: Scope,
         receive: Receive,
         send: Send,
         params: dict[str, str],
-        root_path: str = "",
     ) -> None:
-        self.router = router
+        self.port = port
         self._answer: Answer | None = None
         self.call: StartedCall | None = None
         """The call, once it is started."""
-        self.limits = limits
         self.mount = mount
         self.noticed = noticed
         """The header fields that mean something to the gateway: see ``http_request.notice``."""
         self.scope = scope
         self.receive = receive
         self.send = send
-        self.root_path = root_path
-        """A prefix that a proxy has removed from the path."""
         self.params = params
         """What the route's pattern captured: text by the parameter's name or field path."""
-        self.timeout_s = timeout_of(noticed, limits) if noticed else limits.request_timeout_s
+        self.timeout_s = timeout_of(noticed, port.limits) if noticed else port.limits.request_timeout_s
         """Seconds that the request may take; None: no limit."""
         self.connection: HttpConnection | None = scope.get(CONNECTION)
 
@@ -90,7 +81,7 @@ class Exchange:
         Raises ClientGoneError if the client leaves.
         """
         try:
-            return await read_body(self.scope, self.receive, self.limits.max_body_bytes)
+            return await read_body(self.scope, self.receive, self.port.limits.max_body_bytes)
         except MessageTooLargeError as error:
             await self.reply(http_status.error_reply(error, http_status.CLOSE), request_id_of(self.noticed))
             return None
@@ -118,8 +109,8 @@ class Exchange:
         ``answer``: what :meth:`expect` was given, if it was; otherwise one is made here.
         """
         if answer is None:
-            answer = self.expect(Answer(self.limits.max_message_bytes))
-        self.call = self.router.start(header, payload, answer, trust=trust, more=more, last=last)
+            answer = self.expect(Answer(self.port.limits.max_message_bytes))
+        self.call = self.port.router.start(header, payload, answer, trust=trust, more=more, last=last)
         self.scope[REQUEST_ID] = header.request_id
         answer.attach(self.call)
         return answer

@@ -24,6 +24,7 @@ from fairlead_gateway.edge.http_limits import HttpLimits
 from fairlead_gateway.edge.http_meter import ROUTE
 from fairlead_gateway.edge.http_mounts import Mount, Mounts
 from fairlead_gateway.edge.http_pages import Pages
+from fairlead_gateway.edge.http_port import HttpPort
 from fairlead_gateway.edge.http_reply import Reply
 from fairlead_gateway.edge.http_request import (
     AUTHORIZATION,
@@ -63,8 +64,7 @@ class HttpApp:
         methods: RpcMethods | None = None,
     ) -> None:
         self.limits = limits or HttpLimits()
-        self._router = router
-        self._root_path = root_path.rstrip("/")
+        self._port = HttpPort(router=router, limits=self.limits, root_path=root_path.rstrip("/"))
         self._access = access or Access(Trust.UNTRUSTED)
         methods = methods or RpcMethods(router.table)
         secret = not self._access.open
@@ -118,18 +118,9 @@ class HttpApp:
             reply = self._own.refusal(scope) or self._web.stray(scope) or http_status.not_found(scope["path"])
             return await _refuse(send, reply, noticed)
         targets = self._targets.of(mount.application)
-        found = None if targets is None else targets.resolve(scope, mount, self._root_path)
+        found = None if targets is None else targets.resolve(scope, mount, self._port.root_path)
         if found is None:
-            return await forward(
-                self._router,
-                self.limits,
-                mount,
-                noticed,
-                scope=scope,
-                receive=receive,
-                send=send,
-                root_path=self._root_path,
-            )
+            return await forward(self._port, mount, noticed, scope, receive, send)
         if isinstance(found, Reply):
             stray = self._web.stray(scope) if found.status == 404 else None
             return await _refuse(send, stray or found, noticed)
@@ -148,34 +139,14 @@ class HttpApp:
             return await refuse(scope, send, _malformed(error), request_id_of(noticed))
         if mount is None:
             return await refuse(scope, send, http_status.not_found(scope["path"]), request_id_of(noticed))
-        exchange = WebSocketExchange(
-            self._router,
-            self.limits,
-            mount,
-            noticed,
-            scope=scope,
-            receive=receive,
-            send=send,
-            root_path=self._root_path,
-        )
-        return await exchange.serve()
+        return await WebSocketExchange(self._port, mount, noticed, scope, receive, send).serve()
 
     async def _exchange(
         self, found: Matched, mount: Mount, noticed: dict[str, str], scope: Scope, receive: Receive, send: Send
     ) -> None:
         """Has a route's target answer the request."""
         scope[ROUTE] = mount.application, mount.root_path + found.pattern
-        exchange = Exchange(
-            self._router,
-            self.limits,
-            mount,
-            noticed,
-            scope=scope,
-            receive=receive,
-            send=send,
-            root_path=self._root_path,
-            params=found.params,
-        )
+        exchange = Exchange(self._port, mount, noticed, scope, receive, send, found.params)
         try:
             await found.target.serve(exchange)
         except ClientGoneError:
@@ -188,7 +159,7 @@ class HttpApp:
         return self._mounts.match(scope["path"]) is not None or self._own.find(scope) is not None
 
     def _refresh(self) -> None:
-        table = self._router.table
+        table = self._port.router.table
         self._mounts = Mounts(
             (app.route_prefix, app.name) for app in table.applications.values() if app.route_prefix is not None
         )
@@ -198,7 +169,7 @@ class HttpApp:
             self._targets,
             own=self._own.routes,
             applications=table.applications.values(),
-            root_path=self._root_path,
+            root_path=self._port.root_path,
             token=not self._access.open,
         )
 

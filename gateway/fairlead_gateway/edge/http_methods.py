@@ -30,7 +30,7 @@ class MethodTarget:
             return
         header = exchange.header(self.deployment, self.route.method)
         payload = encode(
-            exchange.scope, exchange.mount, body, exchange.root_path, route=self.route.path, params=exchange.params
+            exchange.scope, exchange.mount, body, exchange.port.root_path, route=self.route.path, params=exchange.params
         )
         answer = exchange.start(header, payload)
         await respond(

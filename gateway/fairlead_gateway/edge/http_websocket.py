@@ -17,12 +17,11 @@ from fairlead.wire.trust import Trust
 from fairlead_gateway.edge import http_status
 from fairlead_gateway.edge.answers import Answer
 from fairlead_gateway.edge.http_headers import without_hop_by_hop
-from fairlead_gateway.edge.http_limits import HttpLimits
 from fairlead_gateway.edge.http_mounts import Mount
+from fairlead_gateway.edge.http_port import HttpPort
 from fairlead_gateway.edge.http_reply import Reply
 from fairlead_gateway.edge.http_request import Receive, Scope, call_header, encode, timeout_of
 from fairlead_gateway.edge.http_response import CONNECTION, Send, identify
-from fairlead_gateway.edge.upstream import CallRouter
 from fairlead_gateway.routing.router import StartedCall
 
 logger = logging.getLogger(__name__)
@@ -51,34 +50,24 @@ class WebSocketExchange:
     """One WebSocket. ``serve`` it once."""
 
     def __init__(
-        self,
-        router: CallRouter,
-        limits: HttpLimits,
-        mount: Mount,
-        noticed: dict[str, str],
-        *,
-        scope: Scope,
-        receive: Receive,
-        send: Send,
-        root_path: str = "",
+        self, port: HttpPort, mount: Mount, noticed: dict[str, str], scope: Scope, receive: Receive, send: Send
     ) -> None:
-        self._router = router
-        self._limits = limits
+        self._port = port
         self._scope = scope
         self._receive = receive
         self._send = send
-        self._answer = Answer(limits.max_message_bytes)
-        self._handshake_s = timeout_of(noticed, limits)
+        self._answer = Answer(port.limits.max_message_bytes)
+        self._handshake_s = timeout_of(noticed, port.limits)
         # Without a deadline of its own: how long a request may take is how long the handshake may.
         self._header = call_header(mount, noticed, None)
-        self._payload = encode({**scope, "method": "GET"}, mount, b"", root_path) + _WEBSOCKET
+        self._payload = encode({**scope, "method": "GET"}, mount, b"", port.root_path) + _WEBSOCKET
         self._gone = False
 
     async def serve(self) -> None:
         """From the handshake to the end. The call is given up when the client leaves and the handler does not end."""
         answer = self._answer
         # The payload is made here, as that of every HTTP request: the router checks no trust in it.
-        call = self._router.start(self._header, self._payload, answer, trust=Trust.OWNER, last=False)
+        call = self._port.router.start(self._header, self._payload, answer, trust=Trust.OWNER, last=False)
         answer.attach(call)
         connection = self._scope.get(CONNECTION)
         if connection is not None:
@@ -113,7 +102,7 @@ class WebSocketExchange:
         code = message.get("code") or 0
         close = http_pb2.WebSocketClose(code=0 if code == _NO_CODE else code, reason=message.get("reason") or "")
         call.send(_WebSocketMessage(close=close).SerializeToString(), last=True)
-        await asyncio.sleep(self._limits.websocket_farewell_s)
+        await asyncio.sleep(self._port.limits.websocket_farewell_s)
         answer.close()
 
     # -- to the client

@@ -94,9 +94,9 @@ async def _chunks(exchange: Exchange) -> AsyncIterator[bytes]:
             raise ClientGoneError("the client left")
         chunk: bytes = message.get("body", b"")
         size += len(chunk)
-        if size > exchange.limits.max_body_bytes:
+        if size > exchange.port.limits.max_body_bytes:
             raise MessageTooLargeError(
-                f"the body of the request is larger than the limit of {exchange.limits.max_body_bytes} bytes"
+                f"the body of the request is larger than the limit of {exchange.port.limits.max_body_bytes} bytes"
             )
         if chunk:
             yield chunk

@@ -80,7 +80,7 @@ class TypedTarget:
             return await fail(exchange, _bad_request(refused), self.method)
         except FairleadError as error:
             return await fail(exchange, outcome_of(error, trusted=False), self.method)
-        answer = exchange.expect(TypedAnswer(exchange.limits.max_message_bytes))
+        answer = exchange.expect(TypedAnswer(exchange.port.limits.max_message_bytes))
         exchange.start(header, payload, trust=self._trust, answer=answer)
         if self.method.server_streaming:
             return await respond_stream(exchange, answer, header, self.method, self._result)
@@ -89,12 +89,12 @@ class TypedTarget:
     async def _serve_uploads(self, exchange: Exchange, header: session_pb2.CallHeader) -> None:
         """A method that takes a stream: its answer may begin while the body is still coming."""
         content_type = self._content_type(exchange, True)
-        answer = exchange.expect(TypedAnswer(exchange.limits.max_message_bytes))
+        answer = exchange.expect(TypedAnswer(exchange.port.limits.max_message_bytes))
         if exchange.connection is not None:
             exchange.connection.streams = True
         sent = messages(exchange, self._request, content_type)
         driving = asyncio.get_running_loop().create_task(
-            drive(exchange.router, self.method, header, sent, answer, self._trust)
+            drive(exchange.port.router, self.method, header, sent, answer, self._trust)
         )
         respond = respond_stream if self.method.server_streaming else respond_unary
         try:
