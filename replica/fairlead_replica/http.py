@@ -6,7 +6,11 @@ Starlette is imported with the first request, so that replicas that serve none d
 from __future__ import annotations
 
 import asyncio
+import collections
+import datetime
+import decimal
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -199,27 +203,45 @@ def _content(value: Any) -> tuple[bytes, bytes]:
         return PLAIN_UTF8, value.encode()
     if isinstance(value, (bytes, bytearray, memoryview)):
         return PLAIN, bytes(value)
-    return JSON, encode_json(value)
+    return JSON, encode_json(value, _as_fastapi)
 
 
 _NON_STRING_KEYS = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
 
 
-def encode_json(value: Any) -> bytes:
+def _as_fastapi(value: Any) -> Any:
+    """For what orjson does not know: what FastAPI's encoder makes of it, as Ray Serve has it."""
+    if isinstance(value, decimal.Decimal):
+        exponent = value.as_tuple().exponent
+        return int(value) if isinstance(exponent, int) and exponent >= 0 else float(value)
+    if isinstance(value, datetime.timedelta):
+        return value.total_seconds()
+    if isinstance(value, collections.deque):
+        return list(value)
+    if isinstance(value, re.Pattern):
+        return value.pattern
+    if type(value).__module__ in ("ipaddress", "pydantic.networks", "pydantic.types", "pydantic_core._pydantic_core"):
+        return str(value)
+    return _simpler(value)
+
+
+def encode_json(value: Any, simpler: Callable[[Any], Any] | None = None) -> bytes:
     """Any value as JSON: numpy, pydantic, dataclasses and the like by their contents, non-string keys as strings.
 
-    Raises TypeError for what has no JSON form.
+    ``simpler``: for what orjson does not know a value that it does, or a TypeError. Raises TypeError for what has no
+    JSON form.
     """
+    simpler = simpler or _simpler
     try:
-        return orjson.dumps(value, _simpler, orjson.OPT_SERIALIZE_NUMPY)
+        return orjson.dumps(value, simpler, orjson.OPT_SERIALIZE_NUMPY)
     except TypeError:
         pass
     try:
-        return orjson.dumps(value, _simpler, _NON_STRING_KEYS)
+        return orjson.dumps(value, simpler, _NON_STRING_KEYS)
     except TypeError as error:
         if "64-bit" not in str(error):
             raise
-    return json.dumps(value, default=_simpler, separators=(",", ":"), ensure_ascii=False).encode()
+    return json.dumps(value, default=simpler, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def _simpler(value: Any) -> Any:

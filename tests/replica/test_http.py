@@ -1,10 +1,15 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import dataclasses
+import datetime
+import decimal
 import enum
+import ipaddress
 import json
 import logging
+import re
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +17,7 @@ from typing import Any
 import numpy
 import pydantic
 import pytest
+from fastapi.encoders import jsonable_encoder
 from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -279,6 +285,26 @@ async def test_return_values(stage: Stage, name: str, status: int, content_type:
 ])  # fmt: skip
 def test_json(value: Any, expected: Any) -> None:
     assert json.loads(encode_json(value)) == expected
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        decimal.Decimal("1.50"),
+        decimal.Decimal("2"),
+        decimal.Decimal("1e3"),
+        datetime.timedelta(seconds=1.5),
+        collections.deque([1, decimal.Decimal("0.1")]),
+        ipaddress.ip_address("::1"),
+        ipaddress.ip_network("10.0.0.0/8"),
+        re.compile("a.b"),
+        pydantic.SecretStr("hidden"),
+        pydantic.AnyUrl("http://x/"),
+    ],
+)
+def test_what_fastapi_makes_json_of_is_json(value: Any) -> None:
+    response = http_pb2.HttpResponse.FromString(encode_value({"value": value}))
+    assert json.loads(response.body) == {"value": jsonable_encoder(value)}
 
 
 def test_no_json() -> None:
