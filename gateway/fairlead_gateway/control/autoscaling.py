@@ -3,7 +3,7 @@
 The rule is Ray Serve's: as many as it takes for each to have ``target_ongoing_requests`` calls, running and waiting,
 once that has been so for a while. Differences: delays are seconds rather than counted turns of a loop; what is measured
 are exact numbers, four times a second, rather than samples of each replica and handle; and the number falls to the
-most that was wanted during the delay rather than to what is wanted when it ends, so that it does not have to rise again.
+most that was wanted during the delay rather than to what is wanted when it ends, so that it need not rise again.
 """
 
 from __future__ import annotations
