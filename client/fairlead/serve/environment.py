@@ -31,6 +31,7 @@ LOCAL_TESTING = "FAIRLEAD_FORCE_LOCAL_TESTING_MODE"
 
 _LONGEST_SOCKET_NAME = "/i-4194304-ffff/r-ffffffff.sock"
 _UNIX_PATH_LIMIT = 107
+_FOR_ALL = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - not to be used, and not to be closed to others
 
 
 def address() -> str | None:
@@ -88,6 +89,8 @@ def state_directory() -> Path:
             f"the state directory {path} has too long a path for Unix sockets (at most "
             f"{_UNIX_PATH_LIMIT - len(_LONGEST_SOCKET_NAME)} bytes); set {STATE_DIR} to a shorter one"
         )
+    if str(path) in _FOR_ALL:
+        raise FairleadError(f"the directory {path} is for all users; set {STATE_DIR} to one below it")
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = path.lstat()
@@ -104,8 +107,6 @@ def state_directory() -> Path:
             f"the state directory {path} belongs to user {status.st_uid}, not to this one ({os.getuid()}); "
             f"set {STATE_DIR} to a directory of your own"
         )
-    if status.st_mode & stat.S_ISVTX:
-        raise FairleadError(f"the directory {path} is for all users; set {STATE_DIR} to one below it")
     if stat.S_IMODE(status.st_mode) != 0o700:
         path.chmod(0o700)
     return path
