@@ -11,7 +11,7 @@ from rich.console import Console
 from fairlead.cli.common_options import Json, NoWait
 from fairlead.cli.finding import Address, find
 from fairlead.cli.names import application_named, check_deployment
-from fairlead.cli.output import print_json, say
+from fairlead.cli.output import print_json, said_if_long, say
 from fairlead.cli.status_text import is_well, print_status, status_value, time_of_day
 from fairlead.serve.progress import Progress
 from fairlead.v1 import control_pb2
@@ -32,7 +32,8 @@ def delete(
     for name in names:
         application_named(name, status)
     for name in names:
-        instance.delete(name, timeout_s=timeout)
+        with said_if_long(f"{name} drains: waiting for the calls that still run"):
+            instance.delete(name, timeout_s=timeout)
         say(f"deleted {name}")
 
 

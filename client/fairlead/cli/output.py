@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+import threading
+from collections.abc import Iterator
 from typing import Any
 
 import orjson
@@ -12,6 +15,18 @@ import typer
 def say(line: str) -> None:
     """Tells people something; stdout is for results."""
     typer.echo(f"fairlead: {line}", err=True)
+
+
+@contextlib.contextmanager
+def said_if_long(line: str, *, after_s: float = 1.0) -> Iterator[None]:
+    """Tells people why there is a pause, if the block takes longer than so many seconds."""
+    timer = threading.Timer(after_s, lambda: say(line))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def print_json(value: Any) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from fairlead.cli.finding import Address, choose
-from fairlead.cli.output import say
+from fairlead.cli.output import said_if_long, say
 from fairlead.serve import api, environment, standing
 from fairlead.serve.validation import suggestion
 from fairlead.wire.errors import FairleadError
@@ -24,13 +24,15 @@ def shutdown(
     Also what a controller that was killed has left.
     """
     if address is None and environment.address() is None and standing.orphans():
-        standing.end_orphans_for_good()
+        with said_if_long("waiting for what the controller has left to drain"):
+            standing.end_orphans_for_good()
         say("the controller was gone; what it had left has ended")
         return
     choose(address)
     if not yes and not typer.confirm("End the instance, and delete all that is deployed?"):
         raise typer.Exit(1)
-    api.shutdown()
+    with said_if_long("the instance drains: waiting for the calls that still run"):
+        api.shutdown()
     say("the instance has ended")
 
 
