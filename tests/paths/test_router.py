@@ -206,6 +206,8 @@ def test_between_the_dialects(first: Route[str], second: Route[str], raw: str, e
         (starlette("/a/{x}"), template("/a/{x}")),
         (starlette("/"), template("/")),
         (template("/b/c"), starlette("/b/c")),
+        (template("/b/c:v"), starlette("/b/c:v")),
+        (starlette("/a/{x}:v"), template("/a/{y}:v")),
     ],
 )
 def test_duplicates_are_refused_and_both_named(first: Route[str], second: Route[str]) -> None:
@@ -227,6 +229,9 @@ def test_duplicates_are_refused_and_both_named(first: Route[str], second: Route[
         (starlette("/a"), starlette("/a/")),
         (starlette("/{x}-{y}"), starlette("/{x}")),
         (starlette("/a/{x:path}"), template("/a/{x=**}")),
+        (starlette("/a/{x:int}:v"), template("/a/{x}:v")),
+        (starlette("/a/{x}v"), template("/a/{x}:v")),
+        (template("/a/b:v"), template("/a/*:v")),
     ],
 )
 def test_not_duplicates(first: Route[str], second: Route[str]) -> None:

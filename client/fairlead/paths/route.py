@@ -71,7 +71,12 @@ def _by_segment(path: StarlettePath) -> list[list[str | Parameter]]:
 
 def _starlette_shape(path: StarlettePath) -> Shape:
     shape: list[object] = []
-    for segment in _by_segment(path):
+    segments = _by_segment(path)
+    *start, end = segments[-1] or [""]
+    verb = ""
+    if len(start) == 1 and isinstance(end, str) and end.startswith(":"):  # as a template's verb
+        segments[-1], verb = start, end[1:]
+    for segment in segments:
         kinds = [part if isinstance(part, str) else (part.converter.regex,) for part in segment]
         if len(segment) == 1 and isinstance(segment[0], str):
             shape.append(segment[0])
@@ -79,11 +84,13 @@ def _starlette_shape(path: StarlettePath) -> Shape:
             shape.append(("*",))
         else:
             shape.append(("parts", *kinds))
-    return ("", () if shape == [("parts",)] else tuple(shape))
+    return (verb, () if shape == [("parts",)] else tuple(shape))
 
 
 def _template_shape(template: Template) -> Shape:
-    segments = (("**",) if s.many else ("*",) if s.literal is None else s.literal for s in template.segments)
+    segments = [("**",) if s.many else ("*",) if s.literal is None else s.literal for s in template.segments]
+    if template.verb and isinstance(segments[-1], str):  # the verb is a part of one certain path, however it is written
+        return ("", (*segments[:-1], f"{segments[-1]}:{template.verb}"))
     return (template.verb, tuple(segments))
 
 
