@@ -117,6 +117,21 @@ def test_unknown_names_are_one_line(running: Typed, counter: None, arguments: li
     assert said in running.refusal(*arguments)
 
 
+def test_run_says_what_is_ignored_and_only_that(running: Typed) -> None:
+    for given, ignored in (((), False), (("--http-port", "0"), True)):
+        command = [PROGRAM, "run", "tests.cli.standing_app:app", "--name", "ran", "--route-prefix", "/ran", *given]
+        serving = subprocess.Popen(command, cwd=ROOT, env=running.environment, stderr=subprocess.PIPE, text=True)
+        assert serving.stderr is not None
+        said = []
+        for line in serving.stderr:
+            said.append(line)
+            if "gRPC" in line:
+                break
+        serving.send_signal(signal.SIGTERM)
+        serving.communicate(timeout=PATIENCE_S)
+        assert any("options are ignored" in line for line in said) is ignored, said
+
+
 def test_an_endpoint_is_called_like_a_deployment(running: Typed, counter: None) -> None:
     """Also one that there is no deployment for."""
     running.well("traffic", "counter", "--endpoint", "spread", "Counter=100")

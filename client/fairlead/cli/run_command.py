@@ -10,7 +10,19 @@ from rich.console import Console
 from fairlead.cli.applications import specs_of
 from fairlead.cli.config_file import is_config_file, load_config
 from fairlead.cli.deploy_command import tell_of_no_effect
-from fairlead.cli.door_options import Insecure, TlsCert, TlsClientCa, TlsKey, tls_settings
+from fairlead.cli.door_options import (
+    Gateways,
+    GrpcHost,
+    GrpcPort,
+    HttpHost,
+    HttpPort,
+    Insecure,
+    TlsCert,
+    TlsClientCa,
+    TlsKey,
+    given,
+    tls_settings,
+)
 from fairlead.cli.errors import ImportPathError
 from fairlead.cli.imports import load_application
 from fairlead.cli.redeploy import Redeployment
@@ -31,11 +43,11 @@ def run(
     name: Annotated[str, typer.Option(help="The application's name.")] = "default",
     route_prefix: Annotated[str, typer.Option(help="Where to mount it over HTTP.")] = "/",
     app_dir: Annotated[str, typer.Option("--app-dir", "-d", help="Where to look for the module first.")] = ".",
-    http_host: Annotated[str, typer.Option(help="The HTTP address.")] = "127.0.0.1",
-    http_port: Annotated[int, typer.Option(help="The HTTP port; 0: any.", min=0, max=65535)] = 8000,
-    grpc_host: Annotated[str, typer.Option(help="The gRPC address.")] = "127.0.0.1",
-    grpc_port: Annotated[int, typer.Option(help="The gRPC port; 0: any.", min=0, max=65535)] = 9000,
-    gateways: Annotated[int, typer.Option(help="How many gateway workers share the ports.", min=1)] = 1,
+    http_host: HttpHost = None,
+    http_port: HttpPort = None,
+    grpc_host: GrpcHost = None,
+    grpc_port: GrpcPort = None,
+    gateways: Gateways = None,
     insecure: Insecure = False,
     reload: Annotated[
         bool, typer.Option("--reload", "-r", help="Restart the deployments whose Python files change.")
@@ -50,7 +62,7 @@ def run(
     TLS and gateways count, not those given here.
     """
     check_names(name, route_prefix)
-    given = dict(_pair(argument) for argument in arguments or [])
+    for_builder = dict(_pair(argument) for argument in arguments or [])
     tls = tls_settings(tls_cert, tls_key, tls_client_ca)
     if is_config_file(import_path):
         if reload:
@@ -58,17 +70,17 @@ def run(
         run_file(import_path, app_dir, insecure=insecure)
         return
     with terminable(), reloading(app_dir if reload else None) as watch:
-        target = load_application(import_path, app_dir, given)
+        target = load_application(import_path, app_dir, for_builder)
         api.start(
-            http_options=HTTPOptions(host=http_host, port=http_port, **tls),
-            grpc_options=gRPCOptions(host=grpc_host, port=grpc_port, **tls),
+            http_options=given(host=http_host, port=http_port) | tls,
+            grpc_options=given(host=grpc_host, port=grpc_port) | tls,
             insecure=insecure,
-            gateways=gateways,
+            gateways=gateways or 1,
         )
         api.run(target, name=name, route_prefix=route_prefix)
         if watch is not None:
             again = Redeployment(
-                import_path=import_path, app_dir=app_dir, arguments=given, name=name, route_prefix=route_prefix
+                import_path=import_path, app_dir=app_dir, arguments=for_builder, name=name, route_prefix=route_prefix
             )
             watch.follow(again, api.controller_address())
         _say_where(api.instance_status(), name, encrypted=tls_cert is not None)

@@ -8,7 +8,19 @@ import typer
 
 from fairlead.cli.applications import doors_of
 from fairlead.cli.config_file import load_config
-from fairlead.cli.door_options import Insecure, TlsCert, TlsClientCa, TlsKey, tls_settings
+from fairlead.cli.door_options import (
+    Gateways,
+    GrpcHost,
+    GrpcPort,
+    HttpHost,
+    HttpPort,
+    Insecure,
+    TlsCert,
+    TlsClientCa,
+    TlsKey,
+    given,
+    tls_settings,
+)
 from fairlead.cli.output import print_json, say
 from fairlead.cli.status_text import where_lines
 from fairlead.serve import standing
@@ -21,15 +33,11 @@ from fairlead.wire.errors import FairleadError
 
 def start(
     config: Annotated[str | None, typer.Option("--config", "-c", help="Take http_options, … of this file.")] = None,
-    http_host: Annotated[str | None, typer.Option(help="The HTTP address. Default: 127.0.0.1.")] = None,
-    http_port: Annotated[
-        int | None, typer.Option(help="The HTTP port; 0: any. Default: 8000.", min=0, max=65535)
-    ] = None,
-    grpc_host: Annotated[str | None, typer.Option(help="The gRPC address. Default: 127.0.0.1.")] = None,
-    grpc_port: Annotated[
-        int | None, typer.Option(help="The gRPC port; 0: any. Default: 9000.", min=0, max=65535)
-    ] = None,
-    gateways: Annotated[int | None, typer.Option(help="How many gateway workers share the ports.", min=1)] = None,
+    http_host: HttpHost = None,
+    http_port: HttpPort = None,
+    grpc_host: GrpcHost = None,
+    grpc_port: GrpcPort = None,
+    gateways: Gateways = None,
     insecure: Insecure = False,
     tls_cert: TlsCert = None,
     tls_key: TlsKey = None,
@@ -52,12 +60,9 @@ def start(
             f"an instance runs already in {standing.directory()}; `fairlead status` shows it, "
             f"`fairlead shutdown` ends it"
         )
-    given: dict[str, Any] = {
-        "http": {"host": http_host, "port": http_port},
-        "grpc": {"host": grpc_host, "port": grpc_port},
-        "tls": tls_settings(tls_cert, tls_key, tls_client_ca),
-    }
-    doors = _doors(config, given, gateways, insecure)
+    tls = tls_settings(tls_cert, tls_key, tls_client_ca)
+    http, grpc = given(host=http_host, port=http_port) | tls, given(host=grpc_host, port=grpc_port) | tls
+    doors = _doors(config, http, grpc, gateways, insecure)
     if foreground:
         standing.become(doors, patience_s=controller_patience)
     standing.start(doors, patience_s=controller_patience)
@@ -72,16 +77,15 @@ def start(
         say(line)
 
 
-def _doors(config: str | None, given: dict[str, Any], gateways: int | None, insecure: bool) -> Doors | None:
+def _doors(
+    config: str | None, http: dict[str, Any], grpc: dict[str, Any], gateways: int | None, insecure: bool
+) -> Doors | None:
     """None: nothing was given."""
-    chosen = {
-        group: {name: value for name, value in values.items() if value is not None} for group, values in given.items()
-    }
+    chosen = bool(http or grpc) or gateways is not None
     if config is not None:
-        if any(chosen.values()) or gateways is not None:
+        if chosen:
             raise FairleadError("with --config the file says it all: leave out the options for ports, TLS and gateways")
         return doors_of(load_config(config), insecure=insecure)
-    if not any(chosen.values()) and gateways is None and not insecure:
+    if not chosen and not insecure:
         return None
-    http = HTTPOptions(**chosen["http"], **chosen["tls"])
-    return Doors.of(None, http, gRPCOptions(**chosen["grpc"], **chosen["tls"]), insecure, gateways or 1)
+    return Doors.of(None, HTTPOptions(**http), gRPCOptions(**grpc), insecure, gateways or 1)
