@@ -118,9 +118,12 @@ def test_unknown_names_are_one_line(running: Typed, counter: None, arguments: li
 
 
 def test_run_says_what_is_ignored_and_only_that(running: Typed) -> None:
-    for given, ignored in (((), False), (("--http-port", "0"), True)):
-        command = [PROGRAM, "run", "tests.cli.standing_app:app", "--name", "ran", "--route-prefix", "/ran", *given]
-        serving = subprocess.Popen(command, cwd=ROOT, env=running.environment, stderr=subprocess.PIPE, text=True)
+    ran = ("tests.cli.standing_app:app", "--name", "ran", "--route-prefix", "/ran")
+    file = running.file({**COUNTER, "name": "ran", "route_prefix": "/ran"})
+    for given, ignored in ((ran, False), ((*ran, "--http-port", "0"), True), ((file,), False)):
+        serving = subprocess.Popen(
+            [PROGRAM, "run", *given], cwd=ROOT, env=running.environment, stderr=subprocess.PIPE, text=True
+        )
         assert serving.stderr is not None
         said = []
         for line in serving.stderr:

@@ -28,7 +28,6 @@ from fairlead.cli.imports import load_application
 from fairlead.cli.redeploy import Redeployment
 from fairlead.cli.reload import reloading
 from fairlead.serve import api
-from fairlead.serve.config import HTTPOptions, gRPCOptions
 from fairlead.serve.deploying import check_names
 from fairlead.serve.termination import terminable
 from fairlead.v1 import control_pb2
@@ -103,8 +102,8 @@ def run_file(path: str, app_dir: str, *, insecure: bool) -> None:
         tell_of_no_effect(config, path)
         api.start(
             config.proxy_location,
-            HTTPOptions(**config.http_options),
-            gRPCOptions(**config.grpc_options),
+            config.http_options,
+            config.grpc_options,
             config.logging_config,
             config.tracing_config,
             insecure=insecure,
