@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -14,7 +15,9 @@ import httpx
 import psutil
 import pytest
 
+from fairlead.serve import instance
 from fairlead.serve.instance import Instance
+from fairlead.wire.errors import FairleadError
 
 DRIVER = """
 import os, sys, time
@@ -323,3 +326,16 @@ def test_a_token_in_plain_text_is_warned_of(address, warned, monkeypatch, caplog
 def test_no_handler_is_installed_in_a_program_that_does_not_wait(driver):
     one = driver("import signal; print(signal.getsignal(signal.SIGTERM) == signal.SIG_DFL, flush=True); input()")
     assert one.process.stdout.readline() == "True\n"
+
+
+def test_ending_a_standing_instance_does_not_wait_for_a_frozen_controller(tmp_path, monkeypatch):
+    monkeypatch.setattr(instance, "_ANSWER_S", 0.1)
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(tmp_path / "controller.sock"))
+        silent.listen()
+        standing = Instance(f"unix:{tmp_path}/controller.sock")
+        try:
+            with pytest.raises(FairleadError, match="does not answer"):
+                standing.shut_down()
+        finally:
+            standing.close()

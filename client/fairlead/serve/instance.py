@@ -191,11 +191,15 @@ class Instance:
         raise FairleadError(f"the controller at {self.address} ended")
 
     def shut_down(self, timeout_s: float | None = None) -> None:
-        """Ends the instance; blocks until all but the controller of a standing one have ended."""
+        """Ends the instance; blocks until all but the controller of a standing one have ended.
+
+        Raises FairleadError if the controller does not answer at all, a frozen one for instance.
+        """
         if self.owned is not None:
             self.close()
             self.owned.shut_down(timeout_s)
             return
+        self.status()  # whose time is bounded: that of a drain is not
         with self._errors():
             self._control().Shutdown(control_pb2.ShutdownRequest(), timeout=timeout_s)
         self.close()
