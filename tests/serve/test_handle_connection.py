@@ -115,11 +115,19 @@ def test_a_deadline_holds_while_the_gateway_cannot_be_reached(gateway, handle):
         handle.options(timeout_s=0.05).remote(1).result(timeout_s=TIMEOUT_S)
 
 
-def test_a_gateway_that_stays_away_is_given_up(gateway, handle, monkeypatch):
+def test_a_gateway_that_stays_away_is_given_up(gateway, handle, monkeypatch, caplog):
     monkeypatch.setattr(connection, "PATIENCE_S", 0.05)
     gateway.refuse = 1000
     with pytest.raises(ConnectionLostError, match="gave up reaching the gateway"):
         handle.remote(1).result(timeout_s=TIMEOUT_S)
+    assert caplog.text == ""
+
+
+def test_what_calls_wait_for_is_said_once(gateway, handle, monkeypatch, caplog):
+    monkeypatch.setattr(connection, "SILENT_S", 0.0)
+    gateway.refuse = 5
+    assert handle.remote(1).result(timeout_s=TIMEOUT_S) == 1
+    assert [record.getMessage().partition(";")[2] for record in caplog.records] == [" trying for 15 s more"]
 
 
 def test_a_gateway_that_drains_is_left_and_its_calls_go_on(gateway, handle):

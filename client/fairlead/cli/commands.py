@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -138,6 +139,9 @@ for _name, _command in COMMANDS.items():
 
 
 def _loaded(name: str) -> Any:
+    if name not in ("run", "start"):  # whose children inherit it
+        # Read when gRPC is loaded. What it prints of its own says nothing that the command's line does not.
+        os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     one = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
     one.command(name, epilog=f"Example: [bold]fairlead {COMMANDS[name].example}[/bold]")(COMMANDS[name].function())
     return typer.main.get_command(one)

@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 
 PATIENCE_S = 15.0
 """Seconds that calls wait for a gateway that cannot be reached: it may be about to be restarted."""
+SILENT_S = 1.0
+"""When it takes longer than that, it is said what calls wait for."""
 FIRST_BACKOFF_S = 0.02
 LONGEST_BACKOFF_S = 1.0
 
@@ -210,6 +212,7 @@ class Connection:
 
     async def _dial(self) -> None:
         give_up_at = self.loop.time() + PATIENCE_S
+        tell_at: float | None = self.loop.time() + SILENT_S
         backoff = FIRST_BACKOFF_S
         while True:
             try:
@@ -220,6 +223,9 @@ class Connection:
                     self._connecting = None
                     self._fail_waiting(ConnectionLostError(f"gave up reaching the gateway: {error.message}"))
                     return
+                if tell_at is not None and self.loop.time() >= tell_at:
+                    tell_at = None
+                    logger.warning("%s; trying for %.0f s more", error.message, give_up_at - self.loop.time())
             except FairleadError as error:  # trying again would not help
                 self._connecting = None
                 self._fail_waiting(error)
