@@ -44,7 +44,7 @@ def test_responses_are_left_alone() -> None:
     assert response_of(response) is response
 
 
-@pytest.mark.parametrize("value", [{1, 2}, object(), [object()]], ids=str)
+@pytest.mark.parametrize("value", [{1, 2}, object(), [object()]], ids=["set", "object", "list"])
 def test_what_json_cannot_hold(value: Any) -> None:
     with pytest.raises(TypeError, match="not JSON serializable"):
         response_of(value)
