@@ -144,8 +144,10 @@ class Worker:
         config = self.config
         if config.grpc is not None:
             about.grpc_address = await self._grpc.listen(config.grpc)
-        if self._http is not None:
+            about.grpc_tls = config.grpc.tls is not None
+        if self._http is not None and config.http is not None:
             about.http_address = await self._http.start()
+            about.http_tls = config.http.tls is not None
         about.trusted_address = await self._grpc.listen_owner(config.socket)
         about.session_address = await self._sessions.listen_owner(str(Path(config.socket).with_suffix(".wire")))
         self._session_address = about.session_address

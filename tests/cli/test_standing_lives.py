@@ -11,6 +11,7 @@ import subprocess
 import psutil
 import pytest
 
+from tests.certificates import make_certificates
 from tests.cli.typed import COUNTER, OTHER, Typed, until
 from tests.typist import PATIENCE_S, PROGRAM, ROOT
 
@@ -37,6 +38,24 @@ def test_what_a_killed_controller_has_left_can_be_ended(fresh: Typed) -> None:
     fresh.well("shutdown", "--yes")
     assert fresh.processes() == []
     assert "no instance runs" in fresh.refusal("status")
+
+
+def test_an_instance_that_comes_back_says_that_its_ports_speak_tls(fresh: Typed) -> None:
+    pki = make_certificates(fresh.files)
+    tls = ("--tls-cert", str(pki / "server.pem"), "--tls-key", str(pki / "server.key"))
+    fresh.well("start", "--http-port", "0", "--grpc-port", "0", *tls)
+    os.kill(fresh.value("status", "--json")["controller"]["pid"], signal.SIGKILL)
+    until(lambda: "has no controller" in fresh("status").stderr)
+    said = fresh("start").stderr
+    assert "HTTP  https://127.0.0.1:" in said
+    assert "gRPC  https://127.0.0.1:" in said
+    serving = subprocess.Popen(
+        [PROGRAM, "run", COUNTER["import_path"]], cwd=ROOT, env=fresh.environment, stderr=subprocess.PIPE, text=True
+    )
+    assert serving.stderr is not None
+    assert "https://127.0.0.1:" in next(line for line in serving.stderr if "HTTP " in line)
+    serving.send_signal(signal.SIGTERM)
+    serving.communicate(timeout=PATIENCE_S)
 
 
 def test_without_an_instance(fresh: Typed) -> None:

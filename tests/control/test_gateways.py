@@ -51,6 +51,13 @@ def test_a_worker_that_ends_comes_back_with_backoff_and_its_port(supervisor):
     assert supervisor.arguments("gateway-0")[-1] == "4321"
 
 
+@pytest.mark.parametrize("changes", [{}, {"http_tls": True}, {"grpc_tls": True}])
+def test_the_status_says_which_ports_speak_tls(supervisor, changes):
+    supervisor.said(view(**changes))
+    (status,) = supervisor.statuses()
+    assert (status.http_tls, status.grpc_tls) == (changes.get("http_tls", False), changes.get("grpc_tls", False))
+
+
 def test_a_frozen_worker_is_killed_within_three_seconds_and_comes_back(supervisor):
     supervisor.started("gateway-0", 7, 100.0)
     now = 100.0

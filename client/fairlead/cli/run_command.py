@@ -27,11 +27,11 @@ from fairlead.cli.errors import ImportPathError
 from fairlead.cli.imports import load_application
 from fairlead.cli.redeploy import Redeployment
 from fairlead.cli.reload import reloading
+from fairlead.cli.status_text import grpc_target, http_url
 from fairlead.serve import api
 from fairlead.serve.deploying import check_names
 from fairlead.serve.termination import terminable
 from fairlead.v1 import control_pb2
-from fairlead.wire.credentials import TLS_SCHEME
 
 
 def run(
@@ -82,7 +82,7 @@ def run(
                 import_path=import_path, app_dir=app_dir, arguments=for_builder, name=name, route_prefix=route_prefix
             )
             watch.follow(again, api.controller_address())
-        _say_where(api.instance_status(), name, encrypted=tls_cert is not None)
+        _say_where(api.instance_status(), name)
         api.wait()
 
 
@@ -113,19 +113,17 @@ def run_file(path: str, app_dir: str, *, insecure: bool) -> None:
         api.deploy_specs(specs)
         found = api.instance_status()
         for spec in specs:
-            _say_where(found, spec.name, encrypted="ssl_certfile" in config.http_options)
+            _say_where(found, spec.name)
         api.wait()
 
 
-def _say_where(status: control_pb2.InstanceStatus, name: str, *, encrypted: bool) -> None:
+def _say_where(status: control_pb2.InstanceStatus, name: str) -> None:
     """Prints where the application can be called."""
     console = Console(stderr=True, highlight=False)
     ingress = next((each.ingress_deployment for each in status.applications if each.name == name), "")
     console.print(f"[bold]{name}[/bold] is running: ingress deployment {ingress}. Ctrl-C ends it.")
     for gateway in status.gateways[:1]:
-        if gateway.http_address:
-            url = f"{'https' if encrypted else 'http'}://{gateway.http_address}/"
-            console.print(f"  HTTP  {url}      (routes: /-/routes, health: /-/healthz)")
-        if gateway.grpc_address:
-            address = f"{TLS_SCHEME if encrypted else ''}{gateway.grpc_address}"
-            console.print(f"  gRPC  {address}  (fairlead.v1.ServingService, reflection is on)")
+        if url := http_url(gateway):
+            console.print(f"  HTTP  {url}/      (routes: /-/routes, health: /-/healthz)")
+        if target := grpc_target(gateway):
+            console.print(f"  gRPC  {target}  (fairlead.v1.ServingService, reflection is on)")

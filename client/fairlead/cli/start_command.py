@@ -22,7 +22,7 @@ from fairlead.cli.door_options import (
     tls_settings,
 )
 from fairlead.cli.output import print_json, say
-from fairlead.cli.status_text import where_lines
+from fairlead.cli.status_text import status_value, where_lines
 from fairlead.serve import standing
 from fairlead.serve.config import HTTPOptions, gRPCOptions
 from fairlead.serve.doors import Doors
@@ -68,12 +68,10 @@ def start(
     standing.start(doors, patience_s=controller_patience)
     status = Instance(f"unix:{standing.directory() / 'controller.sock'}").status()
     if json:
-        print_json({"gateways": [{"http": one.http_address, "grpc": one.grpc_address} for one in status.gateways]})
+        print_json({"gateways": status_value(status)["gateways"]})
         return
     say(f"the instance runs: controller process {status.controller.pid}, {len(status.gateways)} gateway worker(s)")
-    for line in where_lines(
-        status, encrypted=doors is not None and doors.http is not None and bool(doors.http.ssl_certfile)
-    ):
+    for line in where_lines(status):
         say(line)
 
 

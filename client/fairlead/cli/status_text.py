@@ -16,15 +16,24 @@ from fairlead.wire.credentials import TLS_SCHEME
 _STYLES = {"RUNNING": "green", "HEALTHY": "green", "UNHEALTHY": "red", "DEPLOY_FAILED": "red"}
 
 
-def where_lines(status: control_pb2.InstanceStatus, *, encrypted: bool) -> list[str]:
+def http_url(gateway: control_pb2.GatewayStatus) -> str:
+    """Of its HTTP port, without a slash at the end; empty: it has none."""
+    return f"{'https' if gateway.http_tls else 'http'}://{gateway.http_address}" if gateway.http_address else ""
+
+
+def grpc_target(gateway: control_pb2.GatewayStatus) -> str:
+    """Its gRPC port, as ``FAIRLEAD_ADDRESS`` names it; empty: it has none."""
+    return f"{TLS_SCHEME if gateway.grpc_tls else ''}{gateway.grpc_address}" if gateway.grpc_address else ""
+
+
+def where_lines(status: control_pb2.InstanceStatus) -> list[str]:
     """Where an instance can be called."""
     lines = []
     for gateway in status.gateways[:1]:
-        if gateway.http_address:
-            url = f"{'https' if encrypted else 'http'}://{gateway.http_address}/"
-            lines.append(f"HTTP  {url}  (routes: /-/routes, health: /-/healthz)")
-        if gateway.grpc_address:
-            lines.append(f"gRPC  {TLS_SCHEME if encrypted else ''}{gateway.grpc_address}  (reflection is on)")
+        if url := http_url(gateway):
+            lines.append(f"HTTP  {url}/  (routes: /-/routes, health: /-/healthz)")
+        if target := grpc_target(gateway):
+            lines.append(f"gRPC  {target}  (reflection is on)")
     return lines
 
 
@@ -44,6 +53,8 @@ def status_value(status: control_pb2.InstanceStatus) -> dict[str, Any]:
                 "ready": gateway.ready,
                 "http": gateway.http_address or None,
                 "grpc": gateway.grpc_address or None,
+                "http_tls": gateway.http_tls,
+                "grpc_tls": gateway.grpc_tls,
             }
             for gateway in status.gateways
         ],
@@ -83,7 +94,7 @@ def is_well(status: control_pb2.InstanceStatus) -> bool:
 def print_status(status: control_pb2.InstanceStatus, console: Console) -> None:
     """The state of an instance for people."""
     for gateway in status.gateways:
-        where = "  ".join(part for part in (gateway.http_address, gateway.grpc_address) if part)
+        where = "  ".join(part for part in (http_url(gateway), grpc_target(gateway)) if part)
         state = "ready" if gateway.ready else "starting"
         console.print(Text(f"{gateway.gateway_id}  process {gateway.pid}  {state}  {where}"))
     if not status.applications:

@@ -418,11 +418,14 @@ class ApplicationConfig(_message.Message):
 
     APPLICATION_FIELD_NUMBER: _builtins.int
     CONFIG_FIELD_NUMBER: _builtins.int
+    GENERATION_FIELD_NUMBER: _builtins.int
     SPEC_FIELD_NUMBER: _builtins.int
     application: _builtins.str
     """The application's name."""
     config: _builtins.bytes
     """As in ApplicationSpec."""
+    generation: _builtins.int
+    """Its generation, as DeployResponse told it; 0: it is being deleted."""
     @_builtins.property
     def spec(self) -> Global___ApplicationSpec:
         """The whole specification, where it was asked for."""
@@ -432,11 +435,12 @@ class ApplicationConfig(_message.Message):
         *,
         application: _builtins.str = ...,
         config: _builtins.bytes = ...,
+        generation: _builtins.int = ...,
         spec: Global___ApplicationSpec | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["application", b"application", "config", b"config", "spec", b"spec"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["application", b"application", "config", b"config", "generation", b"generation", "spec", b"spec"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -451,6 +455,12 @@ class DeployRequest(_message.Message):
     APPLICATION_FIELD_NUMBER: _builtins.int
     OTHERS_FIELD_NUMBER: _builtins.int
     DELETED_FIELD_NUMBER: _builtins.int
+    EXPECTED_GENERATION_FIELD_NUMBER: _builtins.int
+    TRAFFIC_FIELD_NUMBER: _builtins.int
+    expected_generation: _builtins.int
+    """The generation that the first application must have; 0: it must not be there, but may be being deleted. With
+    another one the request is refused with CHANGED_MEANWHILE. Absent: that does not matter.
+    """
     @_builtins.property
     def application(self) -> Global___ApplicationSpec:
         """The application."""
@@ -463,18 +473,26 @@ class DeployRequest(_message.Message):
     def deleted(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Applications to delete along with it, by name; those that are not there are ignored."""
 
+    @_builtins.property
+    def traffic(self) -> _containers.RepeatedCompositeFieldContainer[Global___TrafficPolicy]:
+        """Policies of the first application's endpoints, set along with it, as SetTraffic does; other endpoints keep theirs."""
+
     def __init__(
         self,
         *,
         application: Global___ApplicationSpec | None = ...,
         others: _abc.Iterable[Global___ApplicationSpec] | None = ...,
         deleted: _abc.Iterable[_builtins.str] | None = ...,
+        expected_generation: _builtins.int | None = ...,
+        traffic: _abc.Iterable[Global___TrafficPolicy] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["application", b"application"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_generation", b"_expected_generation", "application", b"application", "expected_generation", b"expected_generation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["application", b"application", "deleted", b"deleted", "others", b"others"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_generation", b"_expected_generation", "application", b"application", "deleted", b"deleted", "expected_generation", b"expected_generation", "others", b"others", "traffic", b"traffic"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__expected_generation: _TypeAlias = _typing.Literal["expected_generation"]  # noqa: Y015
+    _WhichOneofArgType__expected_generation: _TypeAlias = _typing.Literal["_expected_generation", b"_expected_generation"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__expected_generation) -> _WhichOneofReturnType__expected_generation | None: ...
 
 Global___DeployRequest: _TypeAlias = DeployRequest  # noqa: Y015
 
@@ -515,24 +533,30 @@ class DeleteRequest(_message.Message):
     APPLICATION_FIELD_NUMBER: _builtins.int
     NO_WAIT_FIELD_NUMBER: _builtins.int
     FORCE_FIELD_NUMBER: _builtins.int
+    EXPECTED_GENERATION_FIELD_NUMBER: _builtins.int
     application: _builtins.str
     """The application's name."""
     no_wait: _builtins.bool
     """Whether the answer comes as soon as the deletion is noted, rather than when the application is gone."""
     force: _builtins.bool
     """Whether its replicas are killed, whatever they still do."""
+    expected_generation: _builtins.int
+    """As in DeployRequest."""
     def __init__(
         self,
         *,
         application: _builtins.str = ...,
         no_wait: _builtins.bool = ...,
         force: _builtins.bool = ...,
+        expected_generation: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_generation", b"_expected_generation", "expected_generation", b"expected_generation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["application", b"application", "force", b"force", "no_wait", b"no_wait"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_generation", b"_expected_generation", "application", b"application", "expected_generation", b"expected_generation", "force", b"force", "no_wait", b"no_wait"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__expected_generation: _TypeAlias = _typing.Literal["expected_generation"]  # noqa: Y015
+    _WhichOneofArgType__expected_generation: _TypeAlias = _typing.Literal["_expected_generation", b"_expected_generation"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__expected_generation) -> _WhichOneofReturnType__expected_generation | None: ...
 
 Global___DeleteRequest: _TypeAlias = DeleteRequest  # noqa: Y015
 
@@ -683,6 +707,8 @@ class WatchRequest(_message.Message):
     HTTP_ADDRESS_FIELD_NUMBER: _builtins.int
     SESSION_ADDRESS_FIELD_NUMBER: _builtins.int
     LOADS_FIELD_NUMBER: _builtins.int
+    GRPC_TLS_FIELD_NUMBER: _builtins.int
+    HTTP_TLS_FIELD_NUMBER: _builtins.int
     gateway_id: _builtins.str
     """The worker's id."""
     pid: _builtins.int
@@ -697,6 +723,10 @@ class WatchRequest(_message.Message):
     """The address of its HTTP port, "host:port"; empty: none."""
     session_address: _builtins.str
     """Where it takes sessions of trusted callers over a plain Unix socket: "wire:/path". See session.proto."""
+    grpc_tls: _builtins.bool
+    """Whether its gRPC port speaks TLS."""
+    http_tls: _builtins.bool
+    """Whether its HTTP port speaks TLS: https rather than http."""
     @_builtins.property
     def loads(self) -> _containers.RepeatedCompositeFieldContainer[Global___DeploymentLoad]:
         """The calls of each deployment that scales by itself, those left out that have none. At most a few times a second;
@@ -714,10 +744,12 @@ class WatchRequest(_message.Message):
         http_address: _builtins.str = ...,
         session_address: _builtins.str = ...,
         loads: _abc.Iterable[Global___DeploymentLoad] | None = ...,
+        grpc_tls: _builtins.bool = ...,
+        http_tls: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied_version", b"applied_version", "gateway_id", b"gateway_id", "grpc_address", b"grpc_address", "http_address", b"http_address", "loads", b"loads", "pid", b"pid", "session_address", b"session_address", "trusted_address", b"trusted_address"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied_version", b"applied_version", "gateway_id", b"gateway_id", "grpc_address", b"grpc_address", "grpc_tls", b"grpc_tls", "http_address", b"http_address", "http_tls", b"http_tls", "loads", b"loads", "pid", b"pid", "session_address", b"session_address", "trusted_address", b"trusted_address"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1868,6 +1900,8 @@ class GatewayStatus(_message.Message):
     GRPC_ADDRESS_FIELD_NUMBER: _builtins.int
     HTTP_ADDRESS_FIELD_NUMBER: _builtins.int
     SESSION_ADDRESS_FIELD_NUMBER: _builtins.int
+    GRPC_TLS_FIELD_NUMBER: _builtins.int
+    HTTP_TLS_FIELD_NUMBER: _builtins.int
     gateway_id: _builtins.str
     """Its id."""
     pid: _builtins.int
@@ -1882,6 +1916,10 @@ class GatewayStatus(_message.Message):
     """The address of its HTTP port; empty: none."""
     session_address: _builtins.str
     """Where it takes sessions of trusted callers over a plain Unix socket: "wire:/path". See session.proto."""
+    grpc_tls: _builtins.bool
+    """Whether its gRPC port speaks TLS."""
+    http_tls: _builtins.bool
+    """Whether its HTTP port speaks TLS: https rather than http."""
     def __init__(
         self,
         *,
@@ -1892,10 +1930,12 @@ class GatewayStatus(_message.Message):
         grpc_address: _builtins.str = ...,
         http_address: _builtins.str = ...,
         session_address: _builtins.str = ...,
+        grpc_tls: _builtins.bool = ...,
+        http_tls: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["gateway_id", b"gateway_id", "grpc_address", b"grpc_address", "http_address", b"http_address", "pid", b"pid", "ready", b"ready", "session_address", b"session_address", "trusted_address", b"trusted_address"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gateway_id", b"gateway_id", "grpc_address", b"grpc_address", "grpc_tls", b"grpc_tls", "http_address", b"http_address", "http_tls", b"http_tls", "pid", b"pid", "ready", b"ready", "session_address", b"session_address", "trusted_address", b"trusted_address"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -208,6 +208,8 @@ class GatewaySupervisor:
             status.ready = view.applied_version > 0
             status.grpc_address = view.grpc_address
             status.http_address = view.http_address
+            status.grpc_tls = view.grpc_tls
+            status.http_tls = view.http_tls
         return status
 
     def _socket(self, gateway_id: str) -> Path:

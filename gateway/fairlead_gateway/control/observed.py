@@ -213,6 +213,8 @@ class GatewayView:
     grpc_address: str
     http_address: str
     session_address: str = ""
+    grpc_tls: bool = False
+    http_tls: bool = False
 
 
 @dataclass

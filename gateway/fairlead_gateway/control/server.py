@@ -195,6 +195,8 @@ def _view(request: control_pb2.WatchRequest) -> GatewayView:
         grpc_address=request.grpc_address,
         http_address=request.http_address,
         session_address=request.session_address,
+        grpc_tls=request.grpc_tls,
+        http_tls=request.http_tls,
     )
 
 
