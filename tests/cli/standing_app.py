@@ -45,6 +45,7 @@ app = Counter.bind()
 scaled = Counter.options(
     autoscaling_config={"max_replicas": 7}, user_config={"greeting": "hi"}, max_ongoing_requests=11
 ).bind()
+unrouted = Counter.options(request_router_config={"request_router_class": "no:Router"}).bind()
 broken = Broken.options(max_constructor_retry_count=1).bind()
 
 

@@ -163,6 +163,24 @@ def test_an_endpoint_is_called_like_a_deployment(running: Typed, counter: None) 
         ),
         ({"deployments": [{"name": "Counter", "num_replica": 2}]}, "did you mean 'num_replicas'?"),
         (
+            {"deployments": [{"name": "Counter", "request_router_config": {"request_router_class": "no.where:R"}}]},
+            "config.yaml:8: application 'wrong': deployment 'Counter': request_router_class: importing 'no.where' failed"
+            ": ModuleNotFoundError",
+        ),
+        (
+            {"deployments": [{"name": "Counter", "autoscaling_config": {"policy": {"policy_function": "no:way"}}}]},
+            "config.yaml:8: application 'wrong': deployment 'Counter': policy_function: importing 'no' failed",
+        ),
+        (
+            {"deployments": [{"name": "Counter", "autoscaling_config": {"policy": "tests.cli.standing_app:no"}}]},
+            "config.yaml:7: application 'wrong': deployment 'Counter': policy_function: module "
+            "'tests.cli.standing_app' has no 'no'",
+        ),
+        (
+            {"import_path": "tests.cli.standing_app:unrouted"},
+            "config.yaml:5: application 'wrong': deployment 'Counter': request_router_class: importing 'no' failed",
+        ),
+        (
             {"route_prefix": "/counter"},
             "config.yaml:7: application 'wrong': the route prefix /counter is that of",
         ),

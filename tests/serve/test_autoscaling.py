@@ -1,4 +1,5 @@
 import pickle
+import re
 
 import pytest
 
@@ -49,6 +50,20 @@ def test_a_policy_by_import_path_and_by_value():
     )
     assert pickle.loads(settings.pickled_policy)(None) == 3
     assert pickle.loads(settings.policy_arguments) == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("nowhere.rules:policy", "policy_function: importing 'nowhere.rules' failed: ModuleNotFoundError"),
+        ("fairlead.serve:rule.policy", "policy_function: module 'fairlead.serve' has no 'rule.policy'"),
+        ("fairlead.serve:__name__", "policy_function: 'fairlead.serve:__name__' is no function"),
+    ],
+)
+def test_a_policy_that_cannot_be_imported_is_refused_before_anything_is_deployed(path, said):
+    config = AutoscalingConfig(policy=path)
+    with pytest.raises(ValueError, match=re.escape(said)):
+        autoscaling_settings(config)
 
 
 def test_a_policy_is_another_one_when_its_file_has_changed(tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from dataclasses import dataclass, field
 from typing import Any
@@ -139,6 +140,23 @@ def test_a_router_goes_by_path_or_by_value() -> None:
     assert cloudpickle.loads(sent.pickled_class).__name__ == "Local"
     assert cloudpickle.loads(sent.arguments) == {"a": 1}
     assert (sent.initial_backoff_s, sent.max_backoff_s, sent.stats_period_s) == (0.025, 3, 10)
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("nowhere.routers:Router", "request_router_class: importing 'nowhere.routers' failed: ModuleNotFoundError"),
+        ("nowhere.routers.Router", "request_router_class: importing 'nowhere.routers' failed: ModuleNotFoundError"),
+        (
+            "fairlead.serve.request_router:PowerOfThree",
+            "request_router_class: module 'fairlead.serve.request_router' has no 'PowerOfThree'",
+        ),
+        ("fairlead.serve:run", "request_router_class needs a coroutine choose_replicas; <function run"),
+    ],
+)
+def test_a_router_that_cannot_be_imported_is_refused_before_anything_is_deployed(path: str, said: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(said)):
+        settings_of(request_router_class=path)
 
 
 def test_arguments_that_cannot_be_sent() -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
 
 from fairlead.cli.config_file import located
 from fairlead.cli.errors import ConfigFileError, ImportPathError
-from fairlead.cli.imports import load_application, load_name, look_in
+from fairlead.cli.imports import load_application, look_in
 from fairlead.serve import instance_services
 from fairlead.serve.autoscaling import put_application_policy
+from fairlead.serve.code import SettingError
 from fairlead.serve.config import HTTPOptions, gRPCOptions
 from fairlead.serve.deploy_schema import ServeApplicationSchema, ServeDeploySchema
 from fairlead.serve.deployment import Application
@@ -73,10 +75,9 @@ def _spec(
             check_external_scaler(spec)
         if schema.autoscaling_policy is not None:
             at = "autoscaling_policy"
-            load_name(schema.autoscaling_policy["policy_function"], app_dir)
             put_application_policy(schema.autoscaling_policy, spec)
     except (FairleadError, ImportPathError, TypeError, ValueError) as error:
-        where = located(path, "applications", number, at)
+        where = located(path, "applications", number, *_place(error, overrides, at))
         raise ConfigFileError(f"{where}: application '{schema.name}': {error}") from error
     known = [deployment.name for deployment in spec.deployments]
     for position, name in enumerate(overrides):
@@ -90,3 +91,12 @@ def _spec(
         spec.environment.working_directory = directory
     spec.config = orjson.dumps(schema.model_dump(mode="json", exclude_unset=True))
     return spec
+
+
+def _place(error: Exception, overrides: Mapping[str, Mapping[str, Any]], at: str) -> tuple[str | int, ...]:
+    """What of an application in a file an error is about: a setting that stands there, one of the code, or ``at``."""
+    if not isinstance(error, SettingError) or not error.deployment:
+        return (at,)
+    if error.place[0] in overrides.get(error.deployment, {}):
+        return ("deployments", list(overrides).index(error.deployment), *error.place)
+    return ("import_path",)

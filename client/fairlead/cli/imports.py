@@ -6,7 +6,6 @@ import difflib
 import importlib
 import inspect
 import sys
-import traceback
 import typing
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 from fairlead.cli.errors import ImportPathError
 from fairlead.serve import Application
+from fairlead.serve.code import what_failed
 
 
 def load_application(import_path: str, app_dir: str, arguments: Mapping[str, Any] | None = None) -> Application[Any]:
@@ -64,9 +64,9 @@ def _module(name: str, app_dir: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
             raise ImportPathError(f"there is no module '{name}' in {directory} or where Python looks") from error
-        raise ImportPathError(f"importing '{name}' failed: {_where(error)}") from error
+        raise ImportPathError(f"importing '{name}' failed: {what_failed(error)}") from error
     except Exception as error:
-        raise ImportPathError(f"importing '{name}' failed: {_where(error)}") from error
+        raise ImportPathError(f"importing '{name}' failed: {what_failed(error)}") from error
 
 
 def _built(import_path: str, builder: Callable[..., Any], arguments: dict[str, Any]) -> Any:
@@ -81,7 +81,7 @@ def _built(import_path: str, builder: Callable[..., Any], arguments: dict[str, A
     try:
         return builder(*given)
     except Exception as error:
-        raise ImportPathError(f"the builder '{import_path}' failed: {_where(error)}") from error
+        raise ImportPathError(f"the builder '{import_path}' failed: {what_failed(error)}") from error
 
 
 def _argument(import_path: str, builder: Callable[..., Any], parameter: str, arguments: dict[str, Any]) -> Any:
@@ -99,17 +99,6 @@ def _argument(import_path: str, builder: Callable[..., Any], parameter: str, arg
         problems: list[Any] = getattr(error, "errors", list)()
         text = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in problems)
         raise ImportPathError(f"arguments of the builder '{import_path}': {text or error}") from error
-
-
-def _where(error: BaseException) -> str:
-    """An exception of the user's code, with the place that raised it."""
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
-    if isinstance(error, SyntaxError):
-        place = f" ({error.filename}, line {error.lineno})"
-        return f"SyntaxError: {error.msg}{place}"
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}{': ' if text else ''}{text}{place}"
 
 
 def _hint(name: str, module: Any) -> str:

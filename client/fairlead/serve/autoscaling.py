@@ -7,7 +7,7 @@ from typing import Any
 
 import cloudpickle
 
-from fairlead.serve.code import import_path_of, pickled_code
+from fairlead.serve.code import SettingError, import_path_of, imported, pickled_code
 from fairlead.serve.config import AggregationFunction, AutoscalingConfig, AutoscalingPolicy
 from fairlead.serve.fingerprint import pickled_digest
 from fairlead.serve.sources import source_digest
@@ -21,7 +21,10 @@ _AGGREGATIONS = {
 
 
 def autoscaling_settings(config: AutoscalingConfig) -> control_pb2.AutoscalingSettings:
-    """The settings, complete. Raises TypeError for a policy that cannot be sent to the controller."""
+    """The settings, complete.
+
+    Raises TypeError for a policy that cannot be sent to the controller, SettingError for one that cannot be imported.
+    """
     down = config.downscale_delay_s
     to_zero = config.downscale_to_zero_delay_s
     settings = control_pb2.AutoscalingSettings(
@@ -44,7 +47,8 @@ def autoscaling_settings(config: AutoscalingConfig) -> control_pb2.AutoscalingSe
 def put_application_policy(given: Mapping[str, Any], spec: control_pb2.ApplicationSpec) -> None:
     """Has one policy decide for all deployments of an application that scale by themselves.
 
-    ``given``: the fields of an ``AutoscalingPolicy``. Raises ValueError if none does, or one has a policy of its own.
+    ``given``: the fields of an ``AutoscalingPolicy``. Raises ValueError if none does, or one has a policy of its own,
+    SettingError if it cannot be imported.
     """
     policy = AutoscalingPolicy.of(given)
     scaling = [each for each in spec.deployments if each.settings.HasField("autoscaling")]
@@ -60,9 +64,19 @@ def put_application_policy(given: Mapping[str, Any], spec: control_pb2.Applicati
         settings.application_policy = True
 
 
+_PLACE = ("autoscaling_config", "policy", "policy_function")
+
+
+def _checked(path: str) -> str:
+    """An import path that leads to a function."""
+    if not callable(imported(path, *_PLACE)):
+        raise SettingError(f"policy_function: '{path}' is no function", *_PLACE)
+    return path
+
+
 def _put(policy: AutoscalingPolicy, settings: control_pb2.AutoscalingSettings) -> None:
     function: Any = policy.policy_function
-    path = function if isinstance(function, str) else import_path_of(function)
+    path = _checked(function) if isinstance(function, str) else import_path_of(function)
     if path is not None:
         settings.policy_import_path = path
     else:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -13,6 +15,46 @@ import cloudpickle
 
 from fairlead.serve.deployment import Deployment
 from fairlead.v1 import control_pb2
+
+
+class SettingError(ValueError):
+    """A deployment's setting names code that cannot be used; says which, and why."""
+
+    def __init__(self, text: str, *place: str) -> None:
+        super().__init__(text)
+        self.place = place
+        """Where the setting stands: the keys that lead to it from the deployment's settings."""
+        self.deployment = ""
+        """The deployment's name; empty: it is not known."""
+
+    def __str__(self) -> str:
+        return f"{f'deployment {self.deployment!r}: ' if self.deployment else ''}{super().__str__()}"
+
+
+def imported(path: str, *place: str) -> Any:
+    """What is at "package.module:name", which the setting at this place names. Raises SettingError."""
+    module_name, _, attribute = path.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:
+        raise SettingError(f"{place[-1]}: importing '{module_name}' failed: {what_failed(error)}", *place) from error
+    found: Any = module
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            raise SettingError(f"{place[-1]}: module '{module_name}' has no '{attribute}'", *place)
+        found = getattr(found, part)
+    return found
+
+
+def what_failed(error: BaseException) -> str:
+    """An exception of the user's code in one line, with the place that raised it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
+    if isinstance(error, SyntaxError):
+        place = f" ({error.filename}, line {error.lineno})"
+        return f"SyntaxError: {error.msg}{place}"
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}{': ' if text else ''}{text}{place}"
 
 
 def import_path_of(func_or_class: Any) -> str | None:

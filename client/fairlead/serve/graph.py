@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 import cloudpickle
 
 from fairlead.serve.autoscaling import autoscaling_settings
-from fairlead.serve.code import capture_environment, import_path_of, pickled_code
+from fairlead.serve.code import SettingError, capture_environment, import_path_of, pickled_code
 from fairlead.serve.deployment import Application, Deployment
 from fairlead.serve.derived.description import describe_ingress, keep_hints
 from fairlead.serve.fingerprint import pickled_digest
@@ -51,7 +51,8 @@ def application_spec(
     ``logging_config``: for those deployments that have none of their own.
     ``services``: the typed services of the instance, which the ingress deployment serves if it has their methods.
     Raises TypeError if ``target`` was not made by ``.bind()`` (``caller`` names the function in the message) or code or
-    arguments cannot be pickled, ValueError for a route prefix that cannot be, FairleadError for an empty name.
+    arguments cannot be pickled, ValueError for a route prefix that cannot be, or for an import path among the settings
+    that leads to no router or policy (SettingError), FairleadError for an empty name.
     """
     check_application(target, caller)
     if not isinstance(name, str) or not name:
@@ -149,10 +150,14 @@ class _SpecGraph(Graph[bytes]):
         self.deployments.append((name, deployment))
         spec = control_pb2.DeploymentSpec(name=name, init_arguments=arguments, settings=deployment.to_settings())
         spec.variables.update(deployment.config.variables)
-        if deployment.autoscaling_config is not None:
-            spec.settings.autoscaling.CopyFrom(autoscaling_settings(deployment.autoscaling_config))
-        if (router := router_settings(deployment.config.request_router_config)) is not None:
-            spec.settings.request_router.CopyFrom(router)
+        try:
+            if deployment.autoscaling_config is not None:
+                spec.settings.autoscaling.CopyFrom(autoscaling_settings(deployment.autoscaling_config))
+            if (router := router_settings(deployment.config.request_router_config)) is not None:
+                spec.settings.request_router.CopyFrom(router)
+        except SettingError as error:
+            error.deployment = name
+            raise
         code = deployment.func_or_class
         interface = interface_of(code)  # before it is pickled: this resolves type hints, which travel with it
         path = code if isinstance(code, str) else import_path_of(code)

@@ -6,14 +6,18 @@ from typing import Any
 
 import cloudpickle
 
-from fairlead.serve.code import import_path_of, pickled_code
+from fairlead.serve.code import SettingError, import_path_of, imported, pickled_code
 from fairlead.serve.config import RequestRouterConfig
 from fairlead.serve.fingerprint import pickled_digest
+from fairlead.serve.routing_config import is_router
 from fairlead.v1 import control_pb2
 
 
 def router_settings(config: RequestRouterConfig | None) -> control_pb2.RequestRouterSettings | None:
-    """None: no router, though statistics may be wanted. Raises TypeError for what cannot be sent to gateway workers."""
+    """None: no router, though statistics may be wanted.
+
+    Raises TypeError for what cannot be sent to gateway workers, SettingError for an import path that leads to none.
+    """
     if config is None or config.request_router_class is None:
         return None
     settings = control_pb2.RequestRouterSettings(
@@ -24,7 +28,7 @@ def router_settings(config: RequestRouterConfig | None) -> control_pb2.RequestRo
         max_backoff_s=config.max_backoff_s,
     )
     chosen: Any = config.request_router_class
-    path = _colon(chosen) if isinstance(chosen, str) else import_path_of(chosen)
+    path = _checked(_colon(chosen)) if isinstance(chosen, str) else import_path_of(chosen)
     if path is not None:
         settings.import_path = path
     else:
@@ -38,6 +42,16 @@ def router_settings(config: RequestRouterConfig | None) -> control_pb2.RequestRo
             ) from error
     settings.digest = pickled_digest(settings.pickled_class, settings.arguments)
     return settings
+
+
+_PLACE = ("request_router_config", "request_router_class")
+
+
+def _checked(path: str) -> str:
+    """An import path that leads to a router: gateway workers have no better to take in its place."""
+    if not is_router(chosen := imported(path, *_PLACE)):
+        raise SettingError(f"request_router_class needs a coroutine choose_replicas; {chosen!r} has none", *_PLACE)
+    return path
 
 
 def _colon(path: str) -> str:

@@ -25,6 +25,11 @@ class BackpressureConfig(Settings):
         check_optional_number("retry_after_s", self.retry_after_s, at_least=0)
 
 
+def is_router(chosen: object) -> bool:
+    """Whether it is a class that can be a request router."""
+    return isinstance(chosen, type) and inspect.iscoroutinefunction(getattr(chosen, "choose_replicas", None))
+
+
 @dataclass(frozen=True, kw_only=True)
 class RequestRouterConfig(Settings):
     """How calls are spread over replicas; see ``fairlead.serve.request_router``."""
@@ -49,9 +54,7 @@ class RequestRouterConfig(Settings):
         if isinstance(chosen, str):
             if not all(chosen.replace(":", ".").rpartition(".")[::2]):
                 raise ValueError(f"request_router_class is a class or 'package.module:Class', not {chosen!r}")
-        elif chosen is not None and not (
-            isinstance(chosen, type) and inspect.iscoroutinefunction(getattr(chosen, "choose_replicas", None))
-        ):
+        elif chosen is not None and not is_router(chosen):
             raise TypeError(f"request_router_class needs a coroutine choose_replicas; {chosen!r} has none")
         if not isinstance(self.request_router_kwargs, Mapping):
             raise TypeError("request_router_kwargs is a dict of keyword arguments")
