@@ -238,6 +238,15 @@ def test_traffic_and_the_size_that_autoscaling_has_chosen_stay(store):
     assert dict(second.core.standings["default"].traffic) == {"Echo": first.core.standings["default"].traffic["Echo"]}
 
 
+def test_traffic_is_written_down_with_the_application_that_it_is_deployed_with(store):
+    first = Controller(store)
+    goals = first.core.desired.prepare([application(deployment())], 1.0)
+    policy = control_pb2.TrafficPolicy(name="e", backends=[control_pb2.TrafficShare(deployment="Echo", share=1.0)])
+    traffic = first.core.goals.with_traffic("default", policy, goals=goals)
+    first.persistence.deploying(goals, traffic={"default": traffic})
+    assert Controller(store).core.standings["default"].traffic == traffic
+
+
 def test_an_application_that_was_being_deleted_goes_on_going(store):
     first = ran(store, deployment())
     first.persistence.deploying([], [first.core.desired.applications["default"]])

@@ -272,6 +272,53 @@ async def test_the_configuration_that_was_deployed_is_told(world):
     assert (found.application, found.config) == ("default", b'{"name": "default"}')
 
 
+async def test_what_was_changed_since_it_was_read_is_not_overwritten(world):
+    async def generation():
+        found = (await world.stub.GetConfig(control_pb2.GetConfigRequest())).applications
+        return found[0].generation if found else 0
+
+    def deploy(expected):
+        spec = application(deployment(code="fake:ready"))
+        return world.stub.Deploy(control_pb2.DeployRequest(application=spec, expected_generation=expected))
+
+    def delete(expected):
+        request = control_pb2.DeleteRequest(application="default", no_wait=True, expected_generation=expected)
+        return world.stub.Delete(request)
+
+    assert await generation() == 0
+    first = (await deploy(0)).generation
+    assert await generation() == first
+    second = (await deploy(first)).generation
+    for refused in (deploy(0), deploy(first), delete(first), delete(0)):
+        with pytest.raises(grpc.aio.AioRpcError, match="deployed or deleted meanwhile") as raised:
+            await refused
+        assert raised.value.code() is grpc.StatusCode.ABORTED
+    assert await generation() == second
+    await delete(second)
+    assert await generation() == 0
+    with pytest.raises(grpc.aio.AioRpcError, match="deployed or deleted meanwhile"):
+        await deploy(second)
+    assert (await deploy(0)).generation == second + 1
+
+
+async def test_traffic_is_deployed_along_with_an_application(world):
+    def request(*shares):
+        backends = [control_pb2.TrafficShare(deployment="Echo", share=share) for share in shares]
+        return control_pb2.DeployRequest(
+            application=application(deployment(code="fake:ready")),
+            traffic=[control_pb2.TrafficPolicy(name="e", backends=backends)],
+        )
+
+    with pytest.raises(grpc.aio.AioRpcError, match="sum up to 1"):
+        await world.stub.Deploy(request(0.5))
+    assert not (await world.stub.GetConfig(control_pb2.GetConfigRequest())).applications
+    await world.stub.Deploy(request(1.0))
+    (policy,) = (await world.until_state(RUNNING)).traffic
+    assert (policy.name, policy.backends[0].application, policy.backends[0].share) == ("e", "default", 1.0)
+    await world.stub.Deploy(request())
+    await world.until(lambda status: not status.applications[0].traffic)
+
+
 async def test_several_applications_are_accepted_or_none(world):
     async def deploy(*specs, deleted=()):
         first, *others = specs

@@ -4,7 +4,7 @@ import pytest
 
 from fairlead.v1 import control_pb2
 from fairlead.wire.errors import InvalidCallError
-from tests.control.application_specs import deployment
+from tests.control.application_specs import application, deployment
 
 
 def policy(name="Echo", shadows=(), **shares):
@@ -32,6 +32,22 @@ def test_traffic_reaches_gateways_and_survives_a_deploy(world):
     world.spread(control_pb2.TrafficPolicy(name="Echo"))
     world.step()
     assert not world.core.snapshot.applications[0].traffic
+
+
+def test_a_deployment_without_replicas_and_its_traffic_go_together(world):
+    idle = control_pb2.AutoscalingSettings(min_replicas=0, max_replicas=1, target_ongoing_requests=1)
+    kept, gone = deployment(), deployment(name="Gone", num_replicas=0, autoscaling=idle)
+    world.deploy(kept, gone)
+    world.run_all()
+    world.spread(policy(name="Gone", Echo=1.0))
+    world.step()
+    (goal,) = world.core.desired.prepare([application(kept)], 1.0)
+    traffic = world.core.goals.with_traffic("default", control_pb2.TrafficPolicy(name="Gone"), goals=[goal])
+    world.core.goals.accept(goal, traffic)
+    published = [action.snapshot for action in world.core.reconcile(world.now) if hasattr(action, "snapshot")]
+    routes = published[0].applications[0]
+    assert [one.name for one in routes.deployments] == ["Echo"]
+    assert not routes.traffic
 
 
 @pytest.mark.parametrize(

@@ -102,6 +102,25 @@ def deploy_specs(specs: Sequence[control_pb2.ApplicationSpec]) -> None:
     _deploy_specs(current.existing(), specs, wait=True)
 
 
+def deploy_change(
+    spec: control_pb2.ApplicationSpec,
+    expected_generation: int,
+    traffic: Sequence[control_pb2.TrafficPolicy] = (),
+) -> None:
+    """As :func:`deploy_specs` for one application that was read, and is to be changed; 0: it was not there.
+
+    ``traffic``: policies of its endpoints that are set along with it. Other programs may change it further meanwhile.
+    Raises ChangedMeanwhileError, and nothing is changed, if it has another generation than the one that was read.
+    """
+    instance = current.existing()
+    with current.forgotten_if_it_failed(instance):
+        (generation,) = instance.deploy_all([spec], expected_generation=expected_generation, traffic=traffic)
+        if instance.owned is None:
+            current.deployed.add(spec.name)
+        with Progress() as progress:
+            instance.wait_until_running(spec.name, generation, progress.show, or_later=True)
+
+
 def delete(name: str, _blocking: bool = True) -> None:
     """Drains and deletes an application; no error if there is none. Raises TimeoutError if it takes more than 60 s.
 

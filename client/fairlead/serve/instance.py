@@ -100,12 +100,26 @@ class Instance:
         with self._errors():
             return self._control().Deploy(control_pb2.DeployRequest(application=spec), timeout=_ANSWER_S).generation
 
-    def deploy_all(self, specs: Sequence[control_pb2.ApplicationSpec], deleted: Sequence[str] = ()) -> list[int]:
+    def deploy_all(
+        self,
+        specs: Sequence[control_pb2.ApplicationSpec],
+        deleted: Sequence[str] = (),
+        *,
+        expected_generation: int | None = None,
+        traffic: Sequence[control_pb2.TrafficPolicy] = (),
+    ) -> list[int]:
         """Has applications deployed, all or none, and others deleted; their generations. Raises FairleadError.
 
-        There is at least one to deploy.
+        There is at least one to deploy. ``expected_generation`` of the first one: raises ChangedMeanwhileError if it
+        has another one; 0: if it is there. ``traffic``: policies of the first one's endpoints to set along with it.
         """
-        request = control_pb2.DeployRequest(application=specs[0], others=specs[1:], deleted=deleted)
+        request = control_pb2.DeployRequest(
+            application=specs[0],
+            others=specs[1:],
+            deleted=deleted,
+            expected_generation=expected_generation,
+            traffic=traffic,
+        )
         with self._errors():
             answer = self._control().Deploy(request, timeout=_ANSWER_S)
         return [answer.generation, *answer.other_generations]
@@ -143,12 +157,23 @@ class Instance:
         with self._errors():
             return list(self._control().GetConfig(request, timeout=_ANSWER_S).applications)
 
-    def delete(self, name: str, *, wait: bool = True, force: bool = False, timeout_s: float = 60.0) -> None:
+    def delete(
+        self,
+        name: str,
+        *,
+        wait: bool = True,
+        force: bool = False,
+        timeout_s: float = 60.0,
+        expected_generation: int | None = None,
+    ) -> None:
         """Deletes an application; with ``force`` calls under way are lost.
 
-        Raises TimeoutError if it is not gone, without ``wait`` not noted, in time.
+        Raises TimeoutError if it is not gone, without ``wait`` not noted, in time, and ChangedMeanwhileError as
+        :meth:`deploy_all`.
         """
-        request = control_pb2.DeleteRequest(application=name, no_wait=not wait, force=force)
+        request = control_pb2.DeleteRequest(
+            application=name, no_wait=not wait, force=force, expected_generation=expected_generation
+        )
         try:
             with self._errors():
                 self._control().Delete(request, timeout=timeout_s)
@@ -164,11 +189,17 @@ class Instance:
             self.owned.wait_for("ready", _START_S)
 
     def wait_until_running(
-        self, name: str, generation: int, on_status: Callable[[control_pb2.ApplicationStatus], None]
+        self,
+        name: str,
+        generation: int,
+        on_status: Callable[[control_pb2.ApplicationStatus], None],
+        *,
+        or_later: bool = False,
     ) -> None:
         """Blocks until that generation of an application serves; ``on_status`` hears of every change.
 
-        Raises RuntimeError if it could not be deployed, was deleted or deployed anew.
+        Raises RuntimeError if it could not be deployed, was deleted or deployed anew. ``or_later``: it may be deployed
+        anew, then that one must serve, or deleted, then there is nothing to wait for.
         """
         with self._errors():
             watch = self._control().WatchStatus(control_pb2.WatchStatusRequest())
@@ -178,8 +209,10 @@ class Instance:
                     if application is None or application.state == control_pb2.APPLICATION_STATE_DELETING:
                         if self.owned is not None:
                             self.owned.raise_failure()  # which deletes everything
+                        if or_later:
+                            return
                         raise RuntimeError(f"Deploying application {name} failed: it was deleted meanwhile.")
-                    if application.generation > generation:
+                    if application.generation > generation and not or_later:
                         raise RuntimeError(f"Deploying application {name} failed: it was deployed anew meanwhile.")
                     on_status(application)
                     if application.state == control_pb2.APPLICATION_STATE_DEPLOY_FAILED:

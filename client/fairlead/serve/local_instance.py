@@ -201,8 +201,16 @@ class LocalInstance(Instance):
             replica.join()
             self._by_address.pop(replica.replica_id, None)
 
-    def delete(self, name: str, *, wait: bool = True, force: bool = False, timeout_s: float = 60.0) -> None:
-        """Drains and ends an application. It always waits, whatever it is told."""
+    def delete(
+        self,
+        name: str,
+        *,
+        wait: bool = True,
+        force: bool = False,
+        timeout_s: float = 60.0,
+        expected_generation: int | None = None,
+    ) -> None:
+        """Drains and ends an application. It always waits, whatever it is told; there are no generations."""
         with self._deploying:
             running = self._running.pop(name, None)
             if running is not None:

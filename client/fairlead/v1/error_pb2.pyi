@@ -76,6 +76,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """There is no such reservation: it was used, has ended, or is another deployment's. The call did not start."""
     ERROR_REASON_UNAUTHENTICATED: _ErrorReason.ValueType  # 26
     """The caller has not proved who it is: no token, or a wrong one."""
+    ERROR_REASON_CHANGED_MEANWHILE: _ErrorReason.ValueType  # 27
+    """The application was deployed or deleted since the caller looked at it. Nothing was changed."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The reason in the google.rpc.ErrorInfo that every error of Fairlead's carries (domain "fairlead"). ErrorInfo.reason
@@ -136,4 +138,6 @@ ERROR_REASON_RESERVATION_NOT_FOUND: ErrorReason.ValueType  # 25
 """There is no such reservation: it was used, has ended, or is another deployment's. The call did not start."""
 ERROR_REASON_UNAUTHENTICATED: ErrorReason.ValueType  # 26
 """The caller has not proved who it is: no token, or a wrong one."""
+ERROR_REASON_CHANGED_MEANWHILE: ErrorReason.ValueType  # 27
+"""The application was deployed or deleted since the caller looked at it. Nothing was changed."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -280,6 +280,14 @@ class DeployFailedError(FairleadError):
     code = grpc.StatusCode.FAILED_PRECONDITION
 
 
+class ChangedMeanwhileError(FairleadError):
+    """The application was deployed or deleted since the caller looked at it. Nothing was changed."""
+
+    reason = error_pb2.ERROR_REASON_CHANGED_MEANWHILE
+    code = grpc.StatusCode.ABORTED
+    http_status = 409
+
+
 class UserExceptionError(FairleadError):
     """The user's code raised an exception that cannot be made again here; the message names its type.
 

@@ -37,6 +37,7 @@ from fairlead_gateway.control.processes import Processes
 from fairlead_gateway.control.processor_time import processor_time
 from fairlead_gateway.control.registrations import Registrations
 from fairlead_gateway.control.settings import ControllerSettings
+from fairlead_gateway.control.standing import Traffic
 from fairlead_gateway.control.statuses import instance_status
 from fairlead_gateway.control.stopping import ACKNOWLEDGEMENT_S
 from fairlead_gateway.control.store import MemoryStore, Store
@@ -79,25 +80,49 @@ class Controller:
 
     # Events.
 
-    def deploy(self, specs: Sequence[control_pb2.ApplicationSpec], deleted: Collection[str] = ()) -> list[int]:
-        """Takes goals for applications, all or none, and deletes others; their generations. Raises FairleadError."""
+    def deploy(
+        self,
+        specs: Sequence[control_pb2.ApplicationSpec],
+        deleted: Collection[str] = (),
+        *,
+        expected_generation: int | None = None,
+        policies: Sequence[control_pb2.TrafficPolicy] = (),
+    ) -> list[int]:
+        """Takes goals for applications, all or none, and deletes others; their generations. Raises FairleadError.
+
+        ``expected_generation`` of the first one, as in DeployRequest; ``policies`` are of its endpoints.
+        """
         self._refuse_while_stopping()
+        if expected_generation is not None:
+            self.core.goals.check_generation(specs[0].name, expected_generation)
         now = time.time()
         goals = self.core.desired.prepare(specs, now, deleted)
+        traffic: dict[str, Traffic] = {}
+        if policies:
+            name = specs[0].name
+            traffic[name] = self.core.goals.with_traffic(name, *policies, goals=goals, deleted=deleted)
         known = self.core.desired.applications
-        self.persistence.deploying(goals, [known[name] for name in deleted if name in known])
+        self.persistence.deploying(goals, [known[name] for name in deleted if name in known], traffic)
         for name in deleted:
             self.core.goals.delete(name)
         for goal in goals:
-            logger.info("deploying application %r, generation %d", goal.name, self.core.goals.accept(goal))
+            generation = self.core.goals.accept(goal, traffic.get(goal.name))
+            logger.info("deploying application %r, generation %d", goal.name, generation)
+        for policy in policies:
+            logger.info("traffic of %r in application %r: %s", policy.name, specs[0].name, _described(policy))
         self._act()
         return [goal.generation for goal in goals]
 
-    async def delete(self, name: str, *, wait: bool = True, force: bool = False) -> None:
+    async def delete(
+        self, name: str, *, wait: bool = True, force: bool = False, expected_generation: int | None = None
+    ) -> None:
         """Deletes an application; returns when it is gone, or was deployed anew. Raises FairleadError.
 
-        Without ``wait`` it returns when that is noted. With ``force`` calls under way are lost.
+        Without ``wait`` it returns when that is noted. With ``force`` calls under way are lost. ``expected_generation``
+        as in DeleteRequest.
         """
+        if expected_generation is not None:
+            self.core.goals.check_generation(name, expected_generation)
         goal = self.core.desired.applications.get(name)
         if goal is None:
             return

@@ -144,6 +144,11 @@ class DesiredState:
                 raise _taken(spec, other.name)
 
 
+def current_generation(goal: ApplicationGoal | None) -> int:
+    """The generation of an application; 0: it is not there, or is being deleted."""
+    return 0 if goal is None or goal.deleting else goal.generation
+
+
 def deployment_goals(spec: control_pb2.ApplicationSpec) -> dict[str, DeploymentGoal]:
     """The deployments of an application by name."""
     percent = capacity_of(spec)

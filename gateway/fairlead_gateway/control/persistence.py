@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from fairlead.v1 import control_pb2, store_pb2
 from fairlead.wire.errors import DeployFailedError
 from fairlead_gateway.control.adoption import VERSIONS_PER_START, application_goal, application_record, standing_record
 from fairlead_gateway.control.core import Core
-from fairlead_gateway.control.desired import ApplicationGoal
+from fairlead_gateway.control.desired import ApplicationGoal, current_generation
 from fairlead_gateway.control.standing import Traffic
 from fairlead_gateway.control.store import Entry, Store, StoreError
 
@@ -56,14 +56,20 @@ class Persistence:
             version=starts * VERSIONS_PER_START,
         )
 
-    def deploying(self, goals: Sequence[ApplicationGoal], deleted: Sequence[ApplicationGoal] = ()) -> None:
+    def deploying(
+        self,
+        goals: Sequence[ApplicationGoal],
+        deleted: Sequence[ApplicationGoal] = (),
+        traffic: Mapping[str, Traffic] | None = None,
+    ) -> None:
         """Writes down applications that are about to be deployed, and others that are about to be deleted.
 
+        ``traffic``: how calls shall be spread of those whose name is in it.
         How those stand from then on is written with it: a controller that is killed now is followed by one that knows
         what ran well before. Raises DeployFailedError, and nothing is written, if that cannot be.
         """
         entries = [Entry(APPLICATION, goal.name, application_record(goal).SerializeToString()) for goal in goals]
-        standings = {goal.name: self._core.goals.record_after(goal) for goal in goals}
+        standings = {goal.name: self._core.goals.record_after(goal, (traffic or {}).get(goal.name)) for goal in goals}
         entries += [
             Entry(STANDING, name, None if record is None else record.SerializeToString())
             for name, record in standings.items()
@@ -129,4 +135,6 @@ def _counter(name: str, value: int) -> Entry:
 
 def config_of(goal: ApplicationGoal) -> control_pb2.ApplicationConfig:
     """The configuration that an application was deployed with."""
-    return control_pb2.ApplicationConfig(application=goal.name, config=goal.spec.config)
+    return control_pb2.ApplicationConfig(
+        application=goal.name, config=goal.spec.config, generation=current_generation(goal)
+    )

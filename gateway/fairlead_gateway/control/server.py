@@ -36,7 +36,12 @@ class ControlServicer(control_pb2_grpc.ControlServiceServicer):
     async def Deploy(self, request: control_pb2.DeployRequest, context: Context) -> control_pb2.DeployResponse:
         """Answers when the request is accepted."""
         try:
-            first, *others = self._controller.deploy([request.application, *request.others], request.deleted)
+            first, *others = self._controller.deploy(
+                [request.application, *request.others],
+                request.deleted,
+                expected_generation=_expected(request),
+                policies=request.traffic,
+            )
         except FairleadError as error:
             await _abort(context, error)
         return control_pb2.DeployResponse(generation=first, other_generations=others)
@@ -44,7 +49,12 @@ class ControlServicer(control_pb2_grpc.ControlServiceServicer):
     async def Delete(self, request: control_pb2.DeleteRequest, context: Context) -> control_pb2.DeleteResponse:
         """Answers when the application is gone, or at once if so asked."""
         try:
-            await self._controller.delete(request.application, wait=not request.no_wait, force=request.force)
+            await self._controller.delete(
+                request.application,
+                wait=not request.no_wait,
+                force=request.force,
+                expected_generation=_expected(request),
+            )
         except FairleadError as error:
             await _abort(context, error)
         return control_pb2.DeleteResponse()
@@ -184,6 +194,10 @@ def make_server(controller: Controller, stop: Callable[[], Awaitable[None]]) -> 
     server.add_insecure_port(controller.settings.address)
     os.chmod(controller.settings.address.removeprefix("unix:"), 0o600)
     return server
+
+
+def _expected(request: control_pb2.DeployRequest | control_pb2.DeleteRequest) -> int | None:
+    return request.expected_generation if request.HasField("expected_generation") else None
 
 
 def _view(request: control_pb2.WatchRequest) -> GatewayView:

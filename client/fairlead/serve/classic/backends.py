@@ -18,6 +18,7 @@ from fairlead.serve.deployment import deployment
 from fairlead.serve.graph import application_spec
 from fairlead.serve.routes.declaration import registered_convertors
 from fairlead.v1 import control_pb2
+from fairlead.wire.errors import ChangedMeanwhileError
 
 
 def create_backend(
@@ -37,7 +38,7 @@ def create_backend(
     checks.check_actor_options(ray_actor_options)
     checks.check_definition(backend_def, init_args, settings)
     if backend_tag in registry.backends(api.existing_instance()):
-        raise ValueError(f"Backend '{backend_tag}' is registered already.")
+        raise _taken(backend_tag)
     _deploy(backend_tag, backend_def, init_args, settings, (ray_actor_options or {}).get("runtime_env"))
 
 
@@ -52,10 +53,10 @@ def update_backend_config(backend_tag: str, config_options: BackendConfig | Mapp
         raise TypeError("config_options must be a BackendConfig or a dictionary.")
     change = BackendConfig.of(config_options)
     application = f"{BACKEND}{backend_tag}"
-    found = [one.spec for one in api.existing_instance().configs(specs=True) if one.application == application]
-    if not found:
+    found = [one for one in api.existing_instance().configs(specs=True) if one.application == application]
+    if not found or not found[0].generation:
         raise checks.not_registered(backend_tag)
-    (spec,) = found
+    spec, generation = found[0].spec, found[0].generation
     before = control_pb2.ApplicationSpec()
     before.CopyFrom(spec)
     known = registry.registered(spec.config)
@@ -63,7 +64,7 @@ def update_backend_config(backend_tag: str, config_options: BackendConfig | Mapp
     checks.check_batches(wanted.config, accepts_batches=wanted.accepts_batches)
     _set(spec, wanted)
     try:
-        api.deploy_specs([spec])
+        api.deploy_change(spec, generation)
     except RuntimeError:
         api.deploy_specs([before])
         raise
@@ -107,10 +108,16 @@ def _deploy(tag: str, definition: Any, init_args: tuple[Any, ...], config: Backe
     spec.deployments[0].ClearField("interface")  # its requests come by its endpoints' routes
     _set(spec, Registered(config=config, accepts_batches=accepts_batch(definition), convertors=list(convertors)))
     try:
-        api.deploy_specs([spec])
+        api.deploy_change(spec, 0)
+    except ChangedMeanwhileError:
+        raise _taken(tag) from None
     except BaseException:
         api.existing_instance().delete(spec.name)
         raise
+
+
+def _taken(tag: str) -> ValueError:
+    return ValueError(f"Backend '{tag}' is registered already.")
 
 
 def _set(spec: control_pb2.ApplicationSpec, backend: Registered) -> None:

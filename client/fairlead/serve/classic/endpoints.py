@@ -1,7 +1,7 @@
 """The calls that manage endpoints, and their handles.
 
-They change one thing at a time and return when it counts. Threads wait for each other; of two programs that change
-endpoints at the same moment one may overwrite the other's change, or fail.
+They change one thing at a time and return when it counts. Threads wait for each other; a program whose change another
+one forestalls reads again and repeats it.
 """
 
 from __future__ import annotations
@@ -14,11 +14,10 @@ from typing import Any, Literal, overload
 from fairlead.serve import api
 from fairlead.serve.app_handles import tells_names
 from fairlead.serve.classic import checks, registry
-from fairlead.serve.classic.handle import APPLICATION, RayServeHandle, RayServeSyncHandle
-from fairlead.serve.classic.registry import Endpoint
+from fairlead.serve.classic.handle import RayServeHandle, RayServeSyncHandle
+from fairlead.serve.classic.registry import Endpoints
 from fairlead.serve.classic.turns import in_turn
 from fairlead.serve.instance import Instance
-from fairlead.v1 import control_pb2
 from fairlead.wire.errors import FairleadError
 
 logger = logging.getLogger("fairlead.serve")
@@ -45,7 +44,8 @@ def create_endpoint(
     checks.check_convertors(endpoint, backends)
     known = registry.endpoints(instance)
     checks.check_new(endpoint_name, endpoint, known)
-    registry.deploy_endpoints(instance, {**known, endpoint_name: endpoint}, (endpoint_name,))
+    known[endpoint_name] = endpoint
+    registry.deploy_endpoints(instance, known, endpoint_name)
 
 
 @in_turn
@@ -54,9 +54,7 @@ def delete_endpoint(endpoint: str) -> None:
     instance = api.existing_instance()
     known = registry.endpoints(instance)
     if known.pop(endpoint, None) is not None:
-        registry.deploy_endpoints(instance, known)
-        if known:  # else its policy has gone with the application
-            instance.set_traffic(APPLICATION, control_pb2.TrafficPolicy(name=endpoint))
+        registry.deploy_endpoints(instance, known, endpoint)
 
 
 def list_endpoints() -> dict[str, dict[str, Any]]:
@@ -77,7 +75,7 @@ def set_traffic(endpoint_name: str, traffic_policy_dictionary: Mapping[str, floa
     known[endpoint_name].traffic = dict(traffic_policy_dictionary)
     known[endpoint_name].shadows = {}
     checks.check_convertors(known[endpoint_name], backends)
-    registry.deploy_endpoints(instance, known, (endpoint_name,))
+    registry.deploy_endpoints(instance, known, endpoint_name)
 
 
 @in_turn
@@ -97,7 +95,7 @@ def shadow_traffic(endpoint_name: str, backend_tag: str, proportion: float) -> N
     else:
         del known[endpoint_name].shadows[backend_tag]
     checks.check_convertors(known[endpoint_name], backends)
-    registry.deploy_endpoints(instance, known, (endpoint_name,))
+    registry.deploy_endpoints(instance, known, endpoint_name)
 
 
 @overload
@@ -121,7 +119,7 @@ def get_handle(endpoint_name: str, missing_ok: bool = False, sync: bool = True) 
     return kind(endpoint_name, wait_for=wait_for)
 
 
-def _known(instance: Instance, name: str) -> dict[str, Endpoint]:
+def _known(instance: Instance, name: str) -> Endpoints:
     known = registry.endpoints(instance)
     if name not in known:
         raise ValueError(f"Endpoint '{name}' is not registered.")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import orjson
@@ -78,42 +78,45 @@ def registered(encoded: bytes) -> Registered:
     return Registered(config=config, accepts_batches=kept["accepts_batches"], convertors=kept["convertors"])
 
 
-def endpoints(instance: Instance) -> dict[str, Endpoint]:
-    """All endpoints by name, in the order in which they were created."""
+class Endpoints(dict[str, Endpoint]):
+    """All endpoints by name, in the order in which they were created, as they were read."""
+
+    def __init__(self, found: Mapping[str, Endpoint], generation: int) -> None:
+        super().__init__(found)
+        self.generation = generation
+        """That of their application; 0: there are none."""
+
+
+def endpoints(instance: Instance) -> Endpoints:
+    """All endpoints."""
     for one in instance.configs():
-        if one.application == APPLICATION and one.config:
-            return {name: Endpoint(**fields) for name, fields in orjson.loads(one.config)["endpoints"].items()}
-    return {}
+        if one.application == APPLICATION and one.config and one.generation:
+            kept = orjson.loads(one.config)["endpoints"]
+            return Endpoints({name: Endpoint(**fields) for name, fields in kept.items()}, one.generation)
+    return Endpoints({}, 0)
 
 
-def deploy_endpoints(instance: Instance, wanted: Mapping[str, Endpoint], policies: tuple[str, ...] = ()) -> None:
-    """Makes these the endpoints, and sets the policies of those that are named; returns when they can be called.
+def deploy_endpoints(instance: Instance, wanted: Endpoints, changed: str) -> None:
+    """Makes these the endpoints, of which one was changed, added or removed; returns when they can be called.
 
     An endpoint is a deployment without replicas, whose routes the gateways take and whose calls a policy spreads.
+    Raises ChangedMeanwhileError, and nothing is changed, if another program has changed what was read.
     """
-    if not wanted:
-        if any(one.name == APPLICATION for one in instance.status().applications):
-            instance.delete(APPLICATION)
-        return
-    new = {name for name in policies if name not in endpoints(instance)}
-    api.deploy_specs([_application(wanted, hidden=new)])
-    for name in policies:
-        instance.set_traffic(APPLICATION, policy_of(name, wanted[name]))
-    if new:  # it is heard of when its policy is there: before, its calls would have nowhere to go
-        api.deploy_specs([_application(wanted)])
+    if wanted:
+        policy = policy_of(changed, wanted[changed]) if changed in wanted else control_pb2.TrafficPolicy(name=changed)
+        api.deploy_change(_application(wanted), wanted.generation, [policy])
+    else:
+        instance.delete(APPLICATION, expected_generation=wanted.generation)
 
 
-def _application(wanted: Mapping[str, Endpoint], hidden: Collection[str] = ()) -> control_pb2.ApplicationSpec:
-    """``hidden``: those that have no routes yet, and that nobody shall find."""
-    shown = {name: endpoint for name, endpoint in wanted.items() if name not in hidden}
-    routed = [name for name, endpoint in shown.items() if endpoint.route is not None]
-    headless = {name: replace(wanted[name], route=None) for name in wanted if name in hidden}
+def _application(wanted: Mapping[str, Endpoint]) -> control_pb2.ApplicationSpec:
+    routed = [name for name, endpoint in wanted.items() if endpoint.route is not None]
     return control_pb2.ApplicationSpec(
         name=APPLICATION,
         route_prefix="/" if routed else None,
         ingress_deployment=next(iter(routed or wanted)),
-        deployments=_placeholders({**wanted, **headless}),
-        config=orjson.dumps({"endpoints": {name: asdict(endpoint) for name, endpoint in shown.items()}}),
+        deployments=_placeholders(wanted),
+        config=orjson.dumps({"endpoints": {name: asdict(endpoint) for name, endpoint in wanted.items()}}),
     )
 
 
