@@ -164,8 +164,8 @@ def test_an_endpoint_is_called_like_a_deployment(running: Typed, counter: None) 
         ({"deployments": [{"name": "Counter", "num_replica": 2}]}, "did you mean 'num_replicas'?"),
         (
             {"deployments": [{"name": "Counter", "request_router_config": {"request_router_class": "no.where:R"}}]},
-            "config.yaml:8: application 'wrong': deployment 'Counter': request_router_class: importing 'no.where' failed"
-            ": ModuleNotFoundError",
+            "config.yaml:8: application 'wrong': deployment 'Counter': request_router_class: importing 'no.where' "
+            "failed: ModuleNotFoundError",
         ),
         (
             {"deployments": [{"name": "Counter", "autoscaling_config": {"policy": {"policy_function": "no:way"}}}]},

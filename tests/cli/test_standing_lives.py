@@ -132,14 +132,19 @@ def test_a_full_disk_refuses_every_change_and_changes_nothing(fresh: Typed) -> N
 
 
 def test_a_file_can_be_served_until_ctrl_c(fresh: Typed) -> None:
-    file = fresh.file(COUNTER, http_options={"port": 0}, grpc_options={"port": 0}, gateways=2)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+    file = fresh.file(COUNTER, http_options={"host": "nowhere.invalid"}, grpc_options={"port": 0}, gateways=2)
+    options = ("--http-host", "127.0.0.1", "--http-port", str(port))  # they count, not the file's
     serving = subprocess.Popen(
-        [PROGRAM, "run", file], cwd=ROOT, env=fresh.environment, stderr=subprocess.PIPE, text=True
+        [PROGRAM, "run", file, *options], cwd=ROOT, env=fresh.environment, stderr=subprocess.PIPE, text=True
     )
     assert serving.stderr is not None
     assert any("counter is running" in line for line in serving.stderr)
     assert fresh.well("call", "counter", "--json", "[1]").strip() == "2"
-    assert len(fresh.value("status", "--json")["gateways"]) == 2
+    gateways = fresh.value("status", "--json")["gateways"]
+    assert [one["http"] for one in gateways] == [f"127.0.0.1:{port}"] * 2
     serving.send_signal(signal.SIGINT)
     serving.communicate(timeout=PATIENCE_S)
     assert serving.returncode == 0

@@ -41,6 +41,29 @@ def specs_of(config: ServeDeploySchema, path: str, app_dir: str, address: str) -
     return specs
 
 
+def with_options(
+    config: ServeDeploySchema, path: str, *, http: Mapping[str, Any], grpc: Mapping[str, Any], gateways: int | None
+) -> ServeDeploySchema:
+    """What a file says, with the options of a command line, which win.
+
+    Raises ConfigFileError for a host or port where the file opens none, ValueError for options that cannot be together.
+    """
+    http_options, grpc_options = {**config.http_options, **http}, {**config.grpc_options, **grpc}
+    ports = gRPCOptions(**{**grpc_options, "grpc_servicer_functions": ()})  # which need not be imported for this
+    doors = Doors.of(config.proxy_location, HTTPOptions(**http_options), ports, False)
+    for name, given, door in (("HTTP", http, doors.http), ("gRPC", grpc, doors.grpc)):
+        if door is None and not given.keys().isdisjoint(("host", "port")):
+            options = f"--{name.lower()}-host, --{name.lower()}-port"
+            raise ConfigFileError(f"{path}: it opens no {name} port; leave out {options}, or change the file")
+    return config.model_copy(
+        update={
+            "http_options": http_options,
+            "grpc_options": grpc_options,
+            "gateways": config.gateways if gateways is None else gateways,
+        }
+    )
+
+
 def doors_of(config: ServeDeploySchema, *, insecure: bool = False) -> Doors:
     """How an instance for a file is reached, and how it traces. Its modules may be in the current directory."""
     look_in(".")

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from fairlead.cli.applications import specs_of
+from fairlead.cli.applications import specs_of, with_options
 from fairlead.cli.config_file import is_config_file, load_config
 from fairlead.cli.deploy_command import tell_of_no_effect
 from fairlead.cli.door_options import (
@@ -29,6 +29,7 @@ from fairlead.cli.redeploy import Redeployment
 from fairlead.cli.reload import reloading
 from fairlead.cli.status_text import grpc_target, http_url
 from fairlead.serve import api
+from fairlead.serve.deploy_schema import ServeDeploySchema
 from fairlead.serve.deploying import check_names
 from fairlead.serve.termination import terminable
 from fairlead.v1 import control_pb2
@@ -57,22 +58,24 @@ def run(
 ) -> None:
     """Serve an application until Ctrl-C or SIGTERM.
 
-    If FAIRLEAD_TOKEN is set, callers of both ports have to present it. Of a configuration file the options of ports,
-    TLS and gateways count, not those given here.
+    If FAIRLEAD_TOKEN is set, callers of both ports have to present it. Options of ports, TLS and gateways that are
+    given here win over those of a configuration file.
     """
     check_names(name, route_prefix)
     for_builder = dict(_pair(argument) for argument in arguments or [])
     tls = tls_settings(tls_cert, tls_key, tls_client_ca)
+    http, grpc = given(host=http_host, port=http_port) | tls, given(host=grpc_host, port=grpc_port) | tls
     if is_config_file(import_path):
         if reload:
             raise ImportPathError("--reload is for an import path; of a configuration file nothing is watched")
-        run_file(import_path, app_dir, insecure=insecure)
+        config = with_options(load_config(import_path), import_path, http=http, grpc=grpc, gateways=gateways)
+        run_file(config, import_path, app_dir, insecure=insecure)
         return
     with terminable(), reloading(app_dir if reload else None) as watch:
         target = load_application(import_path, app_dir, for_builder)
         api.start(
-            http_options=given(host=http_host, port=http_port) | tls,
-            grpc_options=given(host=grpc_host, port=grpc_port) | tls,
+            http_options=http,
+            grpc_options=grpc,
             insecure=insecure,
             gateways=gateways or 1,
         )
@@ -93,9 +96,8 @@ def _pair(argument: str) -> tuple[str, str]:
     return key, value
 
 
-def run_file(path: str, app_dir: str, *, insecure: bool) -> None:
+def run_file(config: ServeDeploySchema, path: str, app_dir: str, *, insecure: bool) -> None:
     """Serves the applications of a configuration file until Ctrl-C or SIGTERM."""
-    config = load_config(path)
     with terminable():
         # Before anything is started; what the instance was started with may add to it afterwards.
         specs_of(config, path, app_dir, "")

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fairlead.cli.applications import doors_of
+from fairlead.cli.applications import doors_of, with_options
 from fairlead.cli.config_file import load_config
 from fairlead.cli.door_options import (
     Gateways,
@@ -32,7 +32,9 @@ from fairlead.wire.errors import FairleadError
 
 
 def start(
-    config: Annotated[str | None, typer.Option("--config", "-c", help="Take http_options, … of this file.")] = None,
+    config: Annotated[
+        str | None, typer.Option("--config", "-c", help="Take http_options, … of this file. Options given here win.")
+    ] = None,
     http_host: HttpHost = None,
     http_port: HttpPort = None,
     grpc_host: GrpcHost = None,
@@ -79,11 +81,9 @@ def _doors(
     config: str | None, http: dict[str, Any], grpc: dict[str, Any], gateways: int | None, insecure: bool
 ) -> Doors | None:
     """None: nothing was given."""
-    chosen = bool(http or grpc) or gateways is not None
     if config is not None:
-        if chosen:
-            raise FairleadError("with --config the file says it all: leave out the options for ports, TLS and gateways")
-        return doors_of(load_config(config), insecure=insecure)
-    if not chosen and not insecure:
+        found = with_options(load_config(config), config, http=http, grpc=grpc, gateways=gateways)
+        return doors_of(found, insecure=insecure)
+    if not (http or grpc or gateways or insecure):
         return None
     return Doors.of(None, HTTPOptions(**http), gRPCOptions(**grpc), insecure, gateways or 1)
