@@ -164,12 +164,12 @@ def test_an_endpoint_is_called_like_a_deployment(running: Typed, counter: None) 
         ({"deployments": [{"name": "Counter", "num_replica": 2}]}, "did you mean 'num_replicas'?"),
         (
             {"deployments": [{"name": "Counter", "request_router_config": {"request_router_class": "no.where:R"}}]},
-            "config.yaml:8: application 'wrong': deployment 'Counter': request_router_class: importing 'no.where' "
-            "failed: ModuleNotFoundError",
+            "config.yaml:8: application 'wrong': deployment 'Counter': request_router_class: there is no module "
+            "'no.where'",
         ),
         (
             {"deployments": [{"name": "Counter", "autoscaling_config": {"policy": {"policy_function": "no:way"}}}]},
-            "config.yaml:8: application 'wrong': deployment 'Counter': policy_function: importing 'no' failed",
+            "config.yaml:8: application 'wrong': deployment 'Counter': policy_function: there is no module 'no'",
         ),
         (
             {"deployments": [{"name": "Counter", "autoscaling_config": {"policy": "tests.cli.standing_app:no"}}]},
@@ -178,7 +178,7 @@ def test_an_endpoint_is_called_like_a_deployment(running: Typed, counter: None) 
         ),
         (
             {"import_path": "tests.cli.standing_app:unrouted"},
-            "config.yaml:5: application 'wrong': deployment 'Counter': request_router_class: importing 'no' failed",
+            "config.yaml:5: application 'wrong': deployment 'Counter': request_router_class: there is no module 'no'",
         ),
         (
             {"route_prefix": "/counter"},

@@ -55,7 +55,7 @@ def test_a_policy_by_import_path_and_by_value():
 @pytest.mark.parametrize(
     ("path", "said"),
     [
-        ("nowhere.rules:policy", "policy_function: importing 'nowhere.rules' failed: ModuleNotFoundError"),
+        ("nowhere.rules:policy", "policy_function: there is no module 'nowhere.rules'"),
         ("fairlead.serve:rule.policy", "policy_function: module 'fairlead.serve' has no 'rule.policy'"),
         ("fairlead.serve:__name__", "policy_function: 'fairlead.serve:__name__' is no function"),
     ],
@@ -64,6 +64,13 @@ def test_a_policy_that_cannot_be_imported_is_refused_before_anything_is_deployed
     config = AutoscalingConfig(policy=path)
     with pytest.raises(ValueError, match=re.escape(said)):
         autoscaling_settings(config)
+
+
+def test_a_policy_whose_module_fails_is_refused_with_the_place(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "failing_rules.py").write_text("def rule(context): return 1\nraise OSError('in two\\nlines')\n")
+    with pytest.raises(ValueError, match=r"importing 'failing_rules' failed: OSError: in two lines \(.*, line 2\)$"):
+        autoscaling_settings(AutoscalingConfig(policy="failing_rules:rule"))
 
 
 def test_a_policy_is_another_one_when_its_file_has_changed(tmp_path, monkeypatch):

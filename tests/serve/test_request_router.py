@@ -145,8 +145,8 @@ def test_a_router_goes_by_path_or_by_value() -> None:
 @pytest.mark.parametrize(
     ("path", "said"),
     [
-        ("nowhere.routers:Router", "request_router_class: importing 'nowhere.routers' failed: ModuleNotFoundError"),
-        ("nowhere.routers.Router", "request_router_class: importing 'nowhere.routers' failed: ModuleNotFoundError"),
+        ("nowhere.routers:Router", "request_router_class: there is no module 'nowhere.routers'"),
+        ("nowhere.routers.Router", "request_router_class: there is no module 'nowhere.routers'"),
         (
             "fairlead.serve.request_router:PowerOfThree",
             "request_router_class: module 'fairlead.serve.request_router' has no 'PowerOfThree'",

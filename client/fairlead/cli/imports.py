@@ -13,7 +13,7 @@ from typing import Any
 
 from fairlead.cli.errors import ImportPathError
 from fairlead.serve import Application
-from fairlead.serve.code import what_failed
+from fairlead.serve.code import is_missing, what_failed
 
 
 def load_application(import_path: str, app_dir: str, arguments: Mapping[str, Any] | None = None) -> Application[Any]:
@@ -61,11 +61,9 @@ def _module(name: str, app_dir: str) -> Any:
     directory = look_in(app_dir)
     try:
         return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
-            raise ImportPathError(f"there is no module '{name}' in {directory} or where Python looks") from error
-        raise ImportPathError(f"importing '{name}' failed: {what_failed(error)}") from error
     except Exception as error:
+        if is_missing(name, error):
+            raise ImportPathError(f"there is no module '{name}' in {directory} or where Python looks") from error
         raise ImportPathError(f"importing '{name}' failed: {what_failed(error)}") from error
 
 

@@ -37,6 +37,8 @@ def imported(path: str, *place: str) -> Any:
     try:
         module = importlib.import_module(module_name)
     except Exception as error:
+        if is_missing(module_name, error):
+            raise SettingError(f"{place[-1]}: there is no module '{module_name}'", *place) from error
         raise SettingError(f"{place[-1]}: importing '{module_name}' failed: {what_failed(error)}", *place) from error
     found: Any = module
     for part in attribute.split("."):
@@ -44,6 +46,13 @@ def imported(path: str, *place: str) -> Any:
             raise SettingError(f"{place[-1]}: module '{module_name}' has no '{attribute}'", *place)
         found = getattr(found, part)
     return found
+
+
+def is_missing(module_name: str, error: Exception) -> bool:
+    """Whether importing a module has failed because there is none of that name, rather than in what it imports."""
+    return isinstance(error, ModuleNotFoundError) and (
+        error.name is not None and f"{module_name}.".startswith(f"{error.name}.")
+    )
 
 
 def what_failed(error: BaseException) -> str:
