@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from fairlead.cli import redeploy
 from fairlead.cli.redeploy import Redeployment
 from fairlead.cli.reload import reloading
 
@@ -128,6 +129,18 @@ class Noted(Redeployment):
 
     def command(self) -> list[str]:
         return ["touch", self.name]
+
+
+@pytest.mark.parametrize("error", [ValueError("max_ongoing_requests must be at least 1"), TypeError("no application")])
+def test_a_setting_that_is_wrong_is_one_line(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def deploy(self: Redeployment) -> None:
+        raise error
+
+    monkeypatch.setattr(Redeployment, "deploy", deploy)
+    monkeypatch.setattr(sys, "argv", Redeployment(import_path="shop:app", app_dir=".").command()[-2:])
+    with pytest.raises(SystemExit) as ended:
+        redeploy.main()
+    assert ended.value.code == f"fairlead: {error}"
 
 
 def test_what_changes_while_it_is_deployed_first_is_deployed_again(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def main() -> None:
     """Runs the process. What a user can mend in a line is one line."""
     try:
         Redeployment(**orjson.loads(sys.argv[1])).deploy()
-    except (ImportPathError, FairleadError, RuntimeError) as error:
+    except (ImportPathError, FairleadError, RuntimeError, TypeError, ValueError) as error:
         sys.exit(f"fairlead: {error}")
 
 
