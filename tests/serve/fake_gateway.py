@@ -165,6 +165,17 @@ class FakeGateway:
         self.calls.append(call)
         call.begin(payload, more, last)
 
+    def hold(self, name: str, answer: Any) -> Callable[[], None]:
+        """Makes a method that answers only when what this returns has been called, from any thread."""
+        released = asyncio.Event()
+
+        async def held(call: FakeCall) -> Any:
+            await released.wait()
+            return answer
+
+        self.methods[name] = held
+        return lambda: connection.current().post(released.set)
+
     def connection(self, trust: Trust = Trust.OWNER) -> Connection:
         connection = Connection(self.connect)
         connection.set_address("unix:/fake", trust)

@@ -292,18 +292,11 @@ async def test_result_in_an_event_loop(handle):
 
 
 def test_a_timeout_of_result_leaves_the_call_alone(gateway, handle):
-    release = threading.Event()
-
-    async def slow(call):
-        while not release.is_set():
-            await asyncio.sleep(0.001)
-        return "late"
-
-    gateway.methods["slow"] = slow
+    release = gateway.hold("slow", "late")
     response = handle.slow.remote()
     with pytest.raises(TimeoutError):
         response.result(timeout_s=0.01)
-    release.set()
+    release()
     assert response.result(timeout_s=TIMEOUT_S) == "late"
     assert not gateway.cancellations
 
@@ -347,21 +340,14 @@ def test_cancel_after_the_end_changes_nothing(handle):
 
 
 async def test_cancelling_the_task_that_awaits_leaves_the_call_alone(gateway, handle):
-    release = threading.Event()
-
-    async def slow(call):
-        while not release.is_set():
-            await asyncio.sleep(0.001)
-        return 1
-
-    gateway.methods["slow"] = slow
+    release = gateway.hold("slow", 1)
     response = handle.slow.remote()
     waiting = asyncio.ensure_future(response)
     await asyncio.sleep(0)
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
-    release.set()
+    release()
     assert await response == 1
 
 

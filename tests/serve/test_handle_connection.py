@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 
 import cloudpickle
@@ -131,39 +130,25 @@ def test_what_calls_wait_for_is_said_once(gateway, handle, monkeypatch, caplog):
 
 
 def test_a_gateway_that_drains_is_left_and_its_calls_go_on(gateway, handle):
-    release = threading.Event()
-
-    async def slow(call):
-        while not release.is_set():
-            await asyncio.sleep(0.001)
-        return "old"
-
-    gateway.methods["slow"] = slow
+    release = gateway.hold("slow", "old")
     old = handle.slow.remote()
     wait_for(lambda: gateway.calls)
     connection.current().post(gateway.links[0].goodbye)
     assert [handle.remote(n).result(timeout_s=TIMEOUT_S) for n in range(3)] == [0, 1, 2]
     wait_for(lambda: handle.remote(0).result(timeout_s=TIMEOUT_S) == 0 and len(gateway.links) == 2)
-    release.set()
+    release()
     assert old.result(timeout_s=TIMEOUT_S) == "old"
 
 
 def test_a_new_address_takes_further_calls_and_old_ones_go_on(gateway, handle):
-    release = threading.Event()
-
-    async def slow(call):
-        while not release.is_set():
-            await asyncio.sleep(0.001)
-        return "old"
-
-    gateway.methods["slow"] = slow
+    release = gateway.hold("slow", "old")
     old = handle.slow.remote()
     wait_for(lambda: gateway.calls)
     connection.set_address("unix:/other", Trust.OWNER)
     assert handle.remote(2).result(timeout_s=TIMEOUT_S) == 2
     assert gateway.connects == 2
     assert not gateway.links[0].closed
-    release.set()
+    release()
     assert old.result(timeout_s=TIMEOUT_S) == "old"
     wait_for(lambda: gateway.links[0].closed)
     assert not gateway.links[1].closed
