@@ -165,13 +165,16 @@ class FakeGateway:
         self.calls.append(call)
         call.begin(payload, more, last)
 
-    def hold(self, name: str, answer: Any) -> Callable[[], None]:
-        """Makes a method that answers only when what this returns has been called, from any thread."""
+    def hold(self, name: str, answer: Any = None) -> Callable[[], None]:
+        """Makes a method that answers, with its argument if it gets one, only when what this returns has been called.
+
+        From any thread.
+        """
         released = asyncio.Event()
 
-        async def held(call: FakeCall) -> Any:
+        async def held(call: FakeCall, *given: Any) -> Any:
             await released.wait()
-            return answer
+            return given[0] if given else answer
 
         self.methods[name] = held
         return lambda: connection.current().post(released.set)

@@ -66,13 +66,7 @@ async def test_await_any_number_of_times(handle):
 
 
 async def test_await_from_several_loops_at_once(gateway, handle):
-    release = asyncio.Event()
-
-    async def slow(call, value):
-        await release.wait()
-        return value
-
-    gateway.methods["slow"] = slow
+    release = gateway.hold("slow")
     response = handle.slow.remote(7)
 
     async def fetch():
@@ -81,7 +75,7 @@ async def test_await_from_several_loops_at_once(gateway, handle):
     others = [asyncio.create_task(asyncio.to_thread(asyncio.run, fetch())) for _ in range(3)]
     blocked = asyncio.create_task(asyncio.to_thread(response.result))
     mine = asyncio.create_task(fetch())
-    connection.current().post(release.set)
+    release()
     assert await asyncio.gather(mine, blocked, *others) == [7] * 5
 
 
@@ -230,18 +224,12 @@ def test_a_response_is_an_argument(gateway, handle):
 
 
 def test_arguments_are_resolved_at_once_and_the_call_waits_for_them_outside_of_any_queue(gateway, handle):
-    release = threading.Event()
-
-    async def slow(call, number):
-        while not release.is_set():
-            await asyncio.sleep(0.001)
-        return number
-
-    gateway.methods |= {"slow": slow, "add": lambda call, a, b: a + b}
+    release = gateway.hold("slow")
+    gateway.methods["add"] = lambda call, a, b: a + b
     outer = handle.add.remote(handle.slow.remote(1), b=handle.slow.remote(2))
     assert handle.remote("later").result(timeout_s=TIMEOUT_S) == "later"
     assert [call.header.method for call in gateway.calls] == ["slow", "slow", "__call__"]
-    release.set()
+    release()
     assert outer.result(timeout_s=TIMEOUT_S) == 3
 
 
